@@ -1,0 +1,1 @@
+"""A Singer target that writes prospects and accounts into Outreach."""
