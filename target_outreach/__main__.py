@@ -1,0 +1,5 @@
+"""Run the command line with ``python -m target_outreach``."""
+
+from target_outreach.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What we promise about each record: delivered once, settled, counted, and STATE only after."""

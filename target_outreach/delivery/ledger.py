@@ -1,0 +1,71 @@
+"""Which records are settled, and so which STATE may be emitted.
+
+Every record gets a sequence number as it is received. A STATE is released when all records received
+before it are settled, in the order in which the STATEs came.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+State = dict[str, Any]
+
+
+class Ledger:
+    """Sequence numbers and STATEs; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next = 0
+        self._floor = 0
+        self._settled: set[int] = set()
+        self._states: deque[tuple[int, State]] = deque()
+        self._held_at: int | None = None
+        self._open: Counter[str] = Counter()
+
+    def receive(self, stream: str) -> int:
+        """Give a record its sequence number."""
+        with self._lock:
+            number = self._next
+            self._next += 1
+            self._open[stream] += 1
+            return number
+
+    def settle(self, stream: str, numbers: Iterable[int]) -> None:
+        """Hear that records of a stream are settled."""
+        with self._lock:
+            numbers = list(numbers)
+            self._settled.update(numbers)
+            self._open[stream] -= len(numbers)
+            while self._floor in self._settled:
+                self._settled.discard(self._floor)
+                self._floor += 1
+
+    def hold(self, number: int) -> None:
+        """Let no STATE pass that covers this record, settled or not."""
+        with self._lock:
+            self._held_at = number if self._held_at is None else min(number, self._held_at)
+
+    def checkpoint(self, state: State) -> None:
+        """Receive a STATE, which covers all records received so far."""
+        with self._lock:
+            self._states.append((self._next, state))
+
+    def release(self) -> State | None:
+        """Return the newest STATE that may be emitted and was not yet, or None."""
+        with self._lock:
+            newest = None
+            safe = self._floor if self._held_at is None else min(self._floor, self._held_at)
+            while self._states and self._states[0][0] <= safe:
+                newest = self._states.popleft()[1]
+            return newest
+
+    def unsettled(self, stream: str) -> int:
+        """Count the records of a stream that are received and not settled."""
+        with self._lock:
+            return self._open[stream]

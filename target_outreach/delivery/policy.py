@@ -1,0 +1,48 @@
+"""How many rejects are too many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+OnReject = Literal["fail", "ignore", "abort", "hold"]
+
+FEWEST_RECEIVED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RejectPolicy:
+    """The settings `on_reject` and `max_rejects`.
+
+    Attributes:
+        on_reject: What a rejected record means for the run.
+        most: The most rejected records, or None.
+        most_percent: The most rejected records in percent of those received, or None.
+    """
+
+    on_reject: OnReject = "fail"
+    most: int | None = None
+    most_percent: float | None = None
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether no STATE may pass a rejected record."""
+        return self.on_reject in {"hold", "abort"}
+
+    def verdict(self, rejected: int, received: int) -> str | None:
+        """Say in one sentence why the run must stop, or return None.
+
+        Args:
+            rejected: Records rejected so far.
+            received: Records received so far.
+        """
+        if self.on_reject == "abort":
+            return "A record was rejected, and on_reject is abort; see the rejects file."
+        if self.most is not None and rejected > self.most:
+            return f"More than max_rejects ({self.most}) records were rejected."
+        if self.most_percent is not None and received > FEWEST_RECEIVED:
+            share = 100 * rejected / received
+            if share > self.most_percent:
+                limit = f"max_rejects allows {self.most_percent:g} %"
+                return f"{share:.1f} % of the records were rejected; {limit}."
+        return None

@@ -1,0 +1,282 @@
+"""Writing one record, and finding out what came of it.
+
+There is no idempotency key (API reference 1), so a create whose outcome is unknown is looked up by
+the same keys before it is repeated, and a race that somebody else won becomes an update. A worker
+thread carries one record through all of that; nothing here is shared.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from target_outreach.errors import AddressTaken, OutcomeUnknown, OutreachError, RecordFault
+from target_outreach.outreach.answers import read_resource
+from target_outreach.outreach.lookup import lookup_paths, read_all, spellings
+from target_outreach.records.matching import Picture, choose, match
+from target_outreach.records.planning import Create, Skip, Update, plan
+from target_outreach.records.values import same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from target_outreach.outreach.answers import Answer
+    from target_outreach.outreach.client import Client
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.mapping import Desired
+    from target_outreach.records.matching import Resource
+    from target_outreach.records.planning import Plan, Rules
+    from target_outreach.records.values import Value
+
+logger = logging.getLogger("target-outreach")
+
+CREATE_TRIES = 5
+SECOND_LOOK_AFTER = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of a record that is in Outreach as it should be.
+
+    Attributes:
+        outcome: What was done.
+        resource: The record as Outreach holds it now.
+        held_back: Attributes that a rule kept from being written.
+        kept_differently: Attributes of which Outreach kept something else than was sent.
+        attempts: How many writes it took.
+    """
+
+    outcome: Literal["created", "updated", "unchanged"]
+    resource: Resource
+    held_back: Counter[str] = field(default_factory=Counter)
+    kept_differently: tuple[str, ...] = ()
+
+
+class Writer:
+    """Carries records into Outreach, one a call, from any number of threads."""
+
+    def __init__(self, client: Client, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._client = client
+        self._sleep = sleep
+
+    def write(
+        self,
+        object_type: ObjectType,
+        desired: Desired,
+        decided: Create | Update,
+        rules: Rules,
+        asked: Sequence[str],
+    ) -> Delivered:
+        """Do what was planned for a record.
+
+        Args:
+            object_type: The object that the record is for.
+            desired: What the record says, to plan anew if Outreach has changed meanwhile.
+            decided: The plan.
+            rules: The settings of its stream.
+            asked: The attributes that a lookup reads.
+
+        Raises:
+            RecordFault: Outreach refuses the record, or its outcome cannot be known.
+            RunError: No request can succeed, or none may be sent any more.
+        """
+        attempt = _Attempt(self._client, object_type, desired, rules, asked, self._sleep)
+        if isinstance(decided, Create):
+            return attempt.create(decided)
+        return attempt.update(decided)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One record on its way, with the number of writes that it took."""
+
+    client: Client
+    object: ObjectType
+    desired: Desired
+    rules: Rules
+    asked: Sequence[str]
+    sleep: Callable[[float], None]
+    writes: int = 0
+
+    def create(self, decided: Create) -> Delivered:
+        """POST, and look again before anything is repeated."""
+        document = _document(self.object, None, decided.attributes, decided.relationships)
+        for _ in range(CREATE_TRIES):
+            self.writes += 1
+            sent_at = datetime.now(UTC)
+            try:
+                answer = self.client.request("POST", f"/{self.object.name}", document)
+                resource = self._resource(answer, OutcomeUnknown)
+            except OutcomeUnknown as error:
+                if (delivered := self._after_unknown(error, decided, sent_at)) is not None:
+                    return delivered
+            except AddressTaken as fault:
+                return self._after_taken(fault)
+            except RecordFault as fault:
+                raise self._counted(fault) from None
+            else:
+                return _delivered("created", self.object, resource, decided)
+        raise OutreachError(
+            f"Outreach gave no usable answer to {CREATE_TRIES} tries to create a record; "
+            "the next run goes on from STATE."
+        )
+
+    def update(self, decided: Update) -> Delivered:
+        """PATCH what differs; in `upsert`, a record deleted meanwhile is created."""
+        resource_id = decided.resource.id
+        document = _document(self.object, resource_id, decided.attributes, decided.relationships)
+        self.writes += 1
+        try:
+            answer = self.client.request("PATCH", f"/{self.object.name}/{resource_id}", document)
+            resource = self._resource(answer, OutreachError)
+        except RecordFault as fault:
+            if fault.code == "record_not_found" and self._may_create():
+                return self._deliver(plan(self.object, self.desired, None, self.rules))
+            raise self._counted(fault) from None
+        return _delivered("updated", self.object, resource, decided)
+
+    def _may_create(self) -> bool:
+        return self.rules.mode == "upsert" and self.desired.id is None and self.writes <= 1
+
+    def _resource(self, answer: Answer, error: type[Exception]) -> Resource:
+        try:
+            return read_resource(answer.document["data"])
+        except (KeyError, TypeError, ValueError):
+            raise error(f"Outreach answered {answer.status} without a resource.") from None
+
+    def _counted(self, fault: RecordFault) -> RecordFault:
+        fault.attempts = self.writes
+        return fault
+
+    def _after_unknown(
+        self, error: OutcomeUnknown, decided: Create, sent_at: datetime
+    ) -> Delivered | None:
+        """Find out whether a create was carried out; None where it may be sent again.
+
+        Accounts are looked for twice, since Outreach would not refuse a second one of the name.
+        """
+        if error.wait is None:
+            self.sleep(min(0.25 * 2**self.writes, 8.0))
+        found = self._find()
+        if not found and self.object.name == "accounts":
+            self.sleep(SECOND_LOOK_AFTER)
+            found = self._find()
+        # The clocks are compared only now, when an answer has told the server's.
+        ours = [one for one in found if _created_since(one, sent_at + self.client.clock_offset)]
+        if ours:
+            return _delivered("created", self.object, ours[-1], decided)
+        if found and self.rules.mode != "insert":
+            return self._deliver(plan(self.object, self.desired, self._one(found), self.rules))
+        logger.info("%s The record is not in Outreach, so it is sent again.", error)
+        return None
+
+    def _find(self) -> list[Resource]:
+        """Look a record up by its keys.
+
+        Raises:
+            RecordFault: It has none, so that what became of it cannot be known.
+        """
+        keyed = [name for name in self.rules.match_fields if self.desired.attributes.get(name)]
+        if not keyed:
+            message = "No usable answer came, and without a match field nothing can be looked up."
+            raise self._counted(RecordFault("outcome_unknown", message))
+        picture = Picture(self.object, self.rules.match_fields)
+        for name in keyed:
+            texts = spellings(self.object, name, self.desired.attributes[name])
+            for path in lookup_paths(self.client, self.object, name, texts, self.asked):
+                for resource in read_all(self.client, path):
+                    picture.put(resource)
+        return match(self.desired, picture, self.rules.match_fields)
+
+    def _one(self, found: Sequence[Resource]) -> Resource:
+        chosen = choose(found, self.rules.on_ambiguous)
+        if chosen is None:
+            raise self._counted(ambiguous(found))
+        return chosen
+
+    def _after_taken(self, taken: AddressTaken) -> Delivered:
+        """Patch the record that won the race for an address."""
+        if self.rules.mode == "insert":
+            raise self._counted(taken)
+        found = self._find()
+        if not found:
+            raise self._counted(
+                RecordFault(
+                    "owner_not_visible",
+                    "Another record owns an address of this one, but a lookup does not show it: "
+                    "the token may not see it, or it is in the trash.",
+                    field=taken.field,
+                    status=taken.status,
+                    detail=taken.detail,
+                )
+            )
+        return self._deliver(plan(self.object, self.desired, self._one(found), self.rules))
+
+    def _deliver(self, decided: Plan) -> Delivered:
+        if isinstance(decided, Create):
+            return self.create(decided)
+        if isinstance(decided, Update):
+            return self.update(decided)
+        if isinstance(decided, Skip):
+            raise self._counted(RecordFault("record_not_found", "Outreach has no such record."))
+        return Delivered("unchanged", decided.resource, decided.held_back)
+
+
+def ambiguous(found: Sequence[Resource]) -> RecordFault:
+    """Say that a record fits several of Outreach's, naming their ids."""
+    ids = ", ".join(str(resource.id) for resource in found)
+    message = f"The record fits {len(found)} records in Outreach: {ids}."
+    return RecordFault("ambiguous_match", message)
+
+
+def _created_since(resource: Resource, sent_at: datetime) -> bool:
+    """Whether a record is as new as our request; Outreach's times are whole seconds."""
+    try:
+        created = datetime.fromisoformat(resource.created_at)
+    except ValueError:
+        return False
+    return created.replace(tzinfo=created.tzinfo or UTC) >= sent_at.replace(microsecond=0)
+
+
+def _document(
+    object_type: ObjectType,
+    resource_id: int | None,
+    attributes: Mapping[str, Value],
+    relationships: Mapping[str, int | None],
+) -> dict[str, Any]:
+    """Write the JSON:API document of a create or of an update; ids are integers."""
+    data: dict[str, Any] = {"type": object_type.type}
+    if resource_id is not None:
+        data["id"] = resource_id
+    if attributes:
+        data["attributes"] = dict(attributes)
+    if relationships:
+        data["relationships"] = {
+            name: {"data": link and {"type": _linked_type(object_type, name), "id": link}}
+            for name, link in relationships.items()
+        }
+    return {"data": data}
+
+
+def _linked_type(object_type: ObjectType, relationship: str) -> str:
+    """Return the type of what a relationship links to: its objects' name in the singular."""
+    return object_type.relationships[relationship].object.removesuffix("s")
+
+
+def _delivered(
+    outcome: Literal["created", "updated"],
+    object_type: ObjectType,
+    resource: Resource,
+    decided: Create | Update,
+) -> Delivered:
+    kept = (
+        name
+        for name, value in decided.attributes.items()
+        if name in resource.attributes
+        and not same(object_type.attributes[name], value, resource.attributes[name])
+    )
+    return Delivered(outcome, resource, decided.held_back, tuple(kept))

@@ -1,0 +1,152 @@
+"""Everything that can go wrong, by what has to happen next.
+
+::
+
+    singer_sdk SyncError
+    ├── FatalSyncError            the run stops
+    │   └── RunError              one sentence for the user, and an exit code
+    │       ├── InputError        a line of stdin that is no Singer message
+    │       ├── CredentialsError  no valid token, or a scope is missing
+    │       ├── OutputError       STATE or rejects cannot be written
+    │       ├── OutreachError     Outreach cannot be reached or refuses everything
+    │       ├── RejectsError      more rejects than the settings allow
+    │       ├── Interrupted       SIGINT or SIGTERM
+    │       └── EndedEarly        a limit of the settings; the next run goes on from STATE
+    ├── RetriableSyncError        the request is repeated
+    │   └── Retriable             with the wait that Outreach asked for, if it did
+    │       └── OutcomeUnknown    it may have been carried out: look before repeating
+    └── SkippableSyncError        this record is not delivered, the others are
+        └── RecordFault           code, field, status and Outreach's words, for the rejects file
+            └── AddressTaken      another record owns the address or the name: look again
+    singer_sdk ConfigurationError
+    └── SettingsError             a setting is wrong; exit code 1
+
+Messages name the setting or the field, the status, Outreach's code and what to do, never a value of
+a record and never a token. Only `RecordFault.detail` may hold Outreach's own words, which can
+repeat a value; it goes into the rejects file and nowhere else.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from singer_sdk.exceptions import (
+    ConfigValidationError,
+    FatalSyncError,
+    RetriableSyncError,
+    SkippableSyncError,
+)
+
+
+class ExitCode(enum.IntEnum):
+    """How a run ended, for the shell."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REJECTS = 3
+    ENDED_EARLY = 4
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class SettingsError(ConfigValidationError):
+    """A setting is wrong, or does not fit the stream it is for."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems), errors=list(problems))
+
+
+class RunError(FatalSyncError):
+    """The run cannot go on."""
+
+    exit_code = ExitCode.FAILED
+
+
+class InputError(RunError):
+    """A line of stdin is no message that a tap may send here."""
+
+
+class CredentialsError(RunError):
+    """Outreach does not accept the token, or the token lacks a scope."""
+
+
+class OutputError(RunError):
+    """STATE or the rejects file cannot be written."""
+
+
+class OutreachError(RunError):
+    """Outreach cannot be reached, stays unavailable, or refuses everything."""
+
+
+class RejectsError(RunError):
+    """The settings allow no more rejected records."""
+
+
+class Interrupted(RunError):  # noqa: N818 - named for what happened
+    """A signal asks the run to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"Ended by signal {signum}; what was in flight is settled.")
+        self.exit_code = ExitCode(128 + signum)
+
+
+class EndedEarly(RunError):  # noqa: N818 - named for what happened
+    """A limit of the settings is reached; the next run goes on from the last STATE."""
+
+    exit_code = ExitCode.ENDED_EARLY
+
+
+class Retriable(RetriableSyncError):  # noqa: N818 - named for what happened
+    """A request failed in a way that passes.
+
+    Attributes:
+        wait: Seconds that Outreach asks to wait, or None where it does not say.
+        status: The HTTP status, or None where no answer came.
+    """
+
+    def __init__(
+        self, message: str, *, wait: float | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.wait = wait
+        self.status = status
+
+
+class OutcomeUnknown(Retriable):
+    """A request was sent and may have been carried out, but no usable answer came."""
+
+
+class RecordFault(SkippableSyncError):  # noqa: N818 - named for what happened
+    """One record cannot be delivered.
+
+    Attributes:
+        code: A stable word for the kind of fault, such as ``invalid_value``.
+        message: A sentence without any value of the record.
+        field: The attribute or column at fault, if it is known.
+        status: The HTTP status of Outreach's refusal, if there was one.
+        detail: Outreach's own words, for the rejects file only.
+        attempts: How many requests tried to write the record.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a column of the rejects file
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        status: int | None = None,
+        detail: str | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+        self.status = status
+        self.detail = detail
+        self.attempts = attempts
+
+
+class AddressTaken(RecordFault):
+    """Outreach says that another record already has what should be unique."""

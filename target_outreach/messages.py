@@ -1,0 +1,174 @@
+"""Reading Singer messages: lines from stdin, without being deaf while none come.
+
+A thread reads, so that the main one can close batches by age and hear that the run must end while
+the tap is silent. No message of an error repeats a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import Counter
+from decimal import Decimal
+from queue import Empty, SimpleQueue
+from typing import IO, TYPE_CHECKING, Any
+
+from singer_sdk.exceptions import MissingKeyPropertiesError, RecordsWithoutSchemaException
+from singer_sdk.singerlib.encoding import SimpleSingerReader
+
+from target_outreach.errors import InputError
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CHUNK_BYTES = 256 * 1024
+CHUNKS_AHEAD = 4
+TICK_SECONDS = 0.5
+MESSAGE_TYPES = "SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH"
+
+
+class RecordBeforeSchemaError(InputError, RecordsWithoutSchemaException):
+    """A RECORD came before the SCHEMA of its stream."""
+
+
+class MissingKeyError(InputError, MissingKeyPropertiesError):
+    """A RECORD lacks one of its stream's key properties."""
+
+
+class Inbox:
+    """Chunks of lines from a file, read ahead by a thread, and wake-up calls between them."""
+
+    def __init__(self) -> None:
+        self._chunks: SimpleQueue[list[bytes] | Exception | None] = SimpleQueue()
+        self._room = threading.Semaphore(CHUNKS_AHEAD)
+
+    def wake(self) -> None:
+        """Let the reader look around now; safe in a signal handler."""
+        self._chunks.put([])
+
+    def read(self, file: IO[str]) -> None:
+        """Begin to read a file on a thread of its own."""
+        threading.Thread(target=self._read, args=(file.fileno(),), daemon=True).start()
+
+    def _read(self, descriptor: int) -> None:
+        pieces: list[bytes] = []
+        try:
+            # A raw read holds no lock that the interpreter would wait for at its end.
+            with open(descriptor, "rb", buffering=0, closefd=False) as raw:
+                while chunk := raw.read(CHUNK_BYTES):
+                    head, newline, tail = chunk.rpartition(b"\n")
+                    if newline:
+                        self._hand_over(b"".join((*pieces, head)).split(b"\n"))
+                        pieces = [tail] if tail else []
+                    else:
+                        pieces.append(chunk)
+            if pieces:
+                self._hand_over([b"".join(pieces)])
+        except OSError as error:
+            self._chunks.put(InputError(f"Standard input cannot be read ({error.strerror})."))
+        self._chunks.put(None)
+
+    def _hand_over(self, lines: list[bytes]) -> None:
+        self._room.acquire()
+        self._chunks.put(lines)
+
+    def chunks(self) -> Iterator[list[bytes]]:
+        """Yield the lines as they come, and an empty list whenever there is time to look around."""
+        while True:
+            try:
+                chunk = self._chunks.get(timeout=TICK_SECONDS)
+            except Empty:
+                chunk = []
+            if chunk is None:
+                return
+            if isinstance(chunk, Exception):
+                raise chunk
+            if chunk:
+                self._room.release()
+            yield chunk
+
+
+class MessageReader(SimpleSingerReader):
+    """Reads Singer messages and hands them over, saying of a bad one only where it stands.
+
+    Attributes:
+        tick: Called between chunks of lines, and twice a second while none come.
+        line: The line under way, as received.
+        line_number: Its number, counted from one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inbox = Inbox()
+        self.tick: Callable[[], None] = lambda: None
+        self.line = ""
+        self.line_number = 0
+
+    @override
+    def process_lines(
+        self, file_input: IO[str] | None, callbacks: dict[str, Callable[[dict[str, Any]], None]]
+    ) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for chunk in self._chunks(file_input or sys.stdin):
+            for raw in chunk:
+                self.line_number += 1
+                message = self._message(raw)
+                if message is None:
+                    continue
+                self._dispatch(message, callbacks)
+                counts[message["type"]] += 1
+            self.tick()
+        return counts
+
+    def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
+        try:
+            file.fileno()
+        except (AttributeError, OSError):
+            yield from ([line.encode("utf-8", "surrogatepass")] for line in file)
+            return
+        self.inbox.read(file)
+        yield from self.inbox.chunks()
+
+    def discard(self) -> None:
+        """Read what is left and forget it, so that the tap can end in peace."""
+        for _ in self.inbox.chunks():
+            pass
+
+    def _message(self, raw: bytes) -> dict[str, Any] | None:
+        """Read a line as a JSON object with a type; a blank line is none."""
+        if self.line_number == 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if not raw.strip():
+            return None
+        try:
+            self.line = raw.decode("utf-8")
+            message = self.deserialize_json(self.line)
+        except UnicodeDecodeError:
+            raise self.bad_line("is not UTF-8") from None
+        except (ValueError, RecursionError):
+            raise self.bad_line("is not valid JSON, or too large or deep to read") from None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise self.bad_line("is no Singer message: it has no type")
+        return message
+
+    @override
+    def deserialize_json(self, line: str) -> Any:
+        return json.loads(line, parse_float=Decimal)
+
+    def _dispatch(
+        self, message: dict[str, Any], callbacks: dict[str, Callable[[dict[str, Any]], None]]
+    ) -> None:
+        callback = callbacks.get(message["type"])
+        if callback is None:
+            raise self.bad_line(f"is a message of another type than {MESSAGE_TYPES}")
+        callback(message)
+
+    def bad_line(self, what: str, kind: type[InputError] = InputError) -> InputError:
+        """Word an error about the line under way."""
+        return kind(f"Line {self.line_number} of the input {what}.")

@@ -1,0 +1,1 @@
+"""What is in Outreach, and writing it: the API, one place for each of its rules."""

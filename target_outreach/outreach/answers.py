@@ -1,0 +1,166 @@
+"""What Outreach's answers say: resources, errors of every shape, and how long to wait.
+
+Nothing in an answer is taken for granted: a body may be no JSON, an error may lack its ``source``,
+spell ``detail`` as ``details``, or be a gateway's ``{"error", "description"}`` (API reference 3.2);
+``Retry-After`` may be seconds, an epoch or ISO 8601, and any header may hold two values or be
+missing (API reference 5).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.records.matching import Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SMALLEST_EPOCH = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of Outreach.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, found in any case.
+        document: The JSON body, or None where it is empty or no JSON.
+        text: The beginning of a body that is no JSON.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    document: Any
+    text: str = ""
+
+    @property
+    def error(self) -> ErrorWords:
+        """What the body says went wrong."""
+        return ErrorWords.read(self)
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The server's own clock, from the ``Date`` header, in whole seconds."""
+        return http_date(self.headers.get("Date", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorWords:
+    """The first error of an answer, in Outreach's words; they may repeat values of a record."""
+
+    id: str
+    title: str
+    detail: str
+    pointer: str
+
+    @property
+    def words(self) -> str:
+        """All that Outreach said, in one line."""
+        return ": ".join(part for part in (self.title, self.detail) if part)
+
+    @property
+    def field(self) -> str | None:
+        """The attribute at fault, if the pointer names one."""
+        prefix = "/data/attributes/"
+        return self.pointer.removeprefix(prefix) if self.pointer.startswith(prefix) else None
+
+    @classmethod
+    def read(cls, answer: Answer) -> ErrorWords:
+        """Find the error in a body of any shape."""
+        document = answer.document if isinstance(answer.document, dict) else {}
+        errors = document.get("errors")
+        error = errors[0] if isinstance(errors, list) and errors else document
+        if not isinstance(error, dict):
+            error = {}
+        source = error.get("source")
+        return cls(
+            id=_text(error.get("id")) or _text(error.get("error")),
+            title=_text(error.get("title")),
+            detail=_text(error.get("detail") or error.get("details") or error.get("description"))
+            or answer.text,
+            pointer=_text(source.get("pointer")) if isinstance(source, dict) else "",
+        )
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever stands in an error body
+    return value if isinstance(value, str) else ""
+
+
+def read_body(body: bytes) -> tuple[Any, str]:
+    """Read a body as JSON, or return the beginning of its text."""
+    try:
+        return (json.loads(body) if body else None), ""
+    except (ValueError, RecursionError):
+        return None, body[:500].decode("utf-8", "replace").strip()
+
+
+def read_resource(document: Any) -> Resource:  # noqa: ANN401 - JSON
+    """Read one JSON:API resource object.
+
+    Raises:
+        ValueError: It is none; for an answer that means that its outcome is unknown.
+    """
+    try:
+        links = document.get("relationships") or {}
+        return Resource(
+            id=int(document["id"]),
+            attributes=document.get("attributes") or {},
+            links={name: _linked(link) for name, link in links.items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError("no JSON:API resource") from None
+
+
+def _linked(link: Any) -> int | None:  # noqa: ANN401 - JSON
+    """Return the id of a to-one link; what a to-many link holds is of no interest here."""
+    data = link.get("data") if isinstance(link, dict) else None
+    return int(data["id"]) if isinstance(data, dict) and "id" in data else None
+
+
+def http_date(text: str) -> datetime | None:
+    """Read a date as HTTP writes it."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def first_number(header: str | None) -> int | None:
+    """Read the first of the numbers that a rate-limit header may hold."""
+    text = (header or "").partition(",")[0].strip()
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def seconds_until(header: str | None, now: datetime) -> float | None:
+    """Read ``Retry-After`` or ``X-RateLimit-Reset`` in any of the forms met.
+
+    Args:
+        header: Seconds, an epoch in seconds, ISO 8601, or an HTTP date.
+        now: The server's time, by which an absolute time is read.
+
+    Returns:
+        Seconds from now, never negative, or None where there is no such header.
+    """
+    text = (header or "").partition(",")[0].strip()
+    try:
+        number = float(text)
+    except ValueError:
+        moment = _moment(header or "")
+        return max(0.0, (moment - now).total_seconds()) if moment else None
+    if not 0 <= number < float("inf"):
+        return None
+    return max(0.0, number - now.timestamp()) if number > SMALLEST_EPOCH else number
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return http_date(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,68 @@
+"""Where the access token comes from.
+
+One small interface, `Credentials`, so that the client knows nothing of OAuth: it asks for a token
+before each request and says when one was refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from requests.auth import AuthBase
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+
+class Credentials(Protocol):
+    """Gives access tokens, from any number of threads."""
+
+    def token(self) -> str | None:
+        """Return a valid access token, or None where none is needed."""
+
+    def refused(self, token: str | None) -> bool:
+        """Hear that Outreach refused a token, and say whether a newer one is to be had."""
+
+
+class BearerToken:
+    """A token that the user gave: used as it is, never refreshed."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __repr__(self) -> str:
+        return "BearerToken(…)"
+
+    def token(self) -> str:
+        """Return the token that was given."""
+        return self._token
+
+    def refused(self, token: str | None) -> bool:
+        """Say that there is no other."""
+        del token
+        return False
+
+
+class NoCredentials:
+    """The sandbox's: no token is sent."""
+
+    def token(self) -> None:
+        """Return no token."""
+
+    def refused(self, token: str | None) -> bool:
+        """Say that there is no other."""
+        del token
+        return False
+
+
+class Authorization(AuthBase):
+    """Puts the token on a request; an `AuthBase`, so that no ``.netrc`` takes its place."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Set the header, unless no token is needed."""
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request

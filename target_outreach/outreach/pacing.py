@@ -1,0 +1,162 @@
+"""When the next request may be sent: one pacer for all threads, fed by the answers' headers.
+
+Outreach counts 10,000 requests an hour for each user, whoever spends them, and says on each answer
+how many remain (API reference 5). So the headers are the truth that threads, processes and machines
+share. The pacer bursts while there is budget, then waits once for the reset.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from target_outreach.errors import EndedEarly
+from target_outreach.outreach.answers import first_number, seconds_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+logger = logging.getLogger("target-outreach")
+
+#: Seconds waited longer than asked, since a server's clock shows whole seconds.
+MARGIN = 0.25
+
+#: Seconds after which a thread that waits for other threads' answers looks again.
+ANSWER_DUE = 0.5
+
+
+class Pacer:
+    """Grants permission to send, and waits where the budget is spent.
+
+    Args:
+        budget_percent: The share of the limit that may be spent; the rest is left to others.
+        max_requests: How many requests may be sent in all, or None.
+        max_wait: The longest wait in seconds; a longer one ends the run resumably.
+        clock: A monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_percent: int = 100,
+        max_requests: int | None = None,
+        max_wait: float = 3600.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._budget_percent = budget_percent
+        self._max_requests = max_requests
+        self._max_wait = max_wait
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._in_flight = 0
+        self._limit = 0
+        self._remaining: int | None = None
+        self._reset_at = 0.0
+        self._paused_until = 0.0
+        self._announced = 0.0
+        self._stopping = False
+        self.sent = 0
+        self.waited = 0.0
+
+    @property
+    def remaining(self) -> int | None:
+        """Requests left in the present window, as far as the headers say."""
+        return self._remaining
+
+    def stop(self) -> None:
+        """Grant nothing more: waiting threads and later ones get `EndedEarly`."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def acquire(self) -> None:
+        """Wait until a request may be sent, and count it.
+
+        Raises:
+            EndedEarly: `max_requests` are sent, the wait would be too long, or the run ends.
+        """
+        with self._changed:
+            while (wait := self._wait_now()) > 0:
+                began = self._clock()
+                self._announce(wait)
+                self._changed.wait(min(wait, 60.0))
+                self.waited += self._clock() - began
+            self.sent += 1
+            self._in_flight += 1
+
+    def _wait_now(self) -> float:
+        """Return the seconds to wait, 0 for none, having checked what forbids sending at all."""
+        if self._stopping:
+            raise EndedEarly("The run ends.")
+        if self._max_requests is not None and self.sent >= self._max_requests:
+            raise EndedEarly(
+                f"max_requests ({self._max_requests}) is reached; "
+                "the next run goes on where this one stopped."
+            )
+        now = self._clock()
+        left = self._left(now)
+        if left is not None and left <= 0:
+            self._paused_until = max(self._paused_until, self._reset_at + MARGIN)
+        wait = self._paused_until - now
+        if wait > self._max_wait:
+            raise EndedEarly(
+                f"Outreach's limit resets in {wait / 60:,.0f} minutes, which is longer than "
+                f"max_wait_minutes ({self._max_wait / 60:,.0f}); the next run goes on."
+            )
+        if wait <= 0 and left is not None and left <= self._in_flight:
+            return ANSWER_DUE  # the answers in flight will say how much is really left
+        return wait
+
+    def _left(self, now: float) -> int | None:
+        """Return what may still be spent in this window, None where that is not known."""
+        if self._remaining is None or now >= self._reset_at:
+            return None
+        return self._remaining - self._limit * (100 - self._budget_percent) // 100
+
+    def release(self, headers: Mapping[str, str] | None, server_now: datetime | None) -> None:
+        """Hear that a request is answered, or lost where there are no headers.
+
+        Args:
+            headers: The answer's headers.
+            server_now: The server's time, or None where it did not say.
+        """
+        with self._changed:
+            self._in_flight -= 1
+            if headers is not None:
+                self._observe(headers, server_now or datetime.now(UTC))
+            self._changed.notify_all()
+
+    def _observe(self, headers: Mapping[str, str], server_now: datetime) -> None:
+        remaining = first_number(headers.get("X-RateLimit-Remaining"))
+        reset = seconds_until(headers.get("X-RateLimit-Reset"), server_now)
+        if remaining is None or reset is None:
+            return
+        self._limit = first_number(headers.get("X-RateLimit-Limit")) or self._limit
+        now = self._clock()
+        same_window = self._remaining is not None and now + reset <= self._reset_at + 1.5
+        if same_window and now < self._reset_at:
+            # Answers overtake each other: within a window the lowest is the newest.
+            self._remaining = min(remaining, self._remaining or 0)
+        else:
+            self._remaining = remaining
+            self._reset_at = now + reset
+
+    def pause(self, seconds: float) -> None:
+        """Hold every thread back for some time, as a refusal asked for.
+
+        Args:
+            seconds: From now.
+        """
+        with self._changed:
+            self._paused_until = max(self._paused_until, self._clock() + seconds + MARGIN)
+            self._changed.notify_all()
+
+    def _announce(self, wait: float) -> None:
+        """Say once for each wait until when it lasts."""
+        if wait >= 1 and self._paused_until > self._announced + 1:
+            self._announced = self._paused_until
+            until = datetime.now().astimezone() + timedelta(seconds=wait)
+            logger.info("Waiting until %s for Outreach's limit to reset.", f"{until:%H:%M:%S}")

@@ -1,0 +1,138 @@
+"""What a refusal means for the run: wait, repeat, look again, reject the record, or stop.
+
+This is the one place where a status becomes an error (API reference 3.3 and 5).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from target_outreach.errors import (
+    AddressTaken,
+    CredentialsError,
+    OutcomeUnknown,
+    OutreachError,
+    RecordFault,
+    Retriable,
+    RunError,
+)
+from target_outreach.outreach.answers import seconds_until
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from target_outreach.outreach.answers import Answer, ErrorWords
+
+SCOPE = re.compile(r"'([a-z_]+\.[a-z]+)'", re.IGNORECASE)
+TAKEN = ("already been taken", "already exists")
+RETRIED = frozenset({408, 425, 429})
+ERROR = 400
+SERVER_ERROR = 500
+CODES = {
+    400: "bad_request",
+    403: "not_authorized",
+    404: "record_not_found",
+    409: "conflict",
+    422: "validation_error",
+}
+
+
+def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None:
+    """Say what an answer means.
+
+    Args:
+        answer: What Outreach answered; 401 is for the client, which may have a newer token.
+        method: The HTTP method of the request.
+        wait: Seconds that the answer asks to wait, or None.
+
+    Returns:
+        The error to raise, or None where the request was carried out.
+    """
+    status = answer.status
+    if 200 <= status < 300:  # noqa: PLR2004 - the successes of HTTP
+        return None
+    said = _said(answer)
+    if status in RETRIED or status >= SERVER_ERROR:
+        sent = method == "POST" and status >= SERVER_ERROR
+        kind = OutcomeUnknown if sent else Retriable
+        return kind(f"Outreach answered {said}.", wait=wait, status=status)
+    if status < ERROR:
+        return OutreachError(
+            f"Outreach answered {said}, a redirect, which is not followed; check api_url."
+        )
+    if (fatal := _fatal(answer, method, said)) is not None:
+        return fatal
+    return _fault(answer, said)
+
+
+def _said(answer: Answer) -> str:
+    """Name the status with Outreach's code, which holds no value of a record."""
+    code = answer.error.id
+    return f"{answer.status} {code}" if re.fullmatch(r"[\w.]{1,80}", code) else str(answer.status)
+
+
+def _fatal(answer: Answer, method: str, said: str) -> RunError | None:
+    """See what no other record would fare better with."""
+    if (found := _misconfigured(answer, said)) is not None or method != "GET":
+        return found
+    if answer.status == 403:  # noqa: PLR2004
+        return CredentialsError(f"The token may not read this ({said}).")
+    return None if answer.status == 404 else OutreachError(f"Outreach refuses to read ({said}).")  # noqa: PLR2004
+
+
+def _misconfigured(answer: Answer, said: str) -> RunError | None:
+    error = answer.error
+    if error.id == "unauthorizedOauthScope":
+        scope = SCOPE.search(error.detail)
+        name = f"the scope {scope[1]}" if scope else "a scope"
+        return CredentialsError(
+            f"The token lacks {name} ({said}): authorise the app with it and get a new token."
+        )
+    if answer.status == 415:  # noqa: PLR2004
+        return OutreachError(
+            f"Outreach answered {said}, although the media type was right: a proxy or middleware "
+            "on the way probably changes the Content-Type header."
+        )
+    if answer.status == 407:  # noqa: PLR2004
+        return OutreachError("The proxy wants credentials (407): check the proxy settings.")
+    if error.id == "routeNotFound":
+        return OutreachError(f"Outreach knows no such address ({said}): check api_url.")
+    return None
+
+
+def _fault(answer: Answer, said: str) -> RecordFault:
+    """Blame the record, keeping Outreach's words for the rejects file."""
+    error = answer.error
+    if _is_taken(answer.status, error):
+        return AddressTaken(
+            "already_taken",
+            f"Another record already has what should be unique ({said}).",
+            field=error.field,
+            status=answer.status,
+            detail=error.words,
+        )
+    return RecordFault(
+        CODES.get(answer.status, "refused"),
+        f"Outreach refuses the record ({said}).",
+        field=error.field,
+        status=answer.status,
+        detail=error.words,
+    )
+
+
+def _is_taken(status: int, error: ErrorWords) -> bool:
+    """Match loosely: three wordings are known, and none of them is certain (API reference 3.4)."""
+    if status not in {409, 422}:
+        return False
+    return error.id == "validationDuplicateValueError" or any(
+        words in error.detail.lower() for words in TAKEN
+    )
+
+
+def wait_asked_for(answer: Answer, now: datetime) -> float | None:
+    """Return the seconds that an answer asks to wait, if it does."""
+    asked = seconds_until(answer.headers.get("Retry-After"), now)
+    if asked is None and answer.status == 429:  # noqa: PLR2004
+        asked = seconds_until(answer.headers.get("X-RateLimit-Reset"), now)
+    return asked

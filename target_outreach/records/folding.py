@@ -1,0 +1,87 @@
+"""Which records of a batch are written as one, and which must wait for each other.
+
+Records of one key that wait together are folded into one write. Records that share only some keys
+(one of two addresses, the name of a company) are written one after the other, in arrival order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from target_outreach.records.matching import keys_of
+from target_outreach.records.planning import foldable, lay_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.mapping import Desired
+    from target_outreach.records.matching import Key
+    from target_outreach.records.planning import Rules
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Group(Generic[T]):
+    """Records that one write delivers, the last one's `desired` being what they amount to."""
+
+    desired: Desired
+    keys: frozenset[Key]
+    members: list[T] = field(default_factory=list)
+    waits_for: set[Group[T]] = field(default_factory=set)
+
+
+def fold(
+    object_type: ObjectType, records: Iterable[tuple[T, Desired]], rules: Rules
+) -> list[Group[T]]:
+    """Fold records of one key and chain those that share some keys; `insert` only chains.
+
+    Args:
+        object_type: The object that all the records are for.
+        records: What each record is, with what it says, in arrival order.
+        rules: The settings of their stream.
+
+    Returns:
+        The groups in arrival order, each with the earlier groups that must be written before it.
+    """
+    groups: list[Group[T]] = []
+    newest: dict[Key, Group[T]] = {}
+    for member, desired in records:
+        keys = frozenset(keys_of(object_type, desired, rules.match_fields))
+        before = {newest[key] for key in keys if key in newest}
+        group = _same_group(object_type, before, keys, desired, rules)
+        if group is None:
+            group = Group(desired, keys, waits_for=before)
+            groups.append(group)
+        else:
+            group.desired = lay_over(object_type, group.desired, desired, rules)
+            group.keys |= keys
+        group.members.append(member)
+        newest |= dict.fromkeys(keys, group)
+    return groups
+
+
+def _same_group(
+    object_type: ObjectType,
+    before: set[Group[T]],
+    keys: frozenset[Key],
+    desired: Desired,
+    rules: Rules,
+) -> Group[T] | None:
+    """Return the group that the record can be folded into, if there is one."""
+    if len(before) != 1 or rules.mode == "insert":
+        return None
+    (group,) = before
+    same = _deciding(group.keys, rules) == _deciding(keys, rules)
+    return group if same and foldable(object_type, group.desired, desired, rules) else None
+
+
+def _deciding(keys: frozenset[Key], rules: Rules) -> frozenset[Key]:
+    """Return the keys of the first match field that the record has: those decide first."""
+    by_field = (
+        frozenset(key for key in keys if key.field == field_name)
+        for field_name in ("id", *rules.match_fields)
+    )
+    return next(filter(None, by_field), frozenset())

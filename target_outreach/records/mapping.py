@@ -1,0 +1,365 @@
+"""Which column of a stream goes where: decided once a SCHEMA, said in one line.
+
+The order is: an explicit ``columns`` entry, the attribute's own name, a synonym. Case, ``_``,
+``-``, ``.`` and blanks do not matter. An Outreach id is never guessed: it comes from a column that
+says ``outreach_…`` or from an explicit entry, in ``update`` mode also from ``id``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from target_outreach.errors import RecordFault, SettingsError
+from target_outreach.records.values import Value, coerce, is_empty, item_comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from target_outreach.records.catalog import Attribute, ObjectType
+
+SyncMode = Literal["insert", "update", "upsert"]
+
+REQUIRED = {"prospects": "emails", "accounts": "name"}
+RELATION_FIELDS = {
+    "account": ("id", "customId", "domain", "name"),
+    "owner": ("id", "email"),
+    "stage": ("id", "name"),
+    "persona": ("id", "name"),
+}
+LARGEST_ID = 2**63 - 1
+OWN_ID = "the warehouse's own id"
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What one record says should be in Outreach.
+
+    Attributes:
+        id: The Outreach id, if a column says it.
+        attributes: Coerced values by attribute; None where the record has a null.
+        relationships: Ids of linked records by relationship; None where the record has a null.
+    """
+
+    id: int | None = None
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+    relationships: Mapping[str, int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMapping:
+    """The columns of one stream and what each is for."""
+
+    object: ObjectType
+    attributes: Mapping[str, tuple[str, ...]]
+    relationships: Mapping[str, str]
+    id_column: str | None
+    unmapped: Mapping[str, str]
+
+    def describe(self) -> str:
+        """Say the whole mapping in one line, what is left out included."""
+        pairs = [f"{column} → id" for column in [self.id_column] if column]
+        pairs += [f"{' + '.join(columns)} → {name}" for name, columns in self.attributes.items()]
+        pairs += [f"{column} → {name}.id" for name, column in self.relationships.items()]
+        left_out = [f"{column} ({why})" for column, why in self.unmapped.items()]
+        return ", ".join(pairs) + (f"; left out: {', '.join(left_out)}" if left_out else "")
+
+    def apply(self, record: Mapping[str, Any]) -> Desired:
+        """Read a record by the mapping.
+
+        Raises:
+            RecordFault: A value does not fit its attribute.
+        """
+        attributes: dict[str, Value] = {}
+        for name, columns in self.attributes.items():
+            present = [record[column] for column in columns if column in record]
+            if present:
+                attributes[name] = self._value(self.object.attributes[name], present)
+        return Desired(
+            id=self._id(record),
+            attributes=attributes,
+            relationships={
+                name: as_id(record[column], column)
+                for name, column in self.relationships.items()
+                if column in record
+            },
+        )
+
+    def _id(self, record: Mapping[str, Any]) -> int | None:
+        return as_id(record.get(self.id_column), self.id_column) if self.id_column else None
+
+    @staticmethod
+    def _value(attribute: Attribute, present: Sequence[Any]) -> Value:
+        if len(present) == 1:
+            return coerce(attribute, present[0])
+        values = [coerce(attribute, value) for value in present]
+        lists = [value for value in values if isinstance(value, list)]
+        return join(attribute, lists) if lists else None
+
+
+def join(attribute: Attribute, lists: Iterable[Sequence[str]]) -> list[str]:
+    """Put lists of one attribute behind each other, each item once."""
+    same_item = item_comparison(attribute)
+    joined: list[str] = []
+    for item in (item for values in lists for item in values):
+        if not any(same_item(item, kept) for kept in joined):
+            joined.append(item)
+    return joined
+
+
+def as_id(value: Any, column: str) -> int | None:  # noqa: ANN401 - whatever JSON holds
+    """Read an Outreach id, which is a positive whole number.
+
+    Raises:
+        RecordFault: It is anything else, with the code ``invalid_id``.
+    """
+    if is_empty(value) or (isinstance(value, str) and not value.strip()):
+        return None
+    text = str(value).strip() if not isinstance(value, bool) else ""
+    if re.fullmatch(r"\d{1,19}(\.0*)?", text, re.ASCII):
+        number = int(text.partition(".")[0])
+        if 0 < number <= LARGEST_ID:
+            return number
+    message = f"Column {column} holds no Outreach id, which is a positive whole number."
+    raise RecordFault("invalid_id", message, field=column)
+
+
+@cache
+def plain(name: str) -> str:
+    """Reduce a name to what counts: lower case, without ``_``, ``-``, ``.`` and blanks."""
+    return re.sub(r"[\s_.\-]", "", name).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    """Where a column goes, and by which rule."""
+
+    kind: Literal["id", "attribute", "relationship", "nowhere"]
+    name: str
+    rule: Literal["explicit", "name", "synonym", ""] = ""
+
+
+def build_mapping(  # noqa: PLR0913 - each is a setting of its own
+    object_type: ObjectType,
+    columns: Sequence[str],
+    *,
+    mode: SyncMode = "upsert",
+    explicit: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    match_fields: Sequence[str] = (),
+) -> StreamMapping:
+    """Decide where each column of a stream goes.
+
+    Args:
+        object_type: The object that the stream is for.
+        columns: The names in the SCHEMA's ``properties``, in their order.
+        mode: The sync mode.
+        explicit: The ``columns`` setting: incoming column → attribute.
+        ignore: The ``ignore_columns`` setting: globs; explicit columns win over it.
+        match_fields: The attributes that identify a record.
+
+    Raises:
+        SettingsError: The settings do not fit the columns, or the mode lacks what it needs.
+    """
+    chosen = _explicit_goals(object_type, columns, explicit or {})
+    names = _names(object_type)
+    goals: dict[str, _Goal] = {}
+    for column in columns:
+        if column in chosen:
+            goals[column] = chosen[column]
+        elif any(fnmatchcase(column.lower(), glob.lower()) for glob in ignore):
+            goals[column] = _Goal("nowhere", "ignored")
+        else:
+            goals[column] = _by_name(object_type, column, mode, names)
+    if mode == "insert":
+        goals = {
+            column: _Goal("nowhere", "insert gives new ids") if goal.kind == "id" else goal
+            for column, goal in goals.items()
+        }
+    mapping = _assemble(object_type, goals)
+    _require(mapping, mode, match_fields)
+    return mapping
+
+
+def _names(object_type: ObjectType) -> dict[str, _Goal]:
+    """Index the object's attributes by plain name; an own name wins over a synonym."""
+    names: dict[str, _Goal] = {}
+    for attribute in object_type.attributes.values():
+        for synonym in attribute.synonyms:
+            names[plain(synonym)] = _Goal("attribute", attribute.name, "synonym")
+    for name in object_type.attributes:
+        names[plain(name)] = _Goal("attribute", name, "name")
+    return names
+
+
+def _by_name(
+    object_type: ObjectType,
+    column: str,
+    mode: SyncMode,
+    names: Mapping[str, _Goal],
+) -> _Goal:
+    """Find the goal of a column that no setting names."""
+    name = plain(column)
+    if (id_goal := _id_goal(object_type, name)) is not None:
+        return id_goal
+    if name == "id":
+        return _Goal("id", "id", "name") if mode == "update" else _Goal("nowhere", OWN_ID)
+    goal = names.get(name)
+    if goal is None:
+        return _Goal("nowhere", _why_unknown(object_type, column, name))
+    attribute = object_type.attributes[goal.name]
+    if attribute.read_only:
+        return _Goal("nowhere", "read-only")
+    if attribute.explicit_only:
+        return _Goal("nowhere", "only by a columns entry")
+    return goal
+
+
+def _id_goal(object_type: ObjectType, name: str) -> _Goal | None:
+    """See an Outreach id in a column that says ``outreach``."""
+    if not (name.startswith("outreach") and name.endswith("id")):
+        return None
+    middle = name.removeprefix("outreach").removesuffix("id")
+    if middle in {"", object_type.type}:
+        return _Goal("id", "id", "name")
+    relationship = object_type.relationships.get(middle)
+    if relationship is not None and not relationship.read_only:
+        return _Goal("relationship", middle, "name")
+    return None
+
+
+def _why_unknown(object_type: ObjectType, column: str, name: str) -> str:
+    if column.startswith("_sdc_"):
+        return "Singer metadata"
+    for relationship, fields in RELATION_FIELDS.items():
+        if relationship in object_type.relationships:
+            if name == f"{relationship}id":
+                return OWN_ID
+            if name in {plain(f"{relationship}.{part}") for part in fields}:
+                return "links other than by Outreach id are not supported yet"
+    return "no such attribute"
+
+
+def _explicit_goals(
+    object_type: ObjectType, columns: Sequence[str], explicit: Mapping[str, str]
+) -> dict[str, _Goal]:
+    """Resolve the ``columns`` setting, collecting all that is wrong with it."""
+    by_plain_name = {plain(column): column for column in reversed(columns)}
+    goals: dict[str, _Goal] = {}
+    problems: list[str] = []
+    for wanted, target in explicit.items():
+        column = wanted if wanted in columns else by_plain_name.get(plain(wanted))
+        if column is None:
+            problems.append(f"columns names {wanted!r}, which the stream does not have")
+            continue
+        try:
+            goals[column] = explicit_goal(object_type, target)
+        except ValueError as problem:
+            problems.append(f"columns maps {wanted!r} to {target!r}, {problem}")
+    if problems:
+        raise SettingsError(*problems)
+    return goals
+
+
+def explicit_goal(object_type: ObjectType, target: str) -> _Goal:
+    """Find what a ``columns`` entry points at.
+
+    Raises:
+        ValueError: Nothing that can be written; the message ends a sentence.
+    """
+    name = plain(target)
+    if name in {"id", f"outreach{object_type.type}id", "outreachid"}:
+        return _Goal("id", "id", "explicit")
+    by_name = {plain(attribute): attribute for attribute in object_type.attributes}
+    if name in by_name:
+        if object_type.attributes[by_name[name]].read_only:
+            msg = "which Outreach lets nobody write"
+            raise ValueError(msg)
+        return _Goal("attribute", by_name[name], "explicit")
+    for relationship in _links(object_type):
+        if name == f"{relationship}id":
+            return _Goal("relationship", relationship, "explicit")
+        if name in {plain(f"{relationship}.{part}") for part in RELATION_FIELDS[relationship]}:
+            msg = f"but links other than {relationship}.id are not supported yet"
+            raise ValueError(msg)
+    msg = f"which {object_type.name} do not have; {nearest(target, object_type.writable)}"
+    raise ValueError(msg)
+
+
+def _links(object_type: ObjectType) -> list[str]:
+    return [name for name, link in object_type.relationships.items() if not link.read_only]
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """Name the known names that come nearest to a wrong one."""
+    by_plain_name = {plain(name): name for name in known}
+    close = difflib.get_close_matches(plain(wrong), by_plain_name, n=3, cutoff=0.5)
+    return (
+        f"nearest: {', '.join(by_plain_name[name] for name in close)}" if close else "none is near"
+    )
+
+
+def _assemble(object_type: ObjectType, goals: Mapping[str, _Goal]) -> StreamMapping:
+    """Group the columns by goal and refuse two columns for one value."""
+    grouped: dict[_Goal, list[str]] = defaultdict(list)
+    for column, goal in goals.items():
+        if goal.kind != "nowhere":
+            grouped[_Goal(goal.kind, goal.name)].append(column)
+    problems = [
+        f"columns {' and '.join(columns)} both map to {goal.name}; leave one out by ignore_columns"
+        for goal, columns in grouped.items()
+        if len(columns) > 1 and not _takes_several(object_type, goal)
+    ]
+    if problems:
+        raise SettingsError(*problems)
+    return StreamMapping(
+        object=object_type,
+        attributes={
+            goal.name: tuple(_singular_first(columns, goals))
+            for goal, columns in grouped.items()
+            if goal.kind == "attribute"
+        },
+        relationships={
+            goal.name: columns[0]
+            for goal, columns in grouped.items()
+            if goal.kind == "relationship"
+        },
+        id_column=grouped.get(_Goal("id", "id"), [None])[0],
+        unmapped={column: goal.name for column, goal in goals.items() if goal.kind == "nowhere"},
+    )
+
+
+def _takes_several(object_type: ObjectType, goal: _Goal) -> bool:
+    return goal.kind == "attribute" and object_type.attributes[goal.name].is_array
+
+
+def _singular_first(columns: Sequence[str], goals: Mapping[str, _Goal]) -> list[str]:
+    """Keep the column order, but move synonyms (``email``) before the plural (``emails``)."""
+    own = [position for position, column in enumerate(columns) if goals[column].rule == "name"]
+
+    def place(position: int) -> tuple[int, int, int]:
+        behind_own = own and position > own[0] and goals[columns[position]].rule == "synonym"
+        return (own[0], 0, position) if behind_own else (position, 1, position)
+
+    return [columns[position] for position in sorted(range(len(columns)), key=place)]
+
+
+def _require(mapping: StreamMapping, mode: SyncMode, match_fields: Sequence[str]) -> None:
+    """Check that the mode has what it needs to find and to create records."""
+    name = mapping.object.name
+    if not mapping.attributes and not mapping.relationships:
+        msg = f"no column maps to an attribute of {name}"
+        raise SettingsError(f"{msg}; see columns and outreach_object")
+    required = REQUIRED[name]
+    if mode != "update" and required not in mapping.attributes:
+        msg = f"no column maps to {required}, which {mode} mode needs for {name}"
+        raise SettingsError(f"{msg}; name one under columns")
+    if mode == "update" and not (mapping.id_column or set(match_fields) & set(mapping.attributes)):
+        keys = ", ".join(match_fields)
+        msg = f"update mode needs a column for the Outreach id or for one of {keys}"
+        raise SettingsError(msg)

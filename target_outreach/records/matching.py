@@ -1,0 +1,180 @@
+"""Which record of Outreach a record of the stream is about.
+
+Match fields are tried in their order, each only if the record has it; the first with a match
+decides. A match by a later field is none when Outreach holds a different value in an earlier field
+that the record carries: two companies may both be called Acme.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from target_outreach.records.values import domain_key, email_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.mapping import Desired
+
+OnAmbiguous = Literal["reject", "oldest", "newest"]
+
+MATCH_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "prospects": ("emails",),
+    "accounts": ("customId", "domain", "name"),
+}
+
+
+class Key(NamedTuple):
+    """What identifies a record: a match field and the value's comparable form."""
+
+    field: str
+    value: str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A record as Outreach holds it.
+
+    Attributes:
+        id: The Outreach id.
+        attributes: Those that were asked for.
+        links: The ids of linked records by relationship, None where nothing is linked.
+    """
+
+    id: int
+    attributes: Mapping[str, Any]
+    links: Mapping[str, int | None]
+
+    @property
+    def created_at(self) -> str:
+        """When Outreach created it: ISO 8601, whose order as text is that of time."""
+        return str(self.attributes.get("createdAt") or "")
+
+
+def comparable(object_type: ObjectType, field: str, value: Any) -> frozenset[str]:  # noqa: ANN401
+    """Reduce the value of a match field to what makes two values the same.
+
+    Args:
+        object_type: The object that the field belongs to.
+        field: The name of an attribute.
+        value: Ours, or Outreach's own.
+
+    Returns:
+        The comparable forms, several for an array, none for what identifies nobody.
+    """
+    if isinstance(value, list):
+        return frozenset(
+            email_key(item) for item in value if isinstance(item, str) and item.strip()
+        )
+    text = str(value).strip() if value is not None else ""
+    if object_type.attributes[field].kind == "domain":
+        text = domain_key(text)
+    elif field != "customId":  # an id of somebody else's system, where case may count
+        text = " ".join(text.casefold().split())
+    return frozenset({text} if text else ())
+
+
+def keys_of(object_type: ObjectType, desired: Desired, match_fields: Sequence[str]) -> list[Key]:
+    """List what a record can be found by: its id alone, or each value of its match fields."""
+    if desired.id is not None:
+        return [Key("id", desired.id)]
+    return [
+        Key(field, value)
+        for field in match_fields
+        if desired.attributes.get(field) is not None
+        for value in sorted(comparable(object_type, field, desired.attributes[field]))
+    ]
+
+
+class Picture:
+    """What is known of one object's records in Outreach, found by id and by match field."""
+
+    def __init__(self, object_type: ObjectType, match_fields: Sequence[str]) -> None:
+        self.object = object_type
+        self._fields = match_fields
+        self._by_id: dict[int, Resource] = {}
+        self._ids: dict[Key, set[int]] = defaultdict(set)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self._by_id.values())
+
+    def put(self, resource: Resource) -> None:
+        """Remember a record as Outreach answered it, instead of what was known of it."""
+        self.forget(resource.id)
+        self._by_id[resource.id] = resource
+        for key in self.keys(resource):
+            self._ids[key].add(resource.id)
+
+    def forget(self, resource_id: int) -> None:
+        """Drop what is known of a record."""
+        old = self._by_id.pop(resource_id, None)
+        for key in self.keys(old) if old else ():
+            ids = self._ids[key]
+            ids.discard(resource_id)
+            if not ids:
+                del self._ids[key]
+
+    def keys(self, resource: Resource) -> Iterator[Key]:
+        """List the keys that a record of Outreach is found by."""
+        for field in self._fields:
+            for value in comparable(self.object, field, resource.attributes.get(field)):
+                yield Key(field, value)
+
+    def get(self, resource_id: int) -> Resource | None:
+        """Return the record of that id, if it is known."""
+        return self._by_id.get(resource_id)
+
+    def having(self, key: Key) -> list[Resource]:
+        """Return the known records that have a key."""
+        return [self._by_id[resource_id] for resource_id in self._ids.get(key, ())]
+
+
+def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> list[Resource]:
+    """Find what a record is about.
+
+    Args:
+        desired: What the record says.
+        picture: What is known of Outreach, all of the record's keys having been looked up.
+        match_fields: The fields to try, in their order.
+
+    Returns:
+        No resource, the one, or several where the record fits more than one, the oldest first.
+    """
+    if desired.id is not None:
+        known = picture.get(desired.id)
+        return [known] if known else []
+    for position, field in enumerate(match_fields):
+        keys = keys_of(picture.object, desired, [field])
+        found = {resource.id: resource for key in keys for resource in picture.having(key)}
+        fitting = [
+            resource
+            for resource in found.values()
+            if not _contradicts(picture.object, desired, resource, match_fields[:position])
+        ]
+        if fitting:
+            return sorted(fitting, key=lambda resource: (resource.created_at, resource.id))
+    return []
+
+
+def _contradicts(
+    object_type: ObjectType, desired: Desired, resource: Resource, earlier: Iterable[str]
+) -> bool:
+    """Whether Outreach holds something else in an earlier field that the record carries."""
+    for field in earlier:
+        ours = comparable(object_type, field, desired.attributes.get(field))
+        theirs = comparable(object_type, field, resource.attributes.get(field))
+        if ours and theirs and not ours & theirs:
+            return True
+    return False
+
+
+def choose(found: Sequence[Resource], on_ambiguous: OnAmbiguous) -> Resource | None:
+    """Pick one of several matches, the oldest first in the list, or none by policy."""
+    if len(found) == 1:
+        return found[0]
+    if not found or on_ambiguous == "reject":
+        return None
+    return found[0 if on_ambiguous == "oldest" else -1]

@@ -1,0 +1,256 @@
+"""What to do about one record: create, update with what differs, nothing, skip, or reject.
+
+A real run and a dry run ask the same function. It sends nothing, reads nothing and knows no time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from target_outreach.errors import RecordFault
+from target_outreach.records.mapping import REQUIRED, Desired, SyncMode, join
+from target_outreach.records.values import is_empty, item_comparison, same, unique
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_outreach.records.catalog import Attribute, ObjectType
+    from target_outreach.records.matching import OnAmbiguous, Resource
+    from target_outreach.records.values import Value
+
+OnNull = Literal["ignore", "clear"]
+ArrayRule = Literal["merge", "merge_first", "replace"]
+FieldRule = Literal["always", "on_create", "if_empty", "never"]
+
+OPT_OUTS = frozenset({"optedOut", "callOptedOut", "emailOptedOut"})
+OPT_STATUSES = frozenset({"emailsOptStatus", "callsOptStatus"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings of a stream that decide what is written."""
+
+    mode: SyncMode = "upsert"
+    match_fields: tuple[str, ...] = ()
+    on_ambiguous: OnAmbiguous = "reject"
+    on_null: OnNull = "ignore"
+    array_fields: Mapping[str, ArrayRule] = field(default_factory=dict)
+    array_default: ArrayRule = "merge"
+    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
+    allow_opt_in: bool = False
+
+    def array_rule(self, attribute: str) -> ArrayRule:
+        """Return how an array attribute is laid over what Outreach holds."""
+        return self.array_fields.get(attribute, self.array_default)
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """POST these."""
+
+    attributes: Mapping[str, Value]
+    relationships: Mapping[str, int | None]
+    held_back: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """PATCH these of the record that was found."""
+
+    resource: Resource
+    attributes: Mapping[str, Value]
+    relationships: Mapping[str, int | None]
+    held_back: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Outreach holds it already."""
+
+    resource: Resource
+    held_back: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Nothing is to be written, by policy."""
+
+    reason: str
+
+
+Plan = Create | Update | Unchanged | Skip
+
+
+def plan(object_type: ObjectType, desired: Desired, found: Resource | None, rules: Rules) -> Plan:
+    """Decide what to do about a record.
+
+    Args:
+        object_type: The object that the record is for.
+        desired: What the record says.
+        found: What it is about, or None where nothing matched.
+        rules: The settings of its stream.
+
+    Raises:
+        RecordFault: It is to be updated by an id that Outreach does not know, or created without
+            what a new record needs.
+    """
+    if rules.mode == "insert":
+        return _plan_create(object_type, desired, rules)
+    if found is not None:
+        return _plan_update(object_type, desired, found, rules)
+    if desired.id is not None:
+        message = "Outreach has no record of this id, or the token may not see it."
+        raise RecordFault("record_not_found", message, field="id")
+    if rules.mode == "update":
+        return Skip("no_match")
+    return _plan_create(object_type, desired, rules)
+
+
+def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Create:
+    required = REQUIRED[object_type.name]
+    if is_empty(desired.attributes.get(required)):
+        message = f"A new record needs a value in {required}."
+        raise RecordFault("missing_required", message, field=required)
+    held_back: Counter[str] = Counter()
+    attributes: dict[str, Value] = {}
+    for name, value in desired.attributes.items():
+        if is_empty(value):
+            continue
+        if _rule(name, rules) == "never" or (name == "company" and _links_account(desired, rules)):
+            held_back[name] += 1
+            continue
+        attributes[name] = value
+    links = {name: link for name, link in desired.relationships.items() if link is not None}
+    return Create(attributes, links, held_back)
+
+
+def _rule(name: str, rules: Rules) -> FieldRule:
+    return rules.field_rules.get(name, "always")
+
+
+def _links_account(desired: Desired, rules: Rules) -> bool:
+    """Whether the record itself says which account: its name is then not ours to set."""
+    return "company" not in rules.field_rules and desired.relationships.get("account") is not None
+
+
+def _plan_update(
+    object_type: ObjectType, desired: Desired, found: Resource, rules: Rules
+) -> Update | Unchanged:
+    held_back: Counter[str] = Counter()
+    changes: dict[str, Value] = {}
+    for name, value in desired.attributes.items():
+        attribute = object_type.attributes[name]
+        held = found.attributes.get(name)
+        wanted = _wanted(attribute, value, held, rules)
+        if wanted is _KEEP or same(attribute, wanted, held):
+            continue
+        if _is_held_back(name, wanted, desired, found, rules):
+            held_back[name] += 1
+        else:
+            changes[name] = wanted
+    links = {
+        name: link
+        for name, link in desired.relationships.items()
+        if link != found.links.get(name) and (link is not None or rules.on_null == "clear")
+    }
+    if changes or links:
+        return Update(found, changes, links, held_back)
+    return Unchanged(found, held_back)
+
+
+_KEEP: Any = object()
+
+
+def _wanted(attribute: Attribute, value: Value, held: Any, rules: Rules) -> Any:  # noqa: ANN401
+    """Say what the attribute should be, or `_KEEP` where the record has nothing to say of it."""
+    if value is None:
+        if rules.on_null == "ignore" or attribute.name == "emails":
+            return _KEEP
+        return [] if attribute.is_array else None
+    if isinstance(value, list):
+        kept = held if isinstance(held, list) else []
+        return lay_list_over(attribute, kept, value, rules)
+    return value
+
+
+def lay_list_over(
+    attribute: Attribute, held: list[str], ours: list[str], rules: Rules
+) -> list[str]:
+    """Lay a list over another by the array rule; an item that is already held keeps its form."""
+    same_item = item_comparison(attribute)
+    kept_form = unique(
+        (next((item for item in held if same_item(item, mine)), mine) for mine in ours), key=str
+    )
+    rule = rules.array_rule(attribute.name)
+    if rule == "replace":
+        return kept_form or (held if attribute.name == "emails" else [])
+    if rule == "merge_first":
+        return kept_form + [item for item in held if item not in kept_form]
+    return held + join(attribute, [[item for item in kept_form if item not in held]])
+
+
+def _is_held_back(
+    name: str, wanted: Value, desired: Desired, found: Resource, rules: Rules
+) -> bool:
+    """Whether a rule protects what Outreach holds from this change."""
+    rule = _rule(name, rules)
+    if rule in {"never", "on_create"} or (
+        rule == "if_empty" and not is_empty(found.attributes.get(name))
+    ):
+        return True
+    if name == "company" and "company" not in rules.field_rules:
+        return found.links.get("account") is not None or _links_account(desired, rules)
+    return not rules.allow_opt_in and undoes_opt_out(name, wanted, found.attributes.get(name))
+
+
+def undoes_opt_out(name: str, wanted: Value, held: Any) -> bool:  # noqa: ANN401
+    """Whether a change would take back somebody's refusal to be contacted."""
+    if name in OPT_OUTS:
+        return held is True and wanted is not True
+    return name in OPT_STATUSES and held == "opted_out" and wanted != "opted_out"
+
+
+def foldable(object_type: ObjectType, earlier: Desired, later: Desired, rules: Rules) -> bool:
+    """Whether one write can do what both records would do after each other.
+
+    It cannot where an array is to be emptied first and then added to.
+    """
+    return not any(
+        object_type.attributes[name].is_array and later.attributes.get(name)
+        for name, value in earlier.attributes.items()
+        if value is None and rules.on_null == "clear" and rules.array_rule(name) != "replace"
+    )
+
+
+def lay_over(object_type: ObjectType, earlier: Desired, later: Desired, rules: Rules) -> Desired:
+    """Fold two records of one key that wait together into the one that both amount to."""
+    attributes = dict(earlier.attributes)
+    for name, value in later.attributes.items():
+        before = attributes.get(name)
+        if name not in attributes or (is_empty(before) and value is not None):
+            attributes[name] = value
+        elif value is None:
+            if rules.on_null == "clear" and not _keeps_earlier(name, None, before, rules):
+                attributes[name] = None
+        elif not _keeps_earlier(name, value, before, rules):
+            attributes[name] = _later_value(object_type.attributes[name], before, value, rules)
+    links = dict(earlier.relationships)
+    for name, link in later.relationships.items():
+        if link is not None or name not in links or rules.on_null == "clear":
+            links[name] = link
+    return replace(later, attributes=attributes, relationships=links)
+
+
+def _later_value(attribute: Attribute, before: Value, value: Value, rules: Rules) -> Value:
+    if isinstance(value, list) and isinstance(before, list):
+        return lay_list_over(attribute, before, value, rules)
+    return value
+
+
+def _keeps_earlier(name: str, wanted: Value, before: Value, rules: Rules) -> bool:
+    """Whether a rule would have kept the earlier value, had both been written."""
+    if _rule(name, rules) in {"if_empty", "on_create"}:
+        return True
+    return not rules.allow_opt_in and undoes_opt_out(name, wanted, before)

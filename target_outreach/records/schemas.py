@@ -1,0 +1,220 @@
+"""The JSON Schemas that records must fit: the tap's own SCHEMA, and ours for each object.
+
+A compiled validator gives the verdict for most records; whatever it does not accept, and schemas
+with keywords that it does not know, go to `jsonschema`, whose verdict counts and which says what is
+wrong. Messages name the field and the rule, never the value.
+
+Run this module (``python -m target_outreach.records.schemas``) to write the shipped schemas anew
+after a change of the catalogue.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fastjsonschema
+import jsonschema
+from jsonschema.validators import extend, validator_for
+from referencing import Registry
+from referencing.exceptions import NoSuchResource
+
+from target_outreach.errors import RecordFault, SettingsError
+from target_outreach.records.catalog import load_catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from target_outreach.records.catalog import Attribute, ObjectType
+
+JsonSchema = dict[str, Any]
+
+#: Keywords on which the compiled validator and `jsonschema` agree. Only these are compiled.
+COMPILED_KEYWORDS = frozenset(
+    {
+        *("type", "properties", "required", "items", "maxLength", "minLength"),
+        *("maxItems", "minItems", "anyOf", "additionalProperties"),
+        # Annotations, which no validator looks at.
+        *("title", "description", "default", "examples", "format", "$schema", "$id", "secret"),
+        *("readOnly", "writeOnly", "deprecated", "inclusion", "selected"),
+    }
+)
+SHIPPED = ("prospects", "accounts")
+RULES = {
+    "type": "must be {0}",
+    "maxLength": "must have at most {0} characters",
+    "minLength": "must have at least {0} characters",
+    "maximum": "must be at most {0}",
+    "minimum": "must be at least {0}",
+    "enum": "must be {0}",
+    "required": "lacks a required property",
+    "additionalProperties": "may not have {0}",
+}
+
+
+class RecordSchema:
+    """One JSON Schema, ready to check records."""
+
+    def __init__(self, schema: JsonSchema, *, code: str) -> None:
+        """Prepare a schema.
+
+        Args:
+            schema: The JSON Schema, of any draft that `jsonschema` knows.
+            code: The code of the faults that `check` raises.
+
+        Raises:
+            SettingsError: It is no valid JSON Schema.
+        """
+        self._code = code
+        self._validator = _worded_validator(schema)
+        self._accepts = _compile(schema)
+
+    def check(self, record: Mapping[str, Any]) -> None:
+        """Accept a record, or say what is wrong with it.
+
+        Raises:
+            RecordFault: The record breaks the schema.
+        """
+        if self._accepts(record):
+            return
+        error = jsonschema.exceptions.best_match(self._validator.iter_errors(record))
+        if error is not None:
+            raise self._fault(error)
+
+    def _fault(self, error: jsonschema.ValidationError) -> RecordFault:
+        field, rule = broken_rule(error)
+        return RecordFault(self._code, f"{field or 'The record'} {rule}.", field=field or None)
+
+
+def broken_rule(error: jsonschema.ValidationError) -> tuple[str, str]:
+    """Word a violation of a JSON Schema without the value at fault.
+
+    Args:
+        error: What `jsonschema` found; its own message repeats the value.
+
+    Returns:
+        The path of the value, such as ``streams.0.object``, and the rule that it breaks.
+    """
+    path = ".".join(str(step) for step in error.absolute_path) or _missing_property(error) or ""
+    limit: Any = error.validator_value
+    if error.validator in {"type", "enum"} and isinstance(limit, list):
+        limit = " or ".join("null" if choice is None else str(choice) for choice in limit)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+        limit = ", ".join(sorted(set(error.instance) - set(known)))
+    rule = RULES.get(str(error.validator), "breaks the rule {1}")
+    return path, rule.format(limit, error.validator)
+
+
+def _missing_property(error: jsonschema.ValidationError) -> str | None:
+    """Name the first required property that is not there."""
+    if error.validator != "required" or not isinstance(error.instance, dict):
+        return None
+    required: Any = error.validator_value
+    return next((name for name in required if name not in error.instance), None)
+
+
+def _worded_validator(schema: JsonSchema) -> Any:  # noqa: ANN401 - a class made at run time
+    kind: Any = validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        place = ".".join(map(str, error.absolute_path)) or "its top"
+        msg = f"the SCHEMA is no valid JSON Schema at {place}"
+        raise SettingsError(msg) from None
+    # JSON knows no difference between 12 and 12.0; floats are read as `Decimal` here.
+    checker = kind.TYPE_CHECKER.redefine("integer", _is_integer)
+    kind = extend(kind, type_checker=checker)  # type: ignore[no-untyped-call]
+    registry: Registry[JsonSchema] = Registry(retrieve=_never_retrieve)  # type: ignore[call-arg]
+    return kind(schema, registry=registry)
+
+
+def _is_integer(_checker: Any, value: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
+    if isinstance(value, Decimal):
+        return value.is_finite() and value == value.to_integral_value()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _never_retrieve(uri: str) -> Any:  # noqa: ANN401 - a type of `referencing`
+    """Refuse to load a schema from elsewhere: a record never makes us open a connection."""
+    raise NoSuchResource(ref=uri)  # type: ignore[call-arg]
+
+
+def _compile(schema: JsonSchema) -> Callable[[Mapping[str, Any]], bool]:
+    """Return a quick check that accepts only what `jsonschema` accepts too."""
+    if not _compilable(schema):
+        return lambda _record: False
+    body = {**schema, "$schema": "http://json-schema.org/draft-07/schema#"}
+    validate = fastjsonschema.compile(body, use_default=False, use_formats=False)
+
+    def accepts(record: Mapping[str, Any]) -> bool:
+        try:
+            validate(record)
+        except fastjsonschema.JsonSchemaValueException:
+            return False
+        return True
+
+    return accepts
+
+
+def _compilable(schema: Any) -> bool:  # noqa: ANN401 - anything may stand in a SCHEMA
+    """Whether a schema uses only keywords on which both validators agree."""
+    if isinstance(schema, bool):
+        return True
+    if not isinstance(schema, dict) or not COMPILED_KEYWORDS.issuperset(schema):
+        return False
+    parts = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
+    parts += [schema[key] for key in ("items", "additionalProperties") if key in schema]
+    return all(_compilable(part) for part in parts)
+
+
+def object_schema(object_type: ObjectType) -> JsonSchema:
+    """Write the schema of an object from the catalogue: every writable attribute."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": object_type.name,
+        "type": "object",
+        "properties": {
+            name: _attribute_schema(attribute) for name, attribute in object_type.writable.items()
+        },
+        "additionalProperties": False,
+    }
+
+
+def _attribute_schema(attribute: Attribute) -> JsonSchema:
+    schema: JsonSchema = {"description": attribute.description}
+    if attribute.is_array:
+        return schema | {"type": ["array", "null"], "items": {"type": "string"}}
+    if attribute.kind in {"integer", "number", "boolean"}:
+        return schema | {"type": [attribute.kind, "null"]}
+    if attribute.kind in {"date", "date-time"}:
+        schema["format"] = attribute.kind
+    if attribute.max_length:
+        schema["maxLength"] = attribute.max_length
+    return schema | {"type": ["string", "null"]}
+
+
+@cache
+def curated_schema(object_name: str) -> RecordSchema:
+    """Return the shipped schema of an object; it checks what a mapping made of a record."""
+    text = _shipped(object_name).read_text(encoding="utf-8")
+    return RecordSchema(json.loads(text), code="invalid_value")
+
+
+def _shipped(object_name: str) -> Any:  # noqa: ANN401 - importlib's Traversable
+    return resources.files(__package__).joinpath("curated", f"{object_name}.json")
+
+
+def render(object_name: str) -> str:
+    """Return the text of an object's schema file."""
+    schema = object_schema(load_catalog()[object_name])
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for shipped in SHIPPED:
+        Path(str(_shipped(shipped))).write_text(render(shipped), encoding="utf-8")

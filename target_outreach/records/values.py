@@ -1,0 +1,340 @@
+"""From what a tap sends to what an attribute takes, and when two values are the same.
+
+A value that cannot be coerced rejects its record: nothing is guessed. No message repeats a value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import idna
+
+from target_outreach.errors import RecordFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+    from target_outreach.records.catalog import Attribute, Kind
+
+Value = str | int | float | bool | list[str] | None
+
+NUMERIC_TEXT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+ISO_DATE_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)? ?(Z|z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII
+)
+EMAIL = re.compile(
+    r"[^\s@<>()\[\],;:\"\\]+@(?=.{1,253}$)[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+"
+)
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+LONGEST_EMAIL = 254
+LARGEST_EXPONENT = 300
+SHORTEST_PHONE_SUFFIX = 7
+
+
+class Uncoercible(ValueError):  # noqa: N818 - a reason, worded for the end of a sentence
+    """A value does not fit its attribute; the text says what would."""
+
+
+def coerce(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - whatever JSON holds
+    """Turn an incoming value into what the attribute takes.
+
+    Args:
+        attribute: The attribute that the value is for.
+        value: Anything that JSON holds, floats read as `Decimal`.
+
+    Returns:
+        Text, a number, a boolean, a list of texts, or None for null and blank text.
+
+    Raises:
+        RecordFault: The value does not fit; the fault has the code ``invalid_value``.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        return COERCIONS[attribute.kind](value)
+    except Uncoercible as reason:
+        message = f"{attribute.name} takes {reason}."
+        raise RecordFault("invalid_value", message, field=attribute.name) from None
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str):
+        return _whole(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return _plain_number(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    msg = "text, not a list or an object"
+    raise Uncoercible(msg)
+
+
+def _whole(text: str) -> str:
+    """Refuse half a surrogate pair, which no encoding can carry."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        msg = "text, and this has a broken character"
+        raise Uncoercible(msg)
+    return text
+
+
+def _plain_number(value: float | Decimal) -> str:
+    """Write a number without exponent and without trailing zeros."""
+    number = _finite(value if isinstance(value, Decimal) else Decimal(str(value)))
+    text = f"{number:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def _finite(number: Decimal) -> Decimal:
+    if not number.is_finite() or abs(number.adjusted()) > LARGEST_EXPONENT:
+        msg = "a finite number"
+        raise Uncoercible(msg)
+    return number
+
+
+def _decimal(value: Any) -> Decimal:  # noqa: ANN401
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return _finite(Decimal(str(value)))
+    if isinstance(value, str) and NUMERIC_TEXT.fullmatch(value.strip()):
+        return _finite(Decimal(value.strip()))
+    msg = "a number"
+    raise Uncoercible(msg)
+
+
+def _integer(value: Any) -> int:  # noqa: ANN401
+    number = _decimal(value)
+    if number != number.to_integral_value():
+        msg = "a whole number"
+        raise Uncoercible(msg)
+    return int(number)
+
+
+def _number(value: Any) -> int | float:  # noqa: ANN401
+    number = _decimal(value)
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _boolean(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in BOOLEAN_TEXT:
+        return BOOLEAN_TEXT[value.strip().lower()]
+    if isinstance(value, int | Decimal | float) and value in (0, 1):
+        return value == 1
+    msg = "true or false"
+    raise Uncoercible(msg)
+
+
+BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False}
+
+
+def _moment(value: Any) -> datetime:  # noqa: ANN401
+    """Read an ISO 8601 date or date-time; one without a zone is taken as UTC."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if isinstance(value, str) and ISO_DATE_TIME.fullmatch(value.strip()):
+        value = _parse_iso(value.strip())
+    if not isinstance(value, datetime):
+        msg = "an ISO 8601 date or date-time, such as 2026-03-31T09:30:00Z"
+        raise Uncoercible(msg)
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _parse_iso(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-").replace(" Z", "Z"))
+    except ValueError:
+        msg = "a date of the calendar"
+        raise Uncoercible(msg) from None
+
+
+def _date_time(value: Any) -> str:  # noqa: ANN401
+    try:
+        moment = _moment(value)
+    except OverflowError:
+        msg = "a date of the calendar"
+        raise Uncoercible(msg) from None
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _date(value: Any) -> str:  # noqa: ANN401
+    """Take a date, or a date-time at midnight, which is how some taps send dates."""
+    if isinstance(value, str) and ISO_DATE_TIME.fullmatch(value.strip()):
+        value = _parse_iso(value.strip())
+    if isinstance(value, datetime) and value.time() == time():
+        value = value.date()
+    if isinstance(value, datetime) or not isinstance(value, date):
+        msg = "an ISO 8601 date, such as 2026-03-31"
+        raise Uncoercible(msg)
+    return value.isoformat()
+
+
+def _items(value: Any) -> list[Any]:  # noqa: ANN401
+    """See a list in a list, in JSON text of one, and in a lone scalar."""
+    if isinstance(value, str) and value.lstrip()[:1] in {"[", '"', "n"}:
+        value = _json_or_text(value)
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        msg = "a list of texts, not an object"
+        raise Uncoercible(msg)
+    return value if isinstance(value, list) else [value]
+
+
+def _json_or_text(text: str) -> Any:  # noqa: ANN401
+    try:
+        parsed = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return text
+    return parsed if parsed is None or isinstance(parsed, list | str) else text
+
+
+def _texts(value: Any) -> list[str]:  # noqa: ANN401
+    texts = (_text(item) for item in _items(value) if item is not None)
+    return unique((text for text in texts if text.strip()), key=str)
+
+
+def _phones(value: Any) -> list[str]:  # noqa: ANN401
+    phones = (phone.strip() for phone in _texts(value))
+    return unique(phones, key=lambda phone: digits(phone) or phone)
+
+
+def _emails(value: Any) -> list[str]:  # noqa: ANN401
+    parts = (part.strip() for text in _texts(value) for part in re.split("[,;]", text))
+    addresses = unique((part for part in parts if part), key=email_key)
+    if not all(is_email(address) for address in addresses):
+        msg = "email addresses only, and one of these is none"
+        raise Uncoercible(msg)
+    return addresses
+
+
+def _domain(value: Any) -> str:  # noqa: ANN401
+    return _text(value).strip()
+
+
+COERCIONS: dict[Kind, Callable[[Any], Value]] = {
+    "text": _text,
+    "texts": _texts,
+    "emails": _emails,
+    "phones": _phones,
+    "domain": _domain,
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+    "date": _date,
+    "date-time": _date_time,
+}
+
+
+def unique(values: Iterable[str], key: Callable[[str], Hashable]) -> list[str]:
+    """Keep the first of the values that have the same key."""
+    kept: dict[Hashable, str] = {}
+    for value in values:
+        kept.setdefault(key(value), value)
+    return list(kept.values())
+
+
+def is_email(address: str) -> bool:
+    """Whether the text has the form of an address; Outreach judges the rest."""
+    return len(address) <= LONGEST_EMAIL and EMAIL.fullmatch(address) is not None
+
+
+def email_key(address: str) -> str:
+    """Return what makes two addresses the same: the text in lower case."""
+    return address.strip().lower()
+
+
+@lru_cache(maxsize=10_000)
+def domain_key(domain: str) -> str:
+    """Return what makes two domains the same, or no text where it is no domain at all.
+
+    Scheme, ``www.``, port, path, case and a trailing dot do not count; the rest is IDNA-encoded.
+    What has no dot (``n/a``, ``Acme Inc``) identifies nobody.
+    """
+    text = domain.strip()
+    try:
+        host = urlsplit(text if SCHEME.match(text) else f"//{text}").hostname or ""
+    except ValueError:
+        return ""
+    host = host.rstrip(".").removeprefix("www.")
+    try:
+        host = idna.encode(host, uts46=True).decode("ascii") if host else ""
+    except idna.IDNAError:
+        host = host.lower()
+    return host if "." in host and " " not in host else ""
+
+
+def digits(phone: str) -> str:
+    """Return the digits of a telephone number, which is what identifies it."""
+    return "".join(character for character in phone if character in "0123456789")
+
+
+def same_phone(one: str, other: str) -> bool:
+    """Whether two numbers are equal, or one ends with the other's seven digits or more."""
+    ours, theirs = sorted((digits(one), digits(other)), key=len)
+    if not ours:
+        return one.strip() == other.strip()
+    return ours == theirs or (len(ours) >= SHORTEST_PHONE_SUFFIX and theirs.endswith(ours))
+
+
+def same(attribute: Attribute, ours: Value, held: Any) -> bool:  # noqa: ANN401 - Outreach's JSON
+    """Whether Outreach already holds the value, up to what does not count for its kind.
+
+    Args:
+        attribute: The attribute that both are values of.
+        ours: What should be in Outreach.
+        held: What Outreach answered.
+    """
+    if is_empty(ours) or is_empty(held):
+        unset = held is False and attribute.kind == "boolean"
+        return is_empty(ours) and (is_empty(held) or unset)
+    if isinstance(ours, list):
+        return isinstance(held, list) and same_list(attribute, ours, held)
+    if attribute.kind == "domain":
+        return _same_domain(str(ours), str(held))
+    if attribute.kind == "date-time":
+        return _same_moment(str(ours), held)
+    if attribute.kind in {"text", "date"}:
+        return ours == (held if isinstance(held, str) else _text(held))
+    return bool(ours == held) and isinstance(ours, bool) == isinstance(held, bool)
+
+
+def _same_domain(ours: str, held: str) -> bool:
+    key = domain_key(ours)
+    return key == domain_key(held) if key else ours.lower() == held.strip().lower()
+
+
+def is_empty(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value stands for nothing: null, no text, no items."""
+    return value is None or value in ("", [])
+
+
+def same_list(attribute: Attribute, ours: list[str], held: list[str]) -> bool:
+    """Whether two lists hold the same items in the same order."""
+    same_item = item_comparison(attribute)
+    return len(ours) == len(held) and all(map(same_item, ours, held))
+
+
+def item_comparison(attribute: Attribute) -> Callable[[str, str], bool]:
+    """Return how two items of the attribute's list are compared."""
+    if attribute.kind == "emails":
+        return lambda one, other: email_key(one) == email_key(other)
+    if attribute.kind == "phones":
+        return same_phone
+    return lambda one, other: one == other
+
+
+def _same_moment(ours: str, held: Any) -> bool:  # noqa: ANN401
+    """Compare instants; where Outreach keeps whole seconds only, ours are cut to them."""
+    try:
+        mine, theirs = _moment(ours), _moment(held)
+    except Uncoercible:
+        return False
+    return mine == theirs or (not theirs.microsecond and mine.replace(microsecond=0) == theirs)

@@ -1,0 +1,259 @@
+"""The routes of the sandbox: from one request to one answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from target_outreach.records.catalog import load_catalog
+from target_outreach.sandbox import errors, paging
+from target_outreach.sandbox.database import EmailTakenError
+from target_outreach.sandbox.filters import conditions
+from target_outreach.sandbox.limits import limit_headers, retry_after
+from target_outreach.sandbox.messages import Answer, json_answer, page_answer
+from target_outreach.sandbox.resources import Record, object_type, render
+from target_outreach.sandbox.validation import read_change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from target_outreach.sandbox.database import Database
+    from target_outreach.sandbox.limits import RateLimit
+    from target_outreach.sandbox.messages import Request
+    from target_outreach.sandbox.profile import Profile
+    from target_outreach.sandbox.resources import Change
+    from target_outreach.sandbox.tokens import Tokens
+
+PREFIX = "/api/v2"
+USER_ID = 1
+_WRITABLE = frozenset({"prospects", "accounts"})
+_SCOPES = {"GET": "read", "POST": "write", "PATCH": "write", "DELETE": "delete"}
+_FIELDS = re.compile(r"fields\[(\w+)\]$")
+
+Parameters = list[tuple[str, str]]
+
+
+class Api:
+    """Outreach's API over the records of one file.
+
+    Args:
+        database: The records.
+        limit: The rate limit of the user.
+        tokens: The bearer tokens.
+        clock: Returns epoch seconds.
+        url: Start of all links, as ``http://127.0.0.1:8080/api/v2``.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        limit: RateLimit,
+        tokens: Tokens,
+        clock: Callable[[], float],
+        url: str,
+    ) -> None:
+        self._database = database
+        self._limit = limit
+        self._tokens = tokens
+        self._clock = clock
+        self._url = url
+
+    def answer(self, request: Request, profile: Profile) -> Answer:
+        """Do what the request asks for and answer it; refusals are answers too."""
+        if len(request.target) > profile.max_url_bytes:
+            return page_answer(414, "Request-URI Too Large")
+        if request.path == "/oauth/token" and request.method == "POST":
+            return self._tokens.issue(request)
+        if not self._tokens.accepts(request, profile):
+            answer = errors.unauthorized(profile.unauthorized_style)
+            allowance = self._limit.look(profile)
+        else:
+            allowance = self._limit.take(profile)
+            if allowance.granted:
+                answer = self._granted(request, profile)
+            else:
+                wait = retry_after(allowance, profile, self._clock())
+                answer = errors.rate_limited(allowance.limit, allowance.reset).answer(**wait)
+        headers = answer.headers + limit_headers(allowance, profile)
+        return Answer(answer.status, answer.body, headers, answer.media_type)
+
+    def _granted(self, request: Request, profile: Profile) -> Answer:
+        try:
+            return self._route(request, profile)
+        except errors.ApiError as error:
+            return error.answer()
+
+    def _route(self, request: Request, profile: Profile) -> Answer:
+        path = request.path.rstrip("/")
+        if path == PREFIX or path.startswith(f"{PREFIX}/"):
+            match request.method, path.removeprefix(PREFIX).split("/")[1:]:
+                case "GET", []:
+                    return self._identity()
+                case "GET", ["types"]:
+                    return self._types()
+                case _, [name] if name in load_catalog():
+                    return self._collection(name, request, profile)
+                case _, [name, record_id] if name in load_catalog():
+                    return self._resource(name, record_id, request, profile)
+        raise errors.route_not_found()
+
+    def _collection(self, name: str, request: Request, profile: Profile) -> Answer:
+        _check_method(name, request.method, "GET", "POST")
+        self._check_scope(name, request, profile)
+        if request.method == "POST":
+            return self._create(name, request, profile)
+        return self._list(name, request, profile)
+
+    def _resource(self, name: str, text: str, request: Request, profile: Profile) -> Answer:
+        _check_method(name, request.method, "GET", "PATCH", "DELETE")
+        self._check_scope(name, request, profile)
+        record = self._database.find(name, int(text)) if text.isdecimal() else None
+        if record is None:
+            raise errors.not_found(object_type(name).type, text)
+        if request.method == "GET":
+            return self._shown(200, name, record, request, profile)
+        _check_governance(name, record.id, profile)
+        try:
+            if request.method == "DELETE":
+                return self._delete(name, record, profile)
+            return self._update(name, record, request, profile)
+        except KeyError:
+            # Somebody else deleted it between the look and the write.
+            raise errors.not_found(object_type(name).type, text) from None
+
+    def _identity(self) -> Answer:
+        """Tell whose token it is; that it does is known, the members are made up (1)."""
+        user = self._database.find("users", USER_ID)
+        shown = {} if user is None else render("users", user)["attributes"]
+        meta = {
+            "user": {"id": USER_ID, "email": shown.get("email"), "name": shown.get("name")},
+            "org": {"guid": self._database.organisation(), "name": "Sandbox"},
+            "application": {"name": "target-outreach sandbox"},
+        }
+        return json_answer(200, {"meta": meta, "links": {"self": self._url}})
+
+    def _types(self) -> Answer:
+        """List the rules of the custom fields by object (1.1)."""
+        entries = [
+            {
+                "type": object_type(name).type,
+                "meta": {"validations": self._database.custom_fields(name)},
+            }
+            for name in sorted(_WRITABLE)
+        ]
+        return json_answer(200, {"data": entries})
+
+    def _list(self, name: str, request: Request, profile: Profile) -> Answer:
+        pairs = _parameters(request)
+        parameters = dict(pairs)
+        fields = _fields(name, pairs)
+        where = conditions(name, pairs, profile)
+        counted = parameters.get("count") == "true"
+        by_offset = {"page[limit]", "page[offset]"} & parameters.keys()
+        read = paging.by_offset if by_offset else paging.by_cursor
+        page = read(self._database, name, where, parameters, profile)
+        count = self._database.count(name, where) if counted else None
+        document: dict[str, Any] = {
+            "data": self._rendered(name, page.records, fields, profile),
+            "meta": {"count": count, "count_truncated": False},
+        }
+        links = paging.link_urls(page, f"{self._url}/{name}", pairs)
+        return json_answer(200, document if links is None else {**document, "links": links})
+
+    def _create(self, name: str, request: Request, profile: Profile) -> Answer:
+        _check_governance(name, None, profile)
+        change = self._change(name, None, request, profile)
+        if "externalSource" in object_type(name).attributes:
+            # What real answers show where the client names no source (2.1).
+            sourced = {"externalSource": "outreach-api", **change.attributes}
+            change = replace(change, attributes=sourced)
+        try:
+            record = self._database.create(name, change)
+        except EmailTakenError:
+            raise errors.taken(profile.taken_wording) from None
+        return self._shown(201, name, record, request, profile)
+
+    def _update(self, name: str, record: Record, request: Request, profile: Profile) -> Answer:
+        change = self._change(name, record.id, request, profile)
+        try:
+            after = self._database.modify(name, record.id, change)
+        except EmailTakenError:
+            raise errors.taken(profile.taken_wording) from None
+        return self._shown(200, name, after, request, profile)
+
+    def _delete(self, name: str, record: Record, profile: Profile) -> Answer:
+        if profile.soft_delete:
+            self._database.trash(name, record.id)
+        else:
+            self._database.delete(name, record.id)
+        return Answer(204)
+
+    def _change(
+        self, name: str, record_id: int | None, request: Request, profile: Profile
+    ) -> Change:
+        if any(key == "include" for key, _ in _parameters(request)):
+            # Refused on writes since 2023 (1).
+            raise errors.invalid_parameter("include")
+        change = read_change(name, record_id, request, profile, self._database)
+        return replace(change, author=USER_ID)
+
+    def _shown(
+        self, status: int, name: str, record: Record, request: Request, profile: Profile
+    ) -> Answer:
+        fields = _fields(name, _parameters(request))
+        (resource,) = self._rendered(name, [record], fields, profile)
+        return json_answer(status, {"data": resource})
+
+    def _rendered(
+        self, name: str, records: Sequence[Record], fields: set[str] | None, profile: Profile
+    ) -> list[dict[str, Any]]:
+        if profile.company_from_account and name == "prospects":
+            records = [self._with_company(record) for record in records]
+        return [render(name, record, self._url, fields) for record in records]
+
+    def _with_company(self, record: Record) -> Record:
+        account = record.relationships.get("account")
+        found = None if account is None else self._database.find("accounts", account)
+        if found is None:
+            return record
+        attributes = {**record.attributes, "company": found.attributes.get("name")}
+        return Record(record.id, attributes, record.relationships)
+
+    def _check_scope(self, name: str, request: Request, profile: Profile) -> None:
+        scope = f"{name}.{_SCOPES[request.method]}"
+        if not self._tokens.grants(request, profile, scope):
+            raise errors.missing_scope(scope)
+
+
+def _parameters(request: Request) -> Parameters:
+    return parse_qsl(request.query, keep_blank_values=True)
+
+
+def _fields(name: str, parameters: Parameters) -> set[str] | None:
+    """Read ``fields[type]=a,b``; None where all fields are wanted (4.2)."""
+    wanted = None
+    by_type = {kind.type: kind for kind in load_catalog().values()}
+    for key, text in parameters:
+        match = _FIELDS.match(key)
+        if match is None:
+            continue
+        kind = by_type.get(match[1])
+        fields = {field for field in text.split(",") if field}
+        for field in sorted(fields):
+            if kind is None or not (field in kind.attributes or field in kind.relationships):
+                raise errors.unknown_field(field)
+        if kind is object_type(name):
+            wanted = fields
+    return wanted
+
+
+def _check_method(name: str, method: str, *allowed: str) -> None:
+    if method not in allowed or (method != "GET" and name not in _WRITABLE):
+        raise errors.route_not_found()
+
+
+def _check_governance(name: str, record_id: int | None, profile: Profile) -> None:
+    if name in profile.governed or f"{name}/{record_id}" in profile.governed:
+        raise errors.governed()

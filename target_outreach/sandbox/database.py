@@ -1,0 +1,288 @@
+"""The SQLite file behind the sandbox: one transaction per write, ids never used twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.sandbox import schema
+from target_outreach.sandbox.resources import (
+    Change,
+    Record,
+    apply,
+    folded,
+    object_type,
+    timestamp,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+
+_LAST_ID = 2**63 - 1
+
+
+class EmailTakenError(Exception):
+    """An address already belongs to another prospect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A piece of an SQL WHERE clause with its values."""
+
+    sql: str
+    values: tuple[object, ...] = ()
+
+
+class Database:
+    """The records behind the API, safe to use from many threads.
+
+    One connection behind a lock serves all threads; with the write-ahead log a commit survives the
+    death of the process, and other processes may read the file meanwhile.
+
+    Args:
+        path: SQLite file; created where missing.
+        clock: Returns epoch seconds.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(
+            path, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        # Each checkpoint waits for the disk; the log may grow to 40 MB before the next.
+        self._connection.execute("PRAGMA wal_autocheckpoint = 10000")
+        with self._transaction():
+            if schema.create_tables(self._connection):
+                for name, attributes in schema.DEFAULTS:
+                    self.create(name, Change("seed", attributes))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def custom_fields(self, object_name: str) -> dict[str, dict[str, Any]]:
+        """Return the rules of the custom fields of an object by attribute."""
+        sql = "SELECT name, validation FROM custom_fields WHERE object = ?"
+        return {name: json.loads(text) for name, text in self._rows(sql, (object_name,))}
+
+    def organisation(self) -> str:
+        """Return the id of the organisation, made up once per file."""
+        return str(self._rows("SELECT guid FROM organisation")[0][0])
+
+    def find(self, object_name: str, record_id: int) -> Record | None:
+        """Return the record with this id, or None."""
+        if record_id > _LAST_ID:
+            return None
+        found = self.select(object_name, [Condition("id = ?", (record_id,))])
+        return found[0] if found else None
+
+    def select(
+        self,
+        object_name: str,
+        where: Iterable[Condition] = (),
+        order: str = "id",
+        limit: int = -1,
+        offset: int = 0,
+    ) -> list[Record]:
+        """Return the records that meet all conditions.
+
+        Args:
+            object_name: Plural name.
+            where: Conditions.
+            order: SQL to sort by.
+            limit: Most records to return; -1 for all.
+            offset: Records to leave out at the start.
+        """
+        clause = _all_of(where)
+        # As everywhere below, names come from the catalogue and values are bound.
+        sql = f"SELECT id, body FROM {object_name} WHERE {clause.sql}"  # noqa: S608 - see above
+        rows = self._rows(
+            f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", (*clause.values, limit, offset)
+        )
+        return [_record(*row) for row in rows]
+
+    def count(self, object_name: str, where: Iterable[Condition] = ()) -> int:
+        """Return how many records meet all conditions."""
+        clause = _all_of(where)
+        sql = f"SELECT count(*) FROM {object_name} WHERE {clause.sql}"  # noqa: S608 - as above
+        return int(self._rows(sql, clause.values)[0][0])
+
+    def create(self, object_name: str, change: Change) -> Record:
+        """Create a record.
+
+        Raises:
+            EmailTakenError: An address belongs to another prospect.
+        """
+        now = self._now()
+        stamps = {"createdAt": now, "updatedAt": now}
+        authors = _authors(object_name, change, "creator", "updater")
+        with self._transaction():
+            _check(object_name, change)
+            record = apply(object_name, Record(0, stamps, authors), change, now)
+            sql = f"INSERT INTO {object_name} (body) VALUES (?)"  # noqa: S608 - as above
+            cursor = self._connection.execute(sql, (_body(object_name, record),))
+            record = Record(cursor.lastrowid or 0, record.attributes, record.relationships)
+            self._own_emails(object_name, record, change)
+            self._log(object_name, record.id, change, now)
+        return record
+
+    def modify(self, object_name: str, record_id: int, change: Change) -> Record:
+        """Change a record; `updatedAt` moves only where something differs.
+
+        Raises:
+            KeyError: No such record.
+            EmailTakenError: An address belongs to another prospect.
+        """
+        now = self._now()
+        with self._transaction():
+            _check(object_name, change)
+            before = self.find(object_name, record_id)
+            if before is None:
+                raise KeyError(record_id)
+            after = apply(object_name, before, change, now)
+            changed = after != before
+            if changed:
+                after = _stamped(object_name, after, change, now)
+                self._replace(object_name, after, change)
+            self._log(object_name, record_id, change, now, changed=changed)
+        return after
+
+    def delete(self, object_name: str, record_id: int) -> None:
+        """Delete a record for good; what linked to it is unlinked.
+
+        Raises:
+            KeyError: No such record.
+        """
+        with self._transaction():
+            if self.find(object_name, record_id) is None:
+                raise KeyError(record_id)
+            if object_name == "accounts":
+                self._unlink_account(record_id)
+            if object_name == "prospects":
+                self._connection.execute("DELETE FROM emails WHERE prospect = ?", (record_id,))
+            sql = f"DELETE FROM {object_name} WHERE id = ?"  # noqa: S608 - as above
+            self._connection.execute(sql, (record_id,))
+            self._log(object_name, record_id, Change("DELETE"), self._now())
+
+    def trash(self, object_name: str, record_id: int) -> None:
+        """Hide a record that keeps its addresses (API reference 8.8).
+
+        Raises:
+            KeyError: No such record.
+        """
+        with self._transaction():
+            if self.find(object_name, record_id) is None:
+                raise KeyError(record_id)
+            sql = f"UPDATE {object_name} SET trashed = 1 WHERE id = ?"  # noqa: S608 - as above
+            self._connection.execute(sql, (record_id,))
+            self._log(object_name, record_id, Change("DELETE"), self._now())
+
+    def _replace(self, object_name: str, record: Record, change: Change) -> None:
+        sql = f"UPDATE {object_name} SET body = ? WHERE id = ?"  # noqa: S608 - as above
+        self._connection.execute(sql, (_body(object_name, record), record.id))
+        if "emails" in change.attributes:
+            self._connection.execute("DELETE FROM emails WHERE prospect = ?", (record.id,))
+            self._own_emails(object_name, record, change)
+
+    def _own_emails(self, object_name: str, record: Record, change: Change) -> None:
+        if object_name != "prospects":
+            return
+        for address in record.attributes.get("emails", ()):
+            key = address.strip().casefold()
+            held = self._rows("SELECT 1 FROM emails WHERE folded = ? LIMIT 1", (key,))
+            # An address that is given twice meets itself here: uniqueness knows no exception.
+            if held and not change.shared_emails:
+                raise EmailTakenError
+            self._connection.execute(
+                "INSERT INTO emails VALUES (?, ?, ?, ?)",
+                (record.id, address.strip(), key, bool(held)),
+            )
+
+    def _unlink_account(self, account_id: int) -> None:
+        link = schema.related("account")
+        body = "json_remove(body, '$.relationships.account')"
+        sql = f"UPDATE prospects SET body = {body} WHERE {link} = ?"  # noqa: S608 - fixed words
+        self._connection.execute(sql, (account_id,))
+
+    def _log(
+        self, object_name: str, record_id: int, change: Change, now: str, *, changed: bool = True
+    ) -> None:
+        sent = json.dumps([dict(change.attributes), dict(change.relationships)])
+        self._connection.execute(
+            "INSERT INTO writes (object, record, method, at, sent, changed)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (object_name, record_id, change.method, now, sent, changed),
+        )
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.commit()
+            except BaseException:
+                self._connection.rollback()
+                raise
+
+    def _now(self) -> str:
+        return timestamp(self._clock())
+
+
+def _check(object_name: str, change: Change) -> None:
+    kind = object_type(object_name)
+    unknown = [name for name in change.attributes if name not in kind.attributes]
+    unknown += [name for name in change.relationships if name not in kind.relationships]
+    if unknown:
+        message = f"{object_name} have no {', '.join(unknown)}"
+        raise ValueError(message)
+
+
+def _all_of(where: Iterable[Condition]) -> Condition:
+    conditions = [Condition("NOT trashed"), *where]
+    return Condition(
+        " AND ".join(condition.sql for condition in conditions),
+        tuple(value for condition in conditions for value in condition.values),
+    )
+
+
+def _authors(object_name: str, change: Change, *links: str) -> dict[str, int]:
+    if change.author is None:
+        return {}
+    return {link: change.author for link in links if link in object_type(object_name).relationships}
+
+
+def _stamped(object_name: str, record: Record, change: Change, now: str) -> Record:
+    relationships = {**record.relationships, **_authors(object_name, change, "updater")}
+    return Record(record.id, {**record.attributes, "updatedAt": now}, relationships)
+
+
+def _body(object_name: str, record: Record) -> str:
+    content = {
+        "attributes": record.attributes,
+        "relationships": record.relationships,
+        "folded": folded(object_name, record.attributes),
+    }
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def _record(record_id: int, body: str) -> Record:
+    content = json.loads(body)
+    return Record(record_id, content["attributes"], content["relationships"])

@@ -1,0 +1,112 @@
+"""The tables of the sandbox's file, and what a fresh file holds."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from target_outreach.records.catalog import load_catalog
+from target_outreach.sandbox.resources import FOLDED_KINDS
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from target_outreach.records.catalog import Attribute
+
+VERSION = 1
+
+DEFAULTS: tuple[tuple[str, dict[str, object]], ...] = (
+    ("users", {"email": "ada@example.com", "firstName": "Ada", "lastName": "Byron"}),
+    ("users", {"email": "grace@example.com", "firstName": "Grace", "lastName": "Hopper"}),
+    ("stages", {"name": "New", "order": 1}),
+    ("stages", {"name": "Working", "order": 2}),
+    ("stages", {"name": "Customer", "order": 3}),
+    ("personas", {"name": "Buyer"}),
+    ("personas", {"name": "User"}),
+)
+
+_TABLES = (
+    """CREATE TABLE emails (
+        prospect INTEGER NOT NULL REFERENCES prospects (id),
+        address TEXT NOT NULL,
+        folded TEXT NOT NULL,
+        shared INTEGER NOT NULL
+    )""",
+    # One owner per address in the whole organisation, whoever races whom (API reference 3.4).
+    "CREATE UNIQUE INDEX emails_owner ON emails (folded) WHERE NOT shared",
+    "CREATE INDEX emails_folded ON emails (folded)",
+    "CREATE INDEX emails_prospect ON emails (prospect)",
+    """CREATE TABLE writes (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        object TEXT NOT NULL,
+        record INTEGER NOT NULL,
+        method TEXT NOT NULL,
+        at TEXT NOT NULL,
+        sent TEXT NOT NULL,
+        changed INTEGER NOT NULL
+    )""",
+    "CREATE INDEX writes_record ON writes (object, record)",
+    """CREATE TABLE custom_fields (
+        object TEXT NOT NULL,
+        name TEXT NOT NULL,
+        validation TEXT NOT NULL,
+        PRIMARY KEY (object, name)
+    )""",
+    "CREATE TABLE organisation (guid TEXT NOT NULL)",
+)
+
+
+def create_tables(connection: sqlite3.Connection) -> bool:
+    """Create what is missing, inside the caller's transaction.
+
+    Returns:
+        Whether the file was fresh.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return False
+    for statement in (*_object_tables(), *_TABLES):
+        connection.execute(statement)
+    connection.execute("INSERT INTO organisation VALUES (?)", (str(uuid.uuid4()),))
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    return True
+
+
+def _object_tables() -> Iterator[str]:
+    for name, kind in load_catalog().items():
+        yield (
+            f"CREATE TABLE {name} (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+            " body TEXT NOT NULL, trashed INTEGER NOT NULL DEFAULT 0)"
+        )
+        for attribute in kind.attributes.values():
+            yield from _attribute_index(name, attribute)
+        for link in kind.relationships:
+            yield f"CREATE INDEX {name}_{link} ON {name} ({related(link)})"
+
+
+def _attribute_index(name: str, attribute: Attribute) -> Iterator[str]:
+    """Index what lookups go by; texts only where they are set, so that most rows cost nothing."""
+    if not attribute.filterable:
+        return
+    if attribute.kind in FOLDED_KINDS:
+        text = folded_text(attribute.name)
+        index = f"CREATE INDEX {name}_{attribute.name} ON {name} ({text})"
+        yield f"{index} WHERE {text} IS NOT NULL"
+    elif attribute.kind == "date-time":
+        yield f"CREATE INDEX {name}_{attribute.name} ON {name} ({value(attribute.name)})"
+
+
+def value(attribute: str) -> str:
+    """Return the SQL expression of an attribute."""
+    return f"json_extract(body, '$.attributes.{attribute}')"
+
+
+def folded_text(attribute: str) -> str:
+    """Return the SQL expression of a text attribute in the form in which it is compared."""
+    return f"json_extract(body, '$.folded.{attribute}')"
+
+
+def related(relationship: str) -> str:
+    """Return the SQL expression of a related id."""
+    return f"json_extract(body, '$.relationships.{relationship}')"

@@ -1,0 +1,234 @@
+"""The HTTP server: a thread per connection, and the faults that befall connections."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import socketserver
+import struct
+import sys
+import threading
+import time
+from contextlib import suppress
+from email.utils import formatdate
+from http import HTTPStatus
+from http.client import responses
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Protocol, cast
+from urllib.parse import urlsplit
+
+from target_outreach.sandbox.faults import BEFORE_WORK, HANGS, RESETS
+from target_outreach.sandbox.messages import Answer, Exchange, LoggedRequest, Request, page_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from target_outreach.sandbox.faults import Fault, FaultPlan
+    from target_outreach.sandbox.profile import Profile
+
+logger = logging.getLogger(__name__)
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+_DRIPS = 20
+_JOIN_SECONDS = 10.0
+
+
+class Service(Protocol):
+    """What the server serves."""
+
+    profile: Profile
+    faults: FaultPlan
+    clock: Callable[[], float]
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port."""
+
+    def arrived(self) -> None:
+        """Count a request."""
+
+    def work(self, request: Request) -> Answer:
+        """Answer a request."""
+
+    def finished(self, entry: LoggedRequest) -> None:
+        """Take note of a request that is about to be answered or dropped."""
+
+    def observed(self, exchange: Exchange) -> None:
+        """Take note of a request that was answered or dropped."""
+
+
+class HttpServer(socketserver.ThreadingTCPServer):
+    """Listens, and ends every connection and thread when it is closed.
+
+    Args:
+        host: Address to listen on.
+        port: TCP port; 0 for a free one.
+        service: What to serve.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, host: str, port: int, service: Service) -> None:
+        self.service = service
+        self.closing = threading.Event()
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._open_lock = threading.Lock()
+        super().__init__((host, port), Handler)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        """Serve a connection in a thread of its own, and remember both."""
+        connection = cast("socket.socket", request)
+        thread = threading.Thread(
+            target=self._serve, args=(connection, client_address), name="sandbox", daemon=True
+        )
+        with self._open_lock:
+            self._open[thread] = connection
+        thread.start()
+
+    def handle_error(self, *_connection: object) -> None:
+        """Pass over connections that the client broke off."""
+        logger.debug("a connection ended early: %r", sys.exception())
+
+    def server_close(self) -> None:
+        """Close the socket and all connections, and wait for their threads."""
+        super().server_close()
+        self.closing.set()
+        with self._open_lock:
+            connections = dict(self._open)
+        for connection in connections.values():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in connections:
+            thread.join(_JOIN_SECONDS)
+
+    def _serve(self, connection: socket.socket, client_address: object) -> None:
+        try:
+            self.process_request_thread(connection, client_address)
+        finally:
+            with self._open_lock:
+                self._open.pop(threading.current_thread(), None)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Reads requests from one connection and answers them, faults included."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits some 40 ms for the client's ACK
+    server: HttpServer
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Take every method, so that unknown ones are answered by the API too."""
+        if name.startswith("do_"):
+            return self._exchange
+        raise AttributeError(name)
+
+    def log_message(self, *_args: object) -> None:
+        """Write no access log: the requests are kept by the sandbox."""
+
+    def _exchange(self) -> None:
+        service = self.server.service
+        service.arrived()
+        started = time.monotonic()
+        request = self._read()
+        fault = service.faults.strike(request)
+        answer = self._answer(request, fault)
+        status = None if answer is None else answer.status
+        ended = time.monotonic()
+        service.finished(
+            LoggedRequest(
+                request.method, request.path, request.query, status, started, ended, request.body
+            )
+        )
+        self._deliver(request, answer, fault)
+
+    def _read(self) -> Request:
+        parts = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        length = headers.get("content-length", "0")
+        body = self.rfile.read(int(length)) if length.isdecimal() else b""
+        if "transfer-encoding" in headers:
+            # Chunks are not read, so what follows on this connection cannot be trusted.
+            self.close_connection = True
+        return Request(self.command, parts.path, parts.query, headers, body)
+
+    def _answer(self, request: Request, fault: Fault | None) -> Answer | None:
+        """Do the work, unless the fault comes first; None where there will be no answer."""
+        service, closing = self.server.service, self.server.closing
+        kind = None if fault is None else fault.kind
+        closing.wait(service.profile.latency_seconds)
+        if fault is not None and kind in {"delay", "hang"}:
+            closing.wait(fault.seconds)
+        answer = None if kind in BEFORE_WORK else self._work(request)
+        if fault is not None and kind == "hang_after":
+            closing.wait(fault.seconds)
+        if fault is not None and kind in {"status", "status_after"}:
+            return fault.answer()
+        if fault is not None and kind == "garbage":
+            return fault.garbage()
+        return None if kind in HANGS | RESETS else answer
+
+    def _work(self, request: Request) -> Answer:
+        try:
+            return self.server.service.work(request)
+        except Exception:
+            # A fault of the sandbox itself must look like one, not like a network that hangs.
+            logger.exception("the sandbox failed on %s %s", request.method, request.path)
+            return page_answer(500, "Internal Server Error")
+
+    def _deliver(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
+        headers: tuple[tuple[str, str], ...] = ()
+        body = b""
+        try:
+            if answer is not None:
+                headers = self._headers(answer)
+                body = self._send(answer, headers, fault)
+            elif fault is not None and fault.kind in RESETS:
+                self._reset()
+            self.close_connection |= answer is None
+        except OSError:
+            self.close_connection = True
+        status = None if answer is None else answer.status
+        sent = tuple(self.headers.items())
+        url = self.server.service.url + request.target
+        self.server.service.observed(
+            Exchange(request.method, url, sent, request.body, status, headers, body)
+        )
+
+    def _headers(self, answer: Answer) -> tuple[tuple[str, str], ...]:
+        date = formatdate(self.server.service.clock(), usegmt=True)
+        content: tuple[tuple[str, str], ...] = ()
+        if answer.status != HTTPStatus.NO_CONTENT:
+            length = str(len(answer.body))
+            content = (("Content-Type", answer.media_type), ("Content-Length", length))
+        closing = (("Connection", "close"),) if self.close_connection else ()
+        return (("Date", date), *content, *answer.headers, *closing)
+
+    def _send(
+        self, answer: Answer, headers: tuple[tuple[str, str], ...], fault: Fault | None
+    ) -> bytes:
+        """Send the answer, whole, in part or slowly, and return the body that was sent."""
+        kind = None if fault is None else fault.kind
+        lines = [f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        body = b"" if self.command == "HEAD" else answer.body
+        if kind == "truncate":
+            body = body[: len(body) // 2]
+        self.close_connection |= kind == "truncate" or ("Connection", "close") in headers
+        if fault is None or kind != "drip":
+            self.wfile.write(head + body)
+            return body
+        self.wfile.write(head)
+        step = -(-len(body) // _DRIPS) or 1
+        for start in range(0, len(body), step):
+            self.server.closing.wait(fault.seconds / _DRIPS)
+            self.wfile.write(body[start : start + step])
+        return body
+
+    def _reset(self) -> None:
+        """Close the connection so that the client sees a reset, not an end."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        self.rfile.close()  # it holds the socket open
+        self.connection.close()

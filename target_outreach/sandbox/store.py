@@ -1,0 +1,151 @@
+"""The store that tests see: seeding, looking and editing past the API."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from target_outreach.sandbox.database import Database
+from target_outreach.sandbox.resources import Change, object_type, render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+CustomFieldType = Literal[
+    "boolean",
+    "currency",
+    "date",
+    "date_time",
+    "inclusion",
+    "multi_inclusion",
+    "numerical",
+    "percentage",
+    "phone_number",
+    "string",
+    "url",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One accepted write: what was sent, and whether anything differed; `at` is a timestamp."""
+
+    method: str
+    at: str
+    attributes: dict[str, Any]
+    relationships: dict[str, int | None]
+    changed: bool
+
+
+class Store(Database):
+    """The records of the sandbox, with direct access for tests and demonstrations."""
+
+    def seed(
+        self,
+        object_name: str,
+        attributes: Mapping[str, Any],
+        relationships: Mapping[str, int | None] | None = None,
+    ) -> int:
+        """Put a record into Outreach past the API; read-only attributes may be given.
+
+        Args:
+            object_name: Plural name, as ``prospects``.
+            attributes: Values by attribute.
+            relationships: Related ids by relationship, as ``{"account": 3}``.
+
+        Returns:
+            The id of the new record.
+
+        Raises:
+            ValueError: No such object, attribute or relationship.
+        """
+        change = Change("seed", attributes, relationships or {}, shared_emails=True)
+        return self.create(object_name, change).id
+
+    def seed_many(self, object_name: str, rows: Iterable[Mapping[str, Any]]) -> list[int]:
+        """Seed many records at once, in one transaction.
+
+        Args:
+            object_name: Plural name.
+            rows: The attributes of each record.
+
+        Returns:
+            The ids of the new records.
+
+        Raises:
+            ValueError: No such object or attribute; then nothing is seeded.
+        """
+        with self._transaction():
+            return [self.seed(object_name, attributes) for attributes in rows]
+
+    def update(
+        self,
+        object_name: str,
+        record_id: int,
+        attributes: Mapping[str, Any],
+        relationships: Mapping[str, int | None] | None = None,
+    ) -> None:
+        """Edit a record as a person would in Outreach's own pages.
+
+        Raises:
+            KeyError: No such record.
+            ValueError: No such object, attribute or relationship.
+        """
+        change = Change("edit", attributes, relationships or {}, shared_emails=True)
+        self.modify(object_name, record_id, change)
+
+    def all(self, object_name: str) -> list[dict[str, Any]]:
+        """Return all records as JSON:API resources in the order of their ids."""
+        return [render(object_name, record) for record in self.select(object_name)]
+
+    def get(self, object_name: str, record_id: int) -> dict[str, Any]:
+        """Return one record as a JSON:API resource.
+
+        Raises:
+            KeyError: No such record.
+        """
+        record = self.find(object_name, record_id)
+        if record is None:
+            raise KeyError(record_id)
+        return render(object_name, record)
+
+    def writes(self, object_name: str, record_id: int) -> list[Write]:
+        """Return the accepted writes of a record, the oldest first; also after its deletion."""
+        rows = self._rows(
+            "SELECT method, at, sent, changed FROM writes WHERE object = ? AND record = ?"
+            " ORDER BY number",
+            (object_name, record_id),
+        )
+        return [_write(*row) for row in rows]
+
+    def define_custom_field(  # noqa: PLR0913, PLR0917 - the members that `/types` shows
+        self,
+        object_name: str,
+        number: int,
+        label: str,
+        type: CustomFieldType = "string",  # noqa: A002 - Outreach's word
+        definition: str | Sequence[str] | None = None,
+        required: bool = False,  # noqa: FBT001, FBT002 - a value that is stored, no switch
+    ) -> None:
+        """Give a custom field its label and rules (API reference 1.1).
+
+        Args:
+            object_name: ``prospects`` or ``accounts``.
+            number: Number of the custom field.
+            label: What people call it.
+            type: Kind of value.
+            definition: Options of a pick list, or the currency.
+            required: Whether a new record needs it.
+        """
+        validation = {"type": type, "required": required, "label": label, "definition": definition}
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO custom_fields VALUES (?, ?, ?)",
+                (object_type(object_name).name, f"custom{number}", json.dumps(validation)),
+            )
+
+
+def _write(method: str, at: str, sent: str, changed: int) -> Write:
+    attributes, relationships = json.loads(sent)
+    return Write(method, at, attributes, relationships, bool(changed))

@@ -1,0 +1,174 @@
+"""What Outreach accepts in the body of a POST or PATCH (API reference 3.1, 3.3 and 8)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.sandbox import errors
+from target_outreach.sandbox.messages import JSON_API
+from target_outreach.sandbox.resources import Change, object_type
+from target_outreach.sandbox.values import international, obeys, read_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_outreach.records.catalog import ObjectType, Relationship
+    from target_outreach.sandbox.database import Database
+    from target_outreach.sandbox.messages import Request
+    from target_outreach.sandbox.profile import Profile
+
+
+def read_change(
+    object_name: str, record_id: int | None, request: Request, profile: Profile, database: Database
+) -> Change:
+    """Read the body of a write.
+
+    Args:
+        object_name: Plural name of the object.
+        record_id: Id in the path of a PATCH; None for a POST.
+        request: The request.
+        profile: The rules that are switchable.
+        database: For related records and custom fields.
+
+    Returns:
+        The change, with values as they are stored.
+
+    Raises:
+        ApiError: 400, 415 or 422, as Outreach would refuse it.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if profile.strict_media_type and media_type.lower() != JSON_API:
+        raise errors.unsupported_media_type()
+    kind = object_type(object_name)
+    data = _envelope(request.body, kind.type, record_id)
+    attributes = _attributes(kind, _members(data, "attributes"), profile)
+    if kind.name == "prospects":
+        attributes = _contact(attributes, profile)
+    _check_rules(kind, record_id is None, attributes, database)
+    links = _members(data, "relationships")
+    relationships = {
+        name: _related(kind, name, link, profile, database) for name, link in links.items()
+    }
+    return Change(
+        request.method, attributes, relationships, shared_emails=profile.purposeful_duplicates
+    )
+
+
+def _envelope(body: bytes, kind: str, record_id: int | None) -> dict[str, Any]:
+    try:
+        document = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise errors.invalid("The request body is not valid JSON.") from None
+    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(data, dict):
+        raise errors.invalid("The member 'data' is missing.")
+    if data.get("type") != kind:
+        raise errors.invalid(f"The type must be '{kind}'.")
+    if record_id is None and "id" in data:
+        raise errors.invalid("A new resource must not carry an id.")
+    if record_id is not None and str(data.get("id")) != str(record_id):
+        raise errors.invalid("The id must be that of the request path.")
+    return data
+
+
+def _no_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python reads but JSON does not have.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(name)
+
+
+def _members(data: Mapping[str, Any], section: str) -> dict[str, Any]:
+    members = data.get(section, {})
+    if not isinstance(members, dict):
+        raise errors.invalid(f"The member '{section}' must be an object.", f"/data/{section}")
+    return members
+
+
+def _attributes(kind: ObjectType, sent: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
+    for name in sent:
+        if name not in kind.attributes or kind.attributes[name].read_only:
+            raise errors.unknown_attribute("attributes", name)
+    limit = profile.max_name_length
+    stored = {}
+    for name, given in sent.items():
+        attribute = kind.attributes[name]
+        stored[name] = value = read_value(attribute, given)
+        most = limit if limit and name in {"firstName", "lastName"} else attribute.max_length
+        if most is not None and isinstance(value, str) and len(value) > most:
+            raise errors.too_long()
+    return stored
+
+
+def _contact(attributes: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """Apply the rules for addresses and telephone numbers."""
+    emails = attributes.get("emails") or []
+    if any(_excluded(address, profile) for address in emails):
+        raise errors.excluded_address()
+    contact = dict(attributes)
+    if emails:
+        contact["emails"] = [address.strip() for address in emails]
+    if profile.normalise_phones:
+        known = object_type("prospects").attributes
+        for name, phones in attributes.items():
+            if known[name].kind == "phones" and phones:
+                contact[name] = [international(phone) for phone in phones]
+    return contact
+
+
+def _excluded(address: str, profile: Profile) -> bool:
+    domain = address.strip().rpartition("@")[2].casefold()
+    return any(domain == ex or domain.endswith(f".{ex}") for ex in profile.excluded_domains)
+
+
+def _check_rules(
+    kind: ObjectType,
+    new: bool,  # noqa: FBT001 - a fact about the request
+    attributes: Mapping[str, Any],
+    database: Database,
+) -> None:
+    """Check what a record must have, and the rules of the organisation's custom fields."""
+    if kind.name == "accounts" and (new or "name" in attributes) and _missing(attributes, "name"):
+        raise errors.invalid("Name can't be blank.", "/data/attributes/name")
+    for name, rule in database.custom_fields(kind.name).items():
+        pointer = f"/data/attributes/{name}"
+        if rule["required"] and (new or name in attributes) and _missing(attributes, name):
+            raise errors.invalid(f"{rule['label']} can't be blank.", pointer)
+        if not _missing(attributes, name) and not obeys(attributes[name], rule):
+            raise errors.invalid(f"{rule['label']} is invalid.", pointer)
+
+
+def _missing(attributes: Mapping[str, Any], name: str) -> bool:
+    return not str(attributes.get(name) or "").strip()
+
+
+def _related(
+    kind: ObjectType, name: str, link: object, profile: Profile, database: Database
+) -> int | None:
+    """Read one to-one relationship."""
+    relationship = kind.relationships.get(name)
+    if relationship is None or relationship.read_only:
+        raise errors.unknown_attribute("relationships", name)
+    if not isinstance(link, dict) or "data" not in link:
+        pointer = f"/data/relationships/{name}"
+        raise errors.invalid(f"The relationship '{name}' must have 'data'.", pointer)
+    if link["data"] is None:
+        return None
+    related = _identifier(relationship, link["data"], profile)
+    if database.find(relationship.object, related) is None:
+        raise errors.unknown_relation(name, object_type(relationship.object).type)
+    return related
+
+
+def _identifier(relationship: Relationship, data: object, profile: Profile) -> int:
+    kind = object_type(relationship.object).type
+    related = data.get("id") if isinstance(data, dict) and data.get("type") == kind else None
+    if profile.string_relationship_ids and isinstance(related, str) and related.isdecimal():
+        related = int(related)
+    if not isinstance(related, int) or isinstance(related, bool):
+        detail = f"The relationship '{relationship.name}' must name a '{kind}' by its integer id."
+        raise errors.invalid(detail, f"/data/relationships/{relationship.name}")
+    return related

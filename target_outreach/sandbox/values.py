@@ -1,0 +1,135 @@
+"""Types of values in bodies, and the forms in which Outreach keeps them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.sandbox import errors
+from target_outreach.sandbox.resources import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from target_outreach.records.catalog import Attribute
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_URL = re.compile(r"https?://\S+")
+_US_DIGITS = 10
+
+
+def moment(text: str) -> str:
+    """Write an ISO 8601 date or date-time as Outreach stores it; without a zone it is UTC.
+
+    Raises:
+        ValueError: The text is no ISO 8601 date or date-time.
+    """
+    parsed = datetime.fromisoformat(text)
+    return timestamp((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())
+
+
+def read_value(attribute: Attribute, given: object) -> object:
+    """Check the type of one value of a body; null clears whatever it is (8.7).
+
+    Args:
+        attribute: What the catalogue says about it.
+        given: The JSON that was sent.
+
+    Returns:
+        The value as it is stored; times in UTC.
+
+    Raises:
+        ApiError: 422 where the value is of another type.
+    """
+    if given is None:
+        return None
+    try:
+        if attribute.is_array:
+            return _texts(given)
+        return _READERS[attribute.kind](given)
+    except (OverflowError, TypeError, ValueError):
+        # That a wrong type is refused is known; the sentence is not.
+        pointer = f"/data/attributes/{attribute.name}"
+        raise errors.invalid(f"{attribute.name} is invalid.", pointer) from None
+
+
+def _texts(given: object) -> list[str]:
+    if not isinstance(given, list):
+        raise TypeError
+    return [_text(item) for item in given]
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise TypeError
+    given.encode()  # half a surrogate pair cannot be stored
+    return given
+
+
+def _boolean(given: object) -> bool:
+    if not isinstance(given, bool):
+        raise TypeError
+    return given
+
+
+def _integer(given: object) -> int:
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise TypeError
+    return given
+
+
+def _number(given: object) -> float:
+    if not isinstance(given, (int, float)) or isinstance(given, bool):
+        raise TypeError
+    return given
+
+
+def _date(given: object) -> str:
+    text = _text(given)
+    if not _DATE.fullmatch(text):
+        raise ValueError
+    return date.fromisoformat(text).isoformat()
+
+
+_READERS: dict[str, Callable[[object], object]] = {
+    "text": _text,
+    "domain": _text,
+    "boolean": _boolean,
+    "integer": _integer,
+    "number": _number,
+    "date": _date,
+    "date-time": lambda given: moment(_text(given)),
+}
+
+
+def international(phone: str) -> str:
+    """Write a telephone number with ``+`` and digits; ten digits are taken for American (2.5)."""
+    digits = re.sub(r"\D", "", phone)
+    if not digits:
+        return phone
+    if len(digits) == _US_DIGITS and not phone.strip().startswith("+"):
+        return f"+1{digits}"
+    return f"+{digits}"
+
+
+def obeys(text: str, rule: Mapping[str, Any]) -> bool:
+    """Check a custom field against its declared type (1.1, 8.5).
+
+    How several options are written as one text is not known; commas are taken here.
+    """
+    options = rule["definition"] or ()
+    checks: dict[str, Callable[[], object]] = {
+        "boolean": lambda: text in {"true", "false"},
+        "date": lambda: _date(text),
+        "date_time": lambda: datetime.fromisoformat(text),
+        "inclusion": lambda: text in options,
+        "multi_inclusion": lambda: all(part.strip() in options for part in text.split(",")),
+        "phone_number": lambda: re.search(r"\d", text),
+        "url": lambda: _URL.fullmatch(text),
+    }
+    checks |= dict.fromkeys(("currency", "numerical", "percentage"), lambda: repr(float(text)))
+    try:
+        return bool(checks.get(rule["type"], lambda: True)())
+    except ValueError:
+        return False

@@ -1,0 +1,181 @@
+"""The private hooks of the SDK that this target uses, all in one place.
+
+The SDK's own handling of STATE loses data: a signal in the middle of a batch acknowledges records
+that were never written, an error emits nothing for those that were, and a changed SCHEMA writes
+newer records before older ones. `ExactTarget` takes the messages over before that and overrides
+nothing that the SDK declares final. What it needs of a target is in the abstract methods.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk import Target
+from singer_sdk.helpers.capabilities import (
+    FLATTENING_CONFIG,
+    STREAM_MAPS_CONFIG,
+    TARGET_VALIDATE_RECORDS_CONFIG,
+)
+from singer_sdk.singerlib.json import serialize_json
+
+from target_outreach.errors import OutputError, SettingsError
+from target_outreach.messages import MessageReader, MissingKeyError, RecordBeforeSchemaError
+from target_outreach.settings import find_problems, without_nulls
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from singer_sdk.sinks import Sink
+
+    from target_outreach.sinks import OutreachSink
+
+
+class ExactTarget(Target):
+    """A target whose STATE never runs ahead of what is settled."""
+
+    message_reader_class = MessageReader
+    message_reader: MessageReader
+
+    # What a target has to say
+
+    @abstractmethod
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Hear of a STATE message."""
+
+    @abstractmethod
+    def on_signal(self, signum: int) -> None:
+        """Begin to end the run; called in a signal handler."""
+
+    # Sinks
+
+    def sink(self, stream: str) -> OutreachSink:
+        """Return the sink of a stream, by its name after stream maps."""
+        sink: OutreachSink = self._sinks_active[stream]  # type: ignore[assignment]
+        return sink
+
+    def sinks(self) -> Iterator[OutreachSink]:
+        """Go through the sinks of all streams."""
+        return map(self.sink, self._sinks_active)
+
+    # Configuration
+
+    @override
+    @classmethod
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        """Offer only those of the SDK's settings that do something here."""
+        for builtin in (STREAM_MAPS_CONFIG, FLATTENING_CONFIG, TARGET_VALIDATE_RECORDS_CONFIG):
+            for name, setting in builtin["properties"].items():
+                if name != "faker_config":
+                    config_jsonschema["properties"].setdefault(name, setting)
+        config_jsonschema["additionalProperties"] = False
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Check the configuration in words that never repeat a value of it."""
+        schema = copy.deepcopy(self.config_jsonschema)
+        self.append_builtin_config(schema)
+        self._config = without_nulls(self._config)
+        problems = find_problems(self._config, schema)
+        if problems and raise_errors:
+            raise SettingsError(*problems)
+        return problems
+
+    # Messages
+
+    @override
+    def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
+        schema = message_dict.get("schema")
+        if not isinstance(message_dict.get("stream"), str) or not isinstance(schema, dict):
+            raise self.message_reader.bad_line("is a SCHEMA without stream or schema")
+        if not isinstance(schema.get("properties"), dict):
+            raise self.message_reader.bad_line("is a SCHEMA without properties")
+        super()._process_schema_message(message_dict)
+
+    @override
+    def _process_record_message(self, message_dict: dict[str, Any]) -> None:
+        stream, record = message_dict.get("stream"), message_dict.get("record")
+        if not isinstance(stream, str) or not isinstance(record, dict):
+            raise self.message_reader.bad_line("is a RECORD without stream or record")
+        if stream not in self.mapper.stream_maps:
+            raise self.message_reader.bad_line(
+                "is a RECORD that comes before the SCHEMA of its stream", RecordBeforeSchemaError
+            )
+        for stream_map in self.mapper.stream_maps[stream]:
+            transformed = stream_map.transform(record.copy())
+            if transformed is None:
+                continue
+            sink = self.sink(stream_map.stream_alias)
+            if any(key not in transformed for key in sink.key_properties):
+                raise self.message_reader.bad_line(
+                    "is a RECORD without one of its key properties", MissingKeyError
+                )
+            sink.receive(transformed, record, self.message_reader.line)
+
+    @override
+    def _process_state_message(self, message_dict: dict[str, Any]) -> None:
+        """Take a STATE over; the SDK never sees it, so that it never emits one itself."""
+        if "value" not in message_dict:
+            raise self.message_reader.bad_line("is a STATE without value")
+        self.checkpoint(message_dict["value"])
+
+    @override
+    def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
+        """Do nothing: Outreach has no versions of a table, and nothing is ever deleted."""
+        self.logger.debug("ACTIVATE_VERSION is ignored.")
+
+    @override
+    def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
+        raise self.message_reader.bad_line(
+            "is a BATCH message, which this target does not take: switch batch files off in the tap"
+        )
+
+    @override
+    def get_sink(
+        self,
+        stream_name: str,
+        *,
+        record: dict[str, Any] | None = None,
+        schema: dict[str, Any] | None = None,
+        key_properties: Sequence[str] | None = None,
+    ) -> Sink:
+        """Hand over what the old sink holds before a changed SCHEMA makes a new one."""
+        if schema is not None and stream_name in self._sinks_active:
+            self.sink(stream_name).hand_over()
+        return super().get_sink(
+            stream_name, record=record, schema=schema, key_properties=key_properties
+        )
+
+    # The end
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Begin to end the run, or end it at once when asked for a second time."""
+        if getattr(self, "_signalled", False):
+            os._exit(128 + signum)
+        self._signalled = True
+        self.on_signal(signum)
+
+    def emit(self, state: dict[str, Any]) -> None:
+        """Print a STATE message.
+
+        Raises:
+            OutputError: Standard output is closed or full.
+        """
+        try:
+            sys.stdout.write(serialize_json(state) + "\n")
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            raise OutputError(
+                "STATE cannot be written to standard output, which is closed or full; "
+                "the next run repeats what this one has delivered since."
+            ) from None

@@ -1,0 +1,215 @@
+"""One sink a stream: from a record as it comes to what should be in Outreach."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk.sinks import Sink
+
+from target_outreach.delivery.pipeline import Item, Stream
+from target_outreach.errors import RecordFault, SettingsError
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.mapping import build_mapping
+from target_outreach.records.matching import MATCH_FIELDS
+from target_outreach.records.planning import Rules
+from target_outreach.records.routing import first_match, route
+from target_outreach.records.schemas import RecordSchema, curated_schema
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.mapping import Desired, StreamMapping
+    from target_outreach.settings import StreamSettings
+    from target_outreach.target import TargetOutreach
+
+LONGEST_BATCH_AGE = 10.0
+
+
+class OutreachSink(Sink):
+    """Maps and checks the records of one stream, and collects them into batches."""
+
+    def __init__(
+        self,
+        target: TargetOutreach,
+        stream_name: str,
+        schema: dict[str, Any],
+        key_properties: Sequence[str] | None,
+    ) -> None:
+        """Decide what the stream is for and where its columns go.
+
+        Raises:
+            SettingsError: The settings do not fit the stream.
+        """
+        super().__init__(target, stream_name, schema, key_properties)
+        self._target = target
+        self._items: list[Item] = []
+        self._opened_at = 0.0
+        self._own_schema: RecordSchema | None = None
+        self._mapping: StreamMapping | None = None
+        settings = self._settings()
+        try:
+            name = route(stream_name, settings.object, target.settings.outreach_object)
+            object_type = load_catalog()[name] if name else None
+            if target.settings.validate_records and object_type is not None:
+                self._own_schema = RecordSchema(self.schema, code="schema_violation")
+            self.stream = self._describe(object_type, settings)
+        except SettingsError as error:
+            problems = (f"Stream {stream_name!r}: {problem}." for problem in error.errors)
+            raise SettingsError(*(problem.replace("..", ".") for problem in problems)) from None
+
+    def _settings(self) -> StreamSettings:
+        settings = self._target.settings
+        entry = first_match(self.stream_name, settings.streams)
+        return entry.settings if entry else settings.defaults
+
+    def _describe(self, object_type: ObjectType | None, settings: StreamSettings) -> Stream:
+        reader = self._target.message_reader
+        source = self._target.source_stream or self.stream_name
+        if object_type is None:
+            self.logger.info("%s is left out (object: none)", self.stream_name)
+            return Stream(self.stream_name, source, reader.line, None, Rules())
+        match_fields = settings.match_on or MATCH_FIELDS[object_type.name]
+        _check_attributes(object_type, match_fields, settings)
+        columns = [name for name in self.schema["properties"] if not name.startswith("_sdc_")]
+        self._mapping = build_mapping(
+            object_type,
+            columns,
+            mode=settings.mode,
+            explicit=settings.columns,
+            ignore=settings.ignore_columns,
+            match_fields=match_fields,
+        )
+        self.logger.info(
+            "%s → %s (%s): %s",
+            self.stream_name,
+            object_type.name,
+            settings.mode,
+            self._mapping.describe(),
+        )
+        return Stream(
+            name=self.stream_name,
+            source=source,
+            schema_line=reader.line,
+            object=object_type,
+            rules=self._rules(settings, match_fields),
+            asked=_asked(self._mapping, match_fields),
+        )
+
+    def _rules(self, settings: StreamSettings, match_fields: Sequence[str]) -> Rules:
+        arrays = settings.array_fields
+        return Rules(
+            mode=settings.mode,
+            match_fields=tuple(match_fields),
+            on_ambiguous=settings.on_ambiguous,
+            on_null=settings.on_null,
+            array_fields={} if isinstance(arrays, str) else arrays,
+            array_default=arrays if isinstance(arrays, str) else "merge",
+            field_rules=settings.field_rules,
+            allow_opt_in=self._target.settings.allow_opt_in,
+        )
+
+    @override
+    def get_validator(self) -> None:
+        """Leave validation to `receive`, which rejects a record instead of ending the run."""
+
+    def receive(self, record: dict[str, Any], original: dict[str, Any], line: str) -> None:
+        """Take in one record.
+
+        Args:
+            record: The record after stream maps.
+            original: The record before them, where the tap's own metadata still stands.
+            line: The RECORD message as received.
+        """
+        if not self._items:
+            self._opened_at = time.monotonic()
+        self._items.append(self._item(record, original, line))
+        if len(self._items) >= self._target.settings.batch_size_rows:
+            self.hand_over()
+
+    def _item(self, record: dict[str, Any], original: dict[str, Any], line: str) -> Item:
+        number = self._target.receive(self.stream_name)
+        if self._mapping is None:
+            return Item(number, "", skip="object_none")
+        if original.get("_sdc_deleted_at") is not None:
+            return Item(number, "", skip="deleted_in_source")
+        try:
+            return Item(number, line, desired=self._desired(record, self._mapping))
+        except RecordFault as fault:
+            return Item(number, line, fault=fault)
+
+    def _desired(self, record: dict[str, Any], mapping: StreamMapping) -> Desired:
+        if self._own_schema is not None:
+            self._remove_sdc_metadata_from_record(record)
+            self._own_schema.check(record)
+        desired = mapping.apply(record)
+        curated_schema(mapping.object.name).check(desired.attributes)
+        return desired
+
+    @property
+    @override
+    def current_size(self) -> int:
+        """How many records wait to be handed over."""
+        return len(self._items)
+
+    def is_due(self, now: float) -> bool:
+        """Whether the oldest record has waited long enough.
+
+        Args:
+            now: The monotonic time in seconds.
+        """
+        return bool(self._items) and now - self._opened_at >= LONGEST_BATCH_AGE
+
+    @override
+    def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
+        """Take in a record that comes by the SDK's own loop."""
+        self.receive(record, record, self._target.message_reader.line)
+
+    @override
+    def process_batch(self, context: dict[str, Any]) -> None:
+        """Do as the SDK's own drain asks."""
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Hand the collected records over; waits while enough batches are under way."""
+        items, self._items = self._items, []
+        if items:
+            self.record_counter_metric.increment(len(items))
+            self._target.pipeline.submit(self.stream, items)
+
+
+def _asked(mapping: StreamMapping, match_fields: Sequence[str]) -> tuple[str, ...]:
+    """List what a lookup must read so that a record can be matched and planned."""
+    links = [*mapping.relationships]
+    if "company" in mapping.attributes:
+        links.append("account")
+    return tuple(dict.fromkeys((*match_fields, *mapping.attributes, *links)))
+
+
+def _check_attributes(
+    object_type: ObjectType, match_fields: Sequence[str], settings: StreamSettings
+) -> None:
+    """Refuse settings that name attributes that there are not, or that cannot do what is asked."""
+    filterable = sorted(name for name, a in object_type.attributes.items() if a.filterable)
+    problems = [
+        f"match_on names {name!r}, by which Outreach cannot look up {object_type.name}; "
+        f"it can by {', '.join(filterable)}"
+        for name in match_fields
+        if name not in filterable
+    ]
+    arrays = settings.array_fields if not isinstance(settings.array_fields, str) else {}
+    for setting, names in (("field_rules", settings.field_rules), ("array_fields", arrays)):
+        for name in names:
+            if name not in object_type.writable:
+                problems.append(f"{setting} names {name!r}, which cannot be written")
+            elif setting == "array_fields" and not object_type.attributes[name].is_array:
+                problems.append(f"array_fields names {name!r}, which is no array")
+    if problems:
+        raise SettingsError(*problems)

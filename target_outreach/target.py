@@ -1,0 +1,222 @@
+"""The target: one run from the first message to the last STATE."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import ExitStack
+from functools import cached_property
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.delivery.ledger import Ledger
+from target_outreach.delivery.pipeline import Pipeline
+from target_outreach.delivery.rejects import RejectsFile, default_folder
+from target_outreach.delivery.writing import Writer
+from target_outreach.errors import ExitCode, InputError, Interrupted
+from target_outreach.outreach.auth import BearerToken, NoCredentials
+from target_outreach.outreach.client import Client
+from target_outreach.outreach.pacing import Pacer
+from target_outreach.report import Report
+from target_outreach.settings import SETTINGS, Settings
+from target_outreach.singer import ExactTarget
+from target_outreach.sinks import OutreachSink
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+    from target_outreach.outreach.auth import Credentials
+
+logger = logging.getLogger("target-outreach")
+
+
+class TargetOutreach(ExactTarget):
+    """Writes prospects and accounts into Outreach, exactly and with few API calls."""
+
+    name = "target-outreach"
+    config_jsonschema = SETTINGS.to_dict()
+    default_sink_class = OutreachSink
+
+    def __init__(
+        self,
+        *,
+        config: dict[str, Any] | PurePath | str | list[PurePath | str] | None = None,
+        parse_env_config: bool = False,
+        validate_config: bool = True,
+        **options: Any,  # noqa: ANN401 - the SDK's
+    ) -> None:
+        """Read the settings; nothing is opened before the first message needs it."""
+        super().__init__(
+            config=config,
+            parse_env_config=parse_env_config,
+            validate_config=validate_config,
+            **options,
+        )
+        self.ledger = Ledger()
+        self.source_stream: str | None = None
+        self._resources = ExitStack()
+        self._discarding = False
+        self._started_at = time.monotonic()
+        self.message_reader.tick = self.tick
+        if validate_config:
+            _ = self.settings  # says at once which settings contradict each other
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration, read once."""
+        return Settings.read(self.config)
+
+    @cached_property
+    def pacer(self) -> Pacer:
+        """Grants requests to all threads."""
+        settings = self.settings
+        return Pacer(
+            budget_percent=settings.request_budget_percent,
+            max_requests=settings.max_requests,
+            max_wait=settings.max_wait,
+        )
+
+    @cached_property
+    def rejects(self) -> RejectsFile:
+        """Where rejected records go."""
+        return RejectsFile(self.settings.rejects_path or default_folder())
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """Delivers batches; its threads start with the first one."""
+        settings = self.settings
+        api_url, credentials = self._organisation()
+        client = Client(
+            api_url,
+            credentials,
+            self.pacer,
+            user_agent=settings.user_agent or f"{self.name}/{metadata.version(self.name)}",
+            parallel=settings.max_parallel_requests,
+            timeout=settings.request_timeout,
+        )
+        self._resources.callback(client.close)
+        return Pipeline(
+            client,
+            Writer(client),
+            self.ledger,
+            self.rejects,
+            settings.reject_policy,
+            emit=self.emit,
+            wake=self.message_reader.inbox.wake,
+            parallel=settings.max_parallel_requests,
+        )
+
+    def _organisation(self) -> tuple[str, Credentials]:
+        """Return the API's address and who we are there."""
+        settings = self.settings
+        if settings.sandbox:
+            from target_outreach.sandbox import Profile, Sandbox  # noqa: PLC0415 - few runs need it
+
+            profile = Profile(anonymous=True)
+            sandbox = self._resources.enter_context(Sandbox(settings.sandbox, profile=profile))
+            return sandbox.api_url, NoCredentials()
+        assert settings.access_token is not None  # noqa: S101 - the settings have been checked
+        return settings.api_url, BearerToken(settings.access_token)
+
+    # Messages
+
+    @override
+    def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
+        self.source_stream = message_dict.get("stream")
+        super()._process_schema_message(message_dict)
+
+    def receive(self, stream: str) -> int:
+        """Count a record in, and return its sequence number."""
+        self.pipeline.tallies[stream].received += 1
+        return self.ledger.receive(stream)
+
+    @override
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        self.pipeline.checkpoint(state)
+
+    def tick(self) -> None:
+        """Look around between lines: has the run failed, is a batch old enough?"""
+        if "pipeline" not in self.__dict__:
+            return
+        self.pipeline.raise_error()
+        now = time.monotonic()
+        for sink in self.sinks():
+            if sink.is_due(now):
+                sink.hand_over()
+
+    # The end
+
+    @override
+    def process_endofpipe(self) -> None:
+        """Deliver what is left; the pipeline emits the last STATE."""
+        self.deliver_rest()
+        for sink in self.sinks():
+            sink.clean_up()
+        self.close()
+
+    def deliver_rest(self) -> None:
+        """Settle all that was received."""
+        for sink in self.sinks():
+            sink.hand_over()
+        if "pipeline" in self.__dict__:
+            self.pipeline.finish()
+
+    @override
+    def on_signal(self, signum: int) -> None:
+        error = Interrupted(signum)
+        if self._discarding or "pipeline" not in self.__dict__:
+            raise error
+        self.pipeline.stop(error)
+
+    def wind_up(self, error: Exception) -> None:
+        """After an error, settle what can be settled and emit the STATE that this allows.
+
+        A bad line of input stops the reading only: what came before it is delivered.
+
+        Raises:
+            Exception: Why not all of it could be.
+        """
+        if "pipeline" not in self.__dict__:
+            return
+        if isinstance(error, InputError):
+            self.deliver_rest()
+        else:
+            self.pipeline.stop(error)
+            self.pipeline.finish()
+
+    def discard_rest(self) -> None:
+        """Read the input to its end, so that the tap does not break, and do nothing with it.
+
+        Raises:
+            Interrupted: A signal asks not to wait for that.
+        """
+        self._discarding = True
+        self.message_reader.discard()
+
+    def close(self) -> None:
+        """Close connections and the sandbox."""
+        self._resources.close()
+
+    def report(self) -> Report:
+        """Return the figures of the run."""
+        has_run = "pipeline" in self.__dict__
+        tallies = dict(self.pipeline.tallies) if has_run else {}
+        rejected = any(tally.outcomes["rejected"] for tally in tallies.values())
+        return Report(
+            streams=tallies,
+            unsettled={name: self.ledger.unsettled(name) for name in tallies},
+            requests=self.pacer.sent,
+            seconds=time.monotonic() - self._started_at,
+            waited=self.pacer.waited,
+            rejects_file=self.rejects.path if rejected else None,
+        )
+
+    def exit_code(self, report: Report, failure: ExitCode | None) -> ExitCode:
+        """Say how the run ended."""
+        return report.exit_code(failure, rejects_count=self.settings.on_reject != "ignore")

@@ -1,0 +1,197 @@
+"""A real sandbox on a real socket, and the real target against it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_outreach.cli import run
+from target_outreach.sandbox import Sandbox
+from target_outreach.target import TargetOutreach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Message = dict[str, Any]
+
+ACCOUNTS = {
+    "id": {"type": ["null", "integer"]},
+    "name": {"type": ["null", "string"]},
+    "domain": {"type": ["null", "string"]},
+    "custom_id": {"type": ["null", "string"]},
+    "industry": {"type": ["null", "string"]},
+    "employees": {"type": ["null", "number", "string"]},
+    "tags": {"type": ["null", "array", "string"]},
+}
+PROSPECTS = {
+    "id": {"type": ["null", "integer"]},
+    "emails": {"type": ["null", "array", "string"]},
+    "first_name": {"type": ["null", "string"]},
+    "last_name": {"type": ["null", "string"]},
+    "title": {"type": ["null", "string"]},
+    "phone": {"type": ["null", "string", "array"]},
+    "tags": {"type": ["null", "array", "string"]},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of the target left behind."""
+
+    exit_code: int
+    stdout: str
+    report: dict[str, Any]
+    log: str
+    rejects: list[Message] = field(default_factory=list)
+
+    @property
+    def states(self) -> list[Any]:
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+    def counts(self, stream: str) -> dict[str, int]:
+        """The outcomes of a stream that are not zero."""
+        return {
+            name: count
+            for name, count in self.report["streams"][stream].items()
+            if isinstance(count, int) and count
+        }
+
+
+def schema(
+    stream: str, properties: Message | None = None, keys: Iterable[str] = ("id",)
+) -> Message:
+    if properties is None:
+        properties = ACCOUNTS if stream.endswith("accounts") else PROSPECTS
+    return {
+        "type": "SCHEMA",
+        "stream": stream,
+        "schema": {"type": "object", "properties": properties},
+        "key_properties": [key for key in keys if key in properties],
+    }
+
+
+def record(stream: str, /, **values: Any) -> Message:
+    return {"type": "RECORD", "stream": stream, "record": {"id": None, **values}}
+
+
+def state(value: Any) -> Message:
+    return {"type": "STATE", "value": value}
+
+
+def lines(messages: Iterable[Message | str]) -> str:
+    return "".join(
+        (message if isinstance(message, str) else json.dumps(message)) + "\n"
+        for message in messages
+    )
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the machine's settings and the user's folders out of the tests."""
+    for name in list(os.environ):
+        if name.startswith(("TARGET_OUTREACH_", "MELTANO_")):
+            monkeypatch.delenv(name)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state home"))
+    monkeypatch.setenv("MELTANO_SEND_ANONYMOUS_USAGE_STATS", "false")
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handlers() -> Iterator[None]:
+    """Give signals back to pytest after a target has taken them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path / "outreach.db") as running:
+        yield running
+
+
+@pytest.fixture
+def config(sandbox: Sandbox, tmp_path: Path) -> Message:
+    return {
+        "access_token": "invented-token-7f3a",
+        "api_url": sandbox.api_url,
+        "rejects_path": str(tmp_path / "rejects"),
+        "report_path": str(tmp_path / "report.json"),
+    }
+
+
+def _rejects(config: Message) -> list[Message]:
+    report = json.loads(Path(config["report_path"]).read_text(encoding="utf-8"))
+    if not report["rejects_file"]:
+        return []
+    text = Path(report["rejects_file"]).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def sync(config: Message, caplog: pytest.LogCaptureFixture) -> Callable[..., Run]:
+    """Run the target in this process: real sockets, real threads, no start-up to wait for."""
+
+    def _sync(messages: Iterable[Message | str], **settings: Any) -> Run:
+        caplog.clear()
+        merged = config | settings
+        stdout = io.StringIO()
+        with caplog.at_level("DEBUG"), redirect_stdout(stdout):
+            target = TargetOutreach(config=merged)
+            code = run(target, io.StringIO(lines(messages)))
+        report = json.loads(Path(merged["report_path"]).read_text(encoding="utf-8"))
+        return Run(code, stdout.getvalue(), report, caplog.text, _rejects(merged))
+
+    return _sync
+
+
+@pytest.fixture
+def start(config: Message, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start the target as a process of its own, with pipes for its input and output."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def _start(**settings: Any) -> subprocess.Popen[bytes]:
+        path = tmp_path / f"config {len(started)}.json"
+        path.write_text(json.dumps(config | settings), encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "target_outreach", "--config", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        started.append(process)
+        return process
+
+    yield _start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def execute(start: Callable[..., subprocess.Popen[bytes]], config: Message) -> Callable[..., Run]:
+    """Run the target as a process of its own until it ends."""
+
+    def _execute(messages: Iterable[Message | str] | bytes, **settings: Any) -> Run:
+        process = start(**settings)
+        given = messages if isinstance(messages, bytes) else lines(messages).encode()
+        out, err = process.communicate(given, timeout=90)
+        path = Path((config | settings)["report_path"])
+        report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        rejects = _rejects(config | settings) if report else []
+        return Run(process.returncode, out.decode(), report, err.decode(), rejects)
+
+    return _execute
