@@ -260,7 +260,7 @@ def domain_key(domain: str) -> str:
     """
     text = domain.strip()
     try:
-        host = urlsplit(text if SCHEME.match(text) else f"//{text}").hostname or ""
+        host = urlsplit(text if SCHEME.match(text) else f"//{text.lstrip('/')}").hostname or ""
     except ValueError:
         return ""
     host = host.rstrip(".").removeprefix("www.")

@@ -1,6 +1,6 @@
 -- The marts of an invented company: 40 accounts and 120 prospects, most of them clean, some as dirty as in any
 -- warehouse. A comment above each dirty row says what must become of it in Outreach.
--- All names, people and numbers are made up; the domains end in .example and .test, which nobody can own.
+-- All names, people and numbers are made up; but for one, the domains end in .example or .test, which nobody owns.
 
 CREATE SCHEMA IF NOT EXISTS marts;
 USE SCHEMA marts;
