@@ -58,8 +58,10 @@ def _run_target(words: list[str]) -> int:
         return ExitCode.USAGE
     except SystemExit as error:
         return int(error.code or 0)
-    except Exception as error:  # noqa: BLE001 - the last one who can say what happened
-        return _explain(error)
+    except (OSError, ValueError) as error:  # `run` lets none through, so it is the configuration
+        what = type(error).__name__
+        logger.error("The configuration cannot be read (%s).", what)  # noqa: TRY400 - a sentence
+        return ExitCode.FAILED
     return int(outcome or 0)
 
 

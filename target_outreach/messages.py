@@ -109,13 +109,15 @@ class MessageReader(SimpleSingerReader):
         self.tick: Callable[[], None] = lambda: None
         self.line = ""
         self.line_number = 0
+        self._source: Iterator[list[bytes]] = iter(())
 
     @override
     def process_lines(
         self, file_input: IO[str] | None, callbacks: dict[str, Callable[[dict[str, Any]], None]]
     ) -> Counter[str]:
         counts: Counter[str] = Counter()
-        for chunk in self._chunks(file_input or sys.stdin):
+        self._source = self._chunks(file_input or sys.stdin)
+        for chunk in self._source:
             for raw in chunk:
                 self.line_number += 1
                 message = self._message(raw)
@@ -137,7 +139,7 @@ class MessageReader(SimpleSingerReader):
 
     def discard(self) -> None:
         """Read what is left and forget it, so that the tap can end in peace."""
-        for _ in self.inbox.chunks():
+        for _ in self._source:
             pass
 
     def _message(self, raw: bytes) -> dict[str, Any] | None:

@@ -55,15 +55,8 @@ def _choice(choices: list[str]) -> th.StringType:
 
 
 def _array_rules() -> th.CustomType:
-    return th.CustomType(
-        {
-            "type": ["string", "object", "null"],
-            "anyOf": [
-                {"enum": [*ARRAY_RULES, None]},
-                {"type": "object", "additionalProperties": {"enum": ARRAY_RULES}},
-            ],
-        }
-    )
+    rules = {"type": ["string", "null"], "enum": [*ARRAY_RULES, None]}
+    return th.CustomType({"type": ["string", "object", "null"], "additionalProperties": rules})
 
 
 STREAM_ENTRY = th.PropertiesList(
@@ -85,8 +78,7 @@ STREAM_ENTRY = th.PropertiesList(
     additional_properties=False,
 )
 
-SETTINGS = th.PropertiesList(
-    # Credentials
+CREDENTIALS = (
     th.Property(
         "access_token",
         th.StringType(nullable=True),
@@ -103,7 +95,8 @@ SETTINGS = th.PropertiesList(
             "with it no account is needed and no credentials are sent."
         ),
     ),
-    # Everyday
+)
+EVERYDAY = (
     th.Property(
         "outreach_object",
         _choice(OBJECTS),
@@ -161,7 +154,8 @@ SETTINGS = th.PropertiesList(
             "(ignore), the run stops at the first (abort), or STATE stays before the first (hold)."
         ),
     ),
-    # Tuning
+)
+TUNING = (
     th.Property(
         "on_ambiguous",
         _choice(ON_AMBIGUOUS),
@@ -270,6 +264,14 @@ SETTINGS = th.PropertiesList(
         description="What the target calls itself to Outreach; by default its name and version.",
     ),
 )
+
+#: The settings in the tiers in which the documentation shows them.
+TIERS: Mapping[str, tuple[th.Property[Any], ...]] = {
+    "Credentials": CREDENTIALS,
+    "Everyday": EVERYDAY,
+    "Tuning": TUNING,
+}
+SETTINGS = th.PropertiesList(*(setting for tier in TIERS.values() for setting in tier))
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,11 @@ class Ledger:
                 newest = self._states.popleft()[1]
             return newest
 
+    def has_settled_all_before(self, number: int) -> bool:
+        """Whether every record that was received before this one is settled."""
+        with self._lock:
+            return self._floor >= number
+
     def unsettled(self, stream: str) -> int:
         """Count the records of a stream that are received and not settled."""
         with self._lock:

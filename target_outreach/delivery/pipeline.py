@@ -157,6 +157,7 @@ class Pipeline:
         self._accepted = 0
         self._under_way = 0
         self._closing = False
+        self._abort_at: int | None = None
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         self._thread.start()
 
@@ -213,6 +214,7 @@ class Pipeline:
             try:
                 event()
                 self._decide_all()
+                self._abort_if_due()
                 if self.error is not None:
                     self._release()
             except Exception as error:  # noqa: BLE001 - raised again on the main thread
@@ -256,7 +258,7 @@ class Pipeline:
 
     def _take(self, stream: Stream, items: list[Item]) -> None:
         """Begin with a batch: settle what needs no request, and look up the rest."""
-        if self.error is not None:
+        if self.error is not None or self._abort_at is not None:
             return
         deliverable: list[tuple[Item, Desired]] = []
         for item in items:
@@ -357,7 +359,8 @@ class Pipeline:
         """Decide about all groups that are due; a loop, since one settles many in a row."""
         while self._due and self.error is None:
             load, group = self._due.popleft()
-            if group in load.open and group in load.looked_up and not group.waits_for:
+            wanted = self._abort_at is None or group.members[0].number < self._abort_at
+            if wanted and group in load.open and group in load.looked_up and not group.waits_for:
                 self._decide(load, group)
 
     def _decide(self, load: _Load, group: Group[Item]) -> None:
@@ -480,11 +483,20 @@ class Pipeline:
         tally.rejected[fault.code] += 1
         if self._policy.holds_state:
             self._ledger.hold(item.number)
+        if self._policy.aborts:
+            self._abort_at = min(item.number, self._abort_at or item.number)
         self._ledger.settle(stream.name, [item.number])
         received = sum(tally.received for tally in self.tallies.values())
         rejected = sum(tally.outcomes["rejected"] for tally in self.tallies.values())
         if (too_many := self._policy.verdict(rejected, received)) is not None:
             self._fail(RejectsError(too_many))
+
+    def _abort_if_due(self) -> None:
+        """Stop at the first reject, when all that came before it is settled."""
+        if self._abort_at is not None and self._ledger.has_settled_all_before(self._abort_at):
+            self._fail(
+                RejectsError("A record was rejected, and on_reject is abort; see the rejects file.")
+            )
 
     def _done(self, load: _Load, group: Group[Item]) -> None:
         """Let go on what waited for a group, and end the batch with its last one."""

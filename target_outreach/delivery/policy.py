@@ -29,6 +29,11 @@ class RejectPolicy:
         """Whether no STATE may pass a rejected record."""
         return self.on_reject in {"hold", "abort"}
 
+    @property
+    def aborts(self) -> bool:
+        """Whether the run stops at the first rejected record, all before it being settled."""
+        return self.on_reject == "abort"
+
     def verdict(self, rejected: int, received: int) -> str | None:
         """Say in one sentence why the run must stop, or return None.
 
@@ -36,8 +41,6 @@ class RejectPolicy:
             rejected: Records rejected so far.
             received: Records received so far.
         """
-        if self.on_reject == "abort":
-            return "A record was rejected, and on_reject is abort; see the rejects file."
         if self.most is not None and rejected > self.most:
             return f"More than max_rejects ({self.most}) records were rejected."
         if self.most_percent is not None and received > FEWEST_RECEIVED:

@@ -6,6 +6,7 @@ out is not: it raises `OutcomeUnknown`, and whoever knows the record's key looks
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import random
@@ -37,10 +38,12 @@ logger = logging.getLogger("target-outreach")
 
 MEDIA_TYPE = "application/vnd.api+json"
 CONNECT_TIMEOUT = 10.0
-TRIES = 6
+TRIES = 8
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
+LONGEST_THROTTLE = 60.0
 UNAUTHORIZED = 401
+TOO_MANY = 429
 
 
 class Client:
@@ -66,6 +69,7 @@ class Client:
             parallel: The most requests in flight, and so connections in the pool.
             timeout: Seconds to wait for an answer.
         """
+        mute_urllib3()
         self.api_url = api_url.rstrip("/")
         self.pacer = pacer
         #: How far the server's clock is ahead of ours, as its last answer showed it.
@@ -138,7 +142,7 @@ class Client:
             return method == "POST" and isinstance(error, OutcomeUnknown)
 
         retrying = backoff.on_exception(
-            _waits,
+            lambda: _waits(self.pacer),
             Retriable,
             max_tries=TRIES,
             jitter=None,
@@ -222,11 +226,25 @@ def _lost(error: RequestException, method: str) -> Exception:
     return Retriable(f"No answer from Outreach ({what}).")
 
 
-def _waits() -> Generator[float, Retriable, None]:
-    """Wait exponentially with full jitter; what Outreach asked for, the pacer waits."""
-    ceiling = FIRST_WAIT
+def _waits(pacer: Pacer) -> Generator[float, Retriable, None]:
+    """Wait exponentially with jitter where Outreach did not say how long.
+
+    What it did ask for, the pacer waits. A 429 without any header comes from a layer in front of
+    the application (API reference 5); it is for all threads, so they all wait, and longer.
+    """
     error = yield 0.0
-    while True:
-        asked = getattr(error, "wait", None)
-        error = yield 0.0 if asked is not None else random.uniform(0, ceiling)  # noqa: S311
-        ceiling = min(ceiling * 2, LONGEST_WAIT)
+    for tried in itertools.count():
+        if error.wait is not None:
+            error = yield 0.0
+        elif error.status == TOO_MANY:
+            pacer.pause(min(2.0**tried, LONGEST_THROTTLE) * random.uniform(0.5, 1))  # noqa: S311
+            error = yield 0.0
+        else:
+            error = yield min(FIRST_WAIT * 2**tried, LONGEST_WAIT) * random.random()  # noqa: S311
+
+
+def mute_urllib3() -> None:
+    """Keep urllib3 from logging URLs, whose queries hold addresses and names."""
+    urllib3_logger = logging.getLogger("urllib3.connectionpool")
+    if not urllib3_logger.filters:
+        urllib3_logger.addFilter(lambda entry: entry.levelno >= logging.WARNING)

@@ -51,7 +51,7 @@ RULES = {
     "maximum": "must be at most {0}",
     "minimum": "must be at least {0}",
     "enum": "must be {0}",
-    "required": "lacks a required property",
+    "required": "is required but missing",
     "additionalProperties": "may not have {0}",
 }
 
@@ -99,7 +99,8 @@ def broken_rule(error: jsonschema.ValidationError) -> tuple[str, str]:
     Returns:
         The path of the value, such as ``streams.0.object``, and the rule that it breaks.
     """
-    path = ".".join(str(step) for step in error.absolute_path) or _missing_property(error) or ""
+    steps = [*map(str, error.absolute_path), _missing_property(error)]
+    path = ".".join(step for step in steps if step)
     limit: Any = error.validator_value
     if error.validator in {"type", "enum"} and isinstance(limit, list):
         limit = " or ".join("null" if choice is None else str(choice) for choice in limit)

@@ -1,0 +1,178 @@
+"""What a tap should not send: what came before is delivered, and one sentence says where it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import PROSPECTS, record, schema, state
+
+GOOD = [
+    schema("prospects"),
+    record("prospects", id=1, emails="kept@example.test"),
+    state({"at": 1}),
+]
+SECRET = "whisper-4711"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"{{{SECRET}", "not valid JSON"),
+        (f'["{SECRET}"]', "no Singer message"),
+        (f'{{"type": "ROW", "x": "{SECRET}"}}', "another type"),
+        (f'{{"type": 5, "x": "{SECRET}"}}', "no Singer message"),
+        (f'{{"type": "RECORD", "stream": "prospects", "row": "{SECRET}"}}', "without stream"),
+        (
+            f'{{"type": "RECORD", "stream": "x", "record": {{"a": "{SECRET}"}}}}',
+            "before the SCHEMA",
+        ),
+        (
+            f'{{"type": "RECORD", "stream": "prospects", "record": {{"emails": "{SECRET}"}}}}',
+            "key properties",
+        ),
+        (f'{{"type": "SCHEMA", "stream": "x", "title": "{SECRET}"}}', "SCHEMA without"),
+        ('{"type": "SCHEMA", "stream": "x", "schema": {}}', "without properties"),
+        ('{"type": "STATE"}', "STATE without value"),
+        (
+            '{"type": "BATCH", "stream": "prospects", "manifest": ["s3://bucket/file"]}',
+            "BATCH",
+        ),
+        ("[" * 100_000, "not valid JSON"),
+        (f'{{"type": "STATE", "value": {"9" * 5000}}}', "not valid JSON"),
+    ],
+)
+def test_a_bad_line_ends_the_run_after_what_came_before_is_delivered(sync, sandbox, line, words):
+    run = sync([*GOOD, line, record("prospects", id=2, emails="late@example.test")])
+    assert run.exit_code == 1
+    assert run.states == [{"at": 1}]
+    assert [one["attributes"]["emails"] for one in sandbox.store.all("prospects")] == [
+        ["kept@example.test"]
+    ]
+    errors = [line for line in run.log.splitlines() if "ERROR" in line]
+    assert len(errors) == 1
+    assert "Line 4 of the input" in errors[0]
+    assert words in errors[0]
+    assert SECRET not in run.log
+
+
+def test_bytes_that_are_no_utf_8_are_said_by_their_line(execute):
+    run = execute(json.dumps(GOOD[0]).encode() + b'\n{"type": "STATE", "value": "\xff"}\n')
+    assert run.exit_code == 1
+    assert "Line 2 of the input is not UTF-8" in run.log
+
+
+def test_a_byte_order_mark_and_blank_lines_do_no_harm(execute):
+    text = "\ufeff" + "\n\n".join(json.dumps(message) for message in GOOD)
+    run = execute(text.encode())
+    assert run.exit_code == 0
+    assert run.states == [{"at": 1}]
+
+
+def test_no_input_at_all_is_a_run_of_nothing(execute):
+    run = execute(b"")
+    assert run.exit_code == 0
+    assert run.report["streams"] == {}
+
+
+def test_activate_version_is_ignored_wherever_it_comes(sync):
+    version = {"type": "ACTIVATE_VERSION", "stream": "prospects", "version": 1}
+    run = sync([version, *GOOD, version])
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+
+
+def test_a_line_of_ten_megabytes_is_read(execute):
+    long = record("prospects", id=2, emails="b@example.test", title="x" * 10_000_000)
+    run = execute([*GOOD, long])
+    assert run.counts("prospects") == {"received": 2, "created": 1, "rejected": 1}
+    assert run.rejects[-1]["error"]["field"] == "title"
+    assert "at most 255 characters" in run.rejects[-1]["error"]["message"]
+
+
+def test_odd_text_arrives_or_is_rejected_but_never_stops_the_run(sync, sandbox):
+    rows = [
+        record("prospects", id=1, emails="nul@example.test", title="a\u0000b"),
+        record("prospects", id=2, emails="half@example.test", title="a\ud800b"),
+        record("prospects", id=3, emails="😀@example.test", title="Ünïcødé 😀"),
+        record("prospects", id=4, emails="big@example.test", title=str(2**80)),
+    ]
+    run = sync([schema("prospects"), *rows, state({"n": 4})])
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 4, "created": 3, "rejected": 1}
+    assert run.states == [{"n": 4}]
+    titles = {one["attributes"]["title"] for one in sandbox.store.all("prospects")}
+    assert titles == {"a\u0000b", "Ünïcødé 😀", str(2**80)}
+
+
+def test_numbers_beyond_2_53_keep_every_digit(sync, sandbox):
+    properties = PROSPECTS | {"custom_1": {"type": "number"}, "custom_2": {"type": "integer"}}
+    line = (
+        '{"type": "RECORD", "stream": "prospects", "record": {"id": 1, "emails": "a@x.test", '
+        '"custom_1": 12345678901234567.125, "custom_2": 9007199254740993}}'
+    )
+    sync([schema("prospects", properties), line])
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["custom1"] == "12345678901234567.125"
+    assert person["attributes"]["custom2"] == "9007199254740993"
+
+
+def test_a_record_that_breaks_its_own_schema_is_rejected_unless_that_is_switched_off(sync):
+    properties = PROSPECTS | {"score": {"type": "integer"}}
+    rows = [
+        schema("prospects", properties),
+        record("prospects", emails="a@x.test", score=SECRET),
+        record("prospects", emails="b@x.test", score=7),
+    ]
+    run = sync(rows)
+    assert run.counts("prospects") == {"received": 2, "created": 1, "rejected": 1}
+    assert run.rejects[-1]["error"]["code"] == "schema_violation"
+    assert run.rejects[-1]["error"]["field"] == "score"
+    assert SECRET not in run.rejects[-1]["error"]["message"]
+    run = sync(rows, validate_records=False)
+    assert run.rejects[-1]["error"]["code"] == "invalid_value"
+
+
+def test_a_schema_with_a_broken_rule_ends_the_run_in_words(sync):
+    run = sync([schema("prospects", {"emails": {"type": "strnig"}})])
+    assert run.exit_code == 1
+    assert "no valid JSON Schema at properties.emails.type" in run.log
+
+
+def test_a_deleted_row_is_not_written_but_counted(sync, sandbox):
+    properties = PROSPECTS | {"_sdc_deleted_at": {"type": ["null", "string"]}}
+    run = sync(
+        [
+            schema("prospects", properties),
+            record("prospects", emails="a@x.test", _sdc_deleted_at="2026-01-01T00:00:00Z"),
+            record("prospects", emails="b@x.test", _sdc_deleted_at=None),
+        ]
+    )
+    assert run.counts("prospects") == {"received": 2, "created": 1, "skipped": 1}
+    assert run.report["streams"]["prospects"]["skipped_by_reason"] == {"deleted_in_source": 1}
+    assert sandbox.store.count("prospects") == 1
+
+
+def test_a_stream_without_an_object_is_counted_as_skipped(sync, sandbox):
+    run = sync(
+        [schema("notes", {"id": {"type": "integer"}}), record("notes", id=1), state({"n": 1})],
+        streams=[{"stream": "notes", "object": "none"}],
+    )
+    assert run.exit_code == 0
+    assert run.counts("notes") == {"received": 1, "skipped": 1}
+    assert run.states == [{"n": 1}]
+    assert sandbox.request_count == 0
+
+
+def test_no_log_at_any_level_holds_a_value_a_query_or_the_token(sync, config):
+    rows = [
+        record("prospects", id=1, emails=f"{SECRET}@example.test", title=SECRET),
+        record("prospects", id=2, emails=SECRET),
+        record("prospects", id=3, emails=f"{SECRET}@outreach.io"),
+    ]
+    run = sync([schema("prospects"), *rows, state({"n": 3})])
+    assert run.counts("prospects") == {"received": 3, "created": 1, "rejected": 2}
+    assert SECRET not in run.log
+    assert "filter" not in run.log
+    assert config["access_token"] not in run.log
+    assert SECRET in json.dumps(run.rejects)

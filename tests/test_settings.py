@@ -1,0 +1,193 @@
+"""Settings that make no sense are said in words, and all documents name the same ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+
+import documents
+import pytest
+import yaml
+from conftest import record, schema
+
+from target_outreach.errors import SettingsError
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.schemas import SHIPPED, render
+from target_outreach.settings import Settings
+from target_outreach.target import TargetOutreach
+
+
+def problems(**config):
+    with pytest.raises(SettingsError) as caught:
+        TargetOutreach(config={"sandbox": "x.db"} | config)
+    return " ".join(caught.value.errors)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"load_method": "upsert"}, "no setting load_method; is sync_mode meant?"),
+        ({"sync_mod": "upsert"}, "is sync_mode meant?"),
+        ({"zzz": 1}, "see `target-outreach --about`"),
+        ({"sync_mode": "mirror"}, "sync_mode must be insert or update or upsert"),
+        ({"batch_size_rows": 0}, "batch_size_rows must be at least 1"),
+        ({"max_parallel_requests": 17}, "must be at most 16"),
+        ({"api_url": "http://example.com"}, "https://"),
+        ({"api_url": "nonsense"}, "https://"),
+        ({"report_path": "run.txt"}, "report_path must end in .json"),
+        ({"max_rejects": "some"}, 'such as "5%"'),
+        ({"max_rejects": "1.5"}, 'such as "5%"'),
+        ({"array_fields": "append"}, "array_fields"),
+        ({"array_fields": {"tags": "append"}}, "array_fields"),
+        ({"streams": [{"object": "accounts"}]}, "streams.0.stream is required but missing"),
+        ({"streams": [{"stream": "x", "objekt": "accounts"}]}, "may not have objekt"),
+        ({"sandbox": None}, "No credentials: set access_token, or sandbox"),
+    ],
+)
+def test_a_wrong_setting_is_said_in_one_sentence(config, words):
+    assert words in problems(**config)
+
+
+def test_no_problem_repeats_the_value_of_a_setting():
+    assert "tok-4711" not in problems(access_token=["tok-4711"], api_url="http://tok-4711.test")
+
+
+def test_a_null_counts_as_unset():
+    target = TargetOutreach(
+        config={"sandbox": "x.db", "sync_mode": None, "streams": [{"stream": "a", "on_null": None}]}
+    )
+    assert target.settings.defaults.mode == "upsert"
+    assert target.settings.streams[0].settings.on_null == "ignore"
+
+
+@pytest.mark.parametrize(
+    ("value", "most", "percent"), [(5, 5, None), ("5", 5, None), ("2.5%", None, 2.5)]
+)
+def test_max_rejects_is_a_number_or_a_share(value, most, percent):
+    policy = Settings.read({"sandbox": "x.db", "max_rejects": value}).reject_policy
+    assert (policy.most, policy.most_percent) == (most, percent)
+
+
+def test_an_entry_inherits_what_it_does_not_say():
+    settings = Settings.read(
+        {
+            "sandbox": "x.db",
+            "sync_mode": "update",
+            "array_fields": '{"tags": "replace"}',
+            "streams": [{"stream": "*-accounts", "on_null": "clear"}],
+        }
+    )
+    entry = settings.streams[0].settings
+    assert (entry.mode, entry.on_null, entry.array_fields) == (
+        "update",
+        "clear",
+        {"tags": "replace"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"match_on": ["externalId"]}, "by which Outreach cannot look up prospects"),
+        ({"field_rules": {"createdAt": "never"}}, "field_rules names 'createdAt'"),
+        ({"field_rules": {"shoe": "never"}}, "field_rules names 'shoe'"),
+        ({"array_fields": {"title": "merge"}}, "which is no array"),
+        ({"columns": {"title": "tittle"}}, "nearest: title"),
+    ],
+)
+def test_an_entry_that_does_not_fit_its_stream_ends_the_run_before_any_write(
+    sync, sandbox, entry, words
+):
+    run = sync(
+        [schema("prospects"), record("prospects", emails="a@x.test")],
+        streams=[{"stream": "prospects"} | entry],
+    )
+    assert run.exit_code == 1
+    assert words in run.log
+    assert sandbox.request_count == 0
+
+
+def test_settings_come_from_the_environment_too(config, tmp_path):
+    environment = {f"TARGET_OUTREACH_{name.upper()}": value for name, value in config.items()}
+    environment["TARGET_OUTREACH_STREAMS"] = json.dumps(
+        [{"stream": "people", "object": "prospects"}]
+    )
+    environment["TARGET_OUTREACH_BATCH_SIZE_ROWS"] = "7"
+    done = subprocess.run(
+        [sys.executable, "-m", "target_outreach", "--config", "ENV"],
+        input=json.dumps(schema("people")).encode(),
+        env=environment | {"PATH": "/usr/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"people \xe2\x86\x92 prospects" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--nonsense"], 2, "No such option"),
+        (["--config", "missing.json"], 1, "configuration"),
+        (["--version"], 0, "target-outreach v"),
+        (["--about", "--format", "json"], 0, '"sync_mode"'),
+        (["--help"], 0, "Usage"),
+        (["sandbox", "--help"], 0, "--port"),
+    ],
+)
+def test_the_command_line_ends_with_words_and_the_right_code(arguments, code, words, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "target_outreach", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == code
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_setting_has_a_title_and_a_full_sentence():
+    for tier in list(documents.tiers().values())[:-1]:
+        for name in tier:
+            setting = documents.properties()[name]
+            assert setting["title"]
+            assert setting["description"].endswith(".")
+
+
+def test_the_readme_shows_the_settings_as_they_are():
+    text = documents.README.read_text(encoding="utf-8")
+    assert documents.BEGIN in text
+    assert documents.readme_with_settings(text) == text, "run `python tests/documents.py`"
+
+
+def test_meltano_yml_lists_the_settings_as_they_are():
+    text = documents.MELTANO.read_text(encoding="utf-8")
+    (loader,) = yaml.safe_load(text)["plugins"]["loaders"]
+    assert loader["settings"] == documents.meltano_settings(), "run `python tests/documents.py`"
+    assert set(loader["capabilities"]) == {
+        capability.value for capability in TargetOutreach.capabilities
+    }
+
+
+def test_about_names_the_version_that_is_installed():
+    assert TargetOutreach.plugin_version == metadata.version("target-outreach")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_schemas_follow_the_catalogue(name):
+    path = documents.ROOT / "target_outreach" / "records" / "curated" / f"{name}.json"
+    message = "run `python -m target_outreach.records.schemas`"
+    assert path.read_text(encoding="utf-8") == render(name), message
+    assert set(json.loads(render(name))["properties"]) == set(load_catalog()[name].writable)
+
+
+def test_backoff_is_the_fork_that_the_sdk_brings_and_never_meets_the_archived_package():
+    assert metadata.packages_distributions()["backoff"] == ["python-backoff"]
+    lock = tomllib.loads((documents.ROOT / "uv.lock").read_text(encoding="utf-8"))
+    assert "backoff" not in {package["name"] for package in lock["package"]}
