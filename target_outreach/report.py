@@ -30,6 +30,7 @@ class Report:
         seconds: How long the run took.
         waited: Seconds spent waiting for Outreach's limit, over all threads.
         rejects_file: Where rejected records stand, or None where there are none.
+        dry_run: Whether nothing was written.
     """
 
     streams: Mapping[str, Tally]
@@ -38,6 +39,7 @@ class Report:
     seconds: float
     waited: float
     rejects_file: str | None
+    dry_run: bool = False
 
     def exit_code(self, failure: ExitCode | None, *, rejects_count: bool) -> ExitCode:
         """Say how the run ended.
@@ -68,6 +70,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "seconds_waited": round(self.waited, 3),
             "rejects_file": self.rejects_file,
+            "dry_run": self.dry_run,
             "exit_code": int(exit_code),
         }
 
@@ -86,6 +89,8 @@ class Report:
 
     def log(self) -> None:
         """Say what happened, a line a stream."""
+        if self.dry_run:
+            logger.info("This was a dry run: nothing was written, and no STATE is emitted.")
         for name, tally in self.streams.items():
             counts = [f"{tally.outcomes[outcome]:,} {outcome}" for outcome in OUTCOMES]
             unsettled = self.unsettled[name]
@@ -93,6 +98,8 @@ class Report:
             logger.info("%s: %s received: %s", name, f"{tally.received:,}", ", ".join(counts))
             _log_counts("skipped because of", tally.skipped)
             _log_counts("rejected because of", tally.rejected)
+            if self.dry_run:
+                _log_counts("would be written:", tally.written)
             _log_counts("held back by a rule:", tally.held_back)
             _log_counts("kept differently by Outreach:", tally.kept_differently)
         logger.info("%s requests in %.1f seconds", f"{self.requests:,}", self.seconds)

@@ -154,6 +154,16 @@ EVERYDAY = (
             "(ignore), the run stops at the first (abort), or STATE stays before the first (hold)."
         ),
     ),
+    th.Property(
+        "dry_run",
+        th.BooleanType(nullable=True),
+        default=False,
+        title="Dry run",
+        description=(
+            "Whether to read, match and plan for real but write nothing: no record, no STATE and "
+            "no rejects."
+        ),
+    ),
 )
 TUNING = (
     th.Property(
@@ -251,6 +261,15 @@ TUNING = (
         description="Path of a .json file for the report of the run.",
     ),
     th.Property(
+        "plan_path",
+        th.StringType(nullable=True),
+        title="Plan of a dry run",
+        description=(
+            "Path of a JSON Lines file for what a dry run would do with each record; it holds "
+            "values of records, and only its owner may read it."
+        ),
+    ),
+    th.Property(
         "api_url",
         th.StringType(nullable=True),
         default="https://api.outreach.io/api/v2",
@@ -317,6 +336,8 @@ class Settings:
     reject_policy: RejectPolicy
     rejects_path: str | None
     report_path: str | None
+    dry_run: bool
+    plan_path: str | None
     api_url: str
     user_agent: str | None
     validate_records: bool
@@ -355,6 +376,8 @@ class Settings:
             reject_policy=_reject_policy(values["on_reject"], values["max_rejects"]),
             rejects_path=values["rejects_path"],
             report_path=values["report_path"],
+            dry_run=values["dry_run"],
+            plan_path=values["plan_path"],
             api_url=values["api_url"],
             user_agent=values["user_agent"],
             validate_records=config.get("validate_records") is not False,
@@ -452,6 +475,8 @@ def _path_problems(values: Mapping[str, Any]) -> list[str]:
     report = values["report_path"]
     if report is not None and not report.endswith(".json"):
         return ["report_path must end in .json."]
+    if values["plan_path"] is not None and not values["dry_run"]:
+        return ["plan_path is for a dry run: set dry_run too."]
     return []
 
 

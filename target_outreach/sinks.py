@@ -197,7 +197,11 @@ def _check_attributes(
     object_type: ObjectType, match_fields: Sequence[str], settings: StreamSettings
 ) -> None:
     """Refuse settings that name attributes that there are not, or that cannot do what is asked."""
-    filterable = sorted(name for name, a in object_type.attributes.items() if a.filterable)
+    filterable = sorted(
+        name
+        for name, attribute in object_type.attributes.items()
+        if attribute.filterable and attribute.kind in {"text", "emails", "domain"}
+    )
     problems = [
         f"match_on names {name!r}, by which Outreach cannot look up {object_type.name}; "
         f"it can by {', '.join(filterable)}"

@@ -10,6 +10,8 @@ from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from target_outreach.delivery.dry_run import DryWriter, NoRejects, PlanFile
+from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
 from target_outreach.delivery.pipeline import Pipeline
 from target_outreach.delivery.rejects import RejectsFile, default_folder
@@ -17,6 +19,7 @@ from target_outreach.delivery.writing import Writer
 from target_outreach.errors import ExitCode, InputError, Interrupted
 from target_outreach.outreach.auth import BearerToken, NoCredentials
 from target_outreach.outreach.client import Client
+from target_outreach.outreach.lookup import Lookup
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.report import Report
 from target_outreach.settings import SETTINGS, Settings
@@ -31,6 +34,7 @@ else:
 if TYPE_CHECKING:
     from pathlib import PurePath
 
+    from target_outreach.delivery.journal import Journal
     from target_outreach.outreach.auth import Credentials
 
 logger = logging.getLogger("target-outreach")
@@ -83,13 +87,32 @@ class TargetOutreach(ExactTarget):
         )
 
     @cached_property
-    def rejects(self) -> RejectsFile:
-        """Where rejected records go."""
+    def rejects(self) -> RejectsFile | NoRejects:
+        """Where rejected records go; a dry run keeps none."""
+        if self.settings.dry_run:
+            return NoRejects()
         return RejectsFile(self.settings.rejects_path or default_folder())
 
     @cached_property
     def pipeline(self) -> Pipeline:
         """Delivers batches; its threads start with the first one."""
+        settings = self.settings
+        client = self._client()
+        lookup = Lookup(client)
+        return Pipeline(
+            lookup=lookup,
+            writer=DryWriter() if settings.dry_run else Writer(client, lookup),
+            pacer=self.pacer,
+            ledger=self.ledger,
+            rejects=self.rejects,
+            policy=settings.reject_policy,
+            journal=self._journal(),
+            emit=self._withhold if settings.dry_run else self.emit,
+            wake=self.message_reader.inbox.wake,
+            parallel=settings.max_parallel_requests,
+        )
+
+    def _client(self) -> Client:
         settings = self.settings
         api_url, credentials = self._organisation()
         client = Client(
@@ -101,16 +124,17 @@ class TargetOutreach(ExactTarget):
             timeout=settings.request_timeout,
         )
         self._resources.callback(client.close)
-        return Pipeline(
-            client,
-            Writer(client),
-            self.ledger,
-            self.rejects,
-            settings.reject_policy,
-            emit=self.emit,
-            wake=self.message_reader.inbox.wake,
-            parallel=settings.max_parallel_requests,
-        )
+        return client
+
+    def _journal(self) -> Journal:
+        if self.settings.plan_path is None:
+            return NoJournal()
+        plan = PlanFile(self.settings.plan_path)
+        self._resources.callback(plan.close)
+        return plan
+
+    def _withhold(self, state: dict[str, Any]) -> None:
+        """Emit no STATE: nothing has been written."""
 
     def _organisation(self) -> tuple[str, Credentials]:
         """Return the API's address and who we are there."""
@@ -214,7 +238,8 @@ class TargetOutreach(ExactTarget):
             requests=self.pacer.sent,
             seconds=time.monotonic() - self._started_at,
             waited=self.pacer.waited,
-            rejects_file=self.rejects.path if rejected else None,
+            rejects_file=(self.rejects.path or None) if rejected else None,
+            dry_run=self.settings.dry_run,
         )
 
     def exit_code(self, report: Report, failure: ExitCode | None) -> ExitCode:

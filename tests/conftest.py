@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from openapi import Watcher, load_checker
 
 from target_outreach.cli import run
 from target_outreach.sandbox import Sandbox
@@ -117,8 +118,16 @@ def own_signal_handlers() -> Iterator[None]:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    with Sandbox(tmp_path / "outreach.db") as running:
+def watcher() -> Iterator[Watcher]:
+    """Compare all requests with Outreach's own OpenAPI document, where that is at hand."""
+    watcher = Watcher(load_checker())
+    yield watcher
+    assert watcher.violations() == []
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, watcher: Watcher) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path / "outreach.db", observer=watcher) as running:
         yield running
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
-from functools import partial
 
 import pytest
-from conftest import schema
+from invention import CATALOG, FEWEST, deliver, invent, linked, links, rows
 from openapi import ABSENT, MEDIA_TYPE, RequestChecker, Watcher, load_checker, load_document
 from openapi_queries import badges, find_resources
 
-from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import Exchange, Sandbox
 
 # The checker
@@ -216,6 +213,7 @@ def test_requests_as_outreach_wants_them_pass(checker, request_sent):
         (post(owner({"type": "user", "id": "3"})), "/data/relationships/owner/data/id"),
         (post(owner({"type": "user", "id": True})), "/data/relationships/owner/data/id"),
         (post(owner({"type": "user"})), "'id' is a required property"),
+        (post(owner({"type": "user", "id": 3, "name": "Ada"})), "'name' was unexpected"),
         (post(owner({"id": 3})), "'type' is a required property"),
         (post(owner({"type": "account", "id": 3})), "/data/relationships/owner/data/type"),
         (post(owner(3)), "/data/relationships/owner/data"),
@@ -307,81 +305,6 @@ def sandbox(tmp_path, watcher):
         yield running
 
 
-CATALOG = load_catalog()
-ANYTHING = {"type": ["null", "string", "number", "boolean", "array"]}
-FEWEST = 40
-LINKS = {"account": FEWEST, "owner": 2, "stage": 3, "persona": 2}
-BY_NAME = {
-    "emails": lambda n, _turn: [f"Person{n}+x@example.test", f"p{n}@example.test"],
-    "name": lambda n, _turn: f"Company, Inc. & Söhne {n}",
-    "domain": lambda n, _turn: f"company{n}.example.test",
-    "customId": lambda n, _turn: f"C-{n}..{n}",
-}
-BY_KIND = {
-    "integer": lambda n, turn: 1000 * turn + n,
-    "number": lambda n, turn: turn + n / 4,
-    "boolean": lambda _n, turn: turn == 2,
-    "date": lambda n, turn: str(date(2000, turn, 1) + timedelta(days=n)),
-    "date-time": lambda n, turn: datetime(2000, turn, 1, n % 24, 30, tzinfo=UTC).isoformat(),
-    "phones": lambda n, turn: [f"+1 (555) {turn:03}{n:04}", f"+49 30 {turn}{n:06}"],
-    "texts": lambda n, turn: [f"“{turn}”", f"of {n}"],
-}
-
-
-def links(name):
-    return [link.name for link in CATALOG[name].relationships.values() if not link.read_only]
-
-
-def text(attribute, n, turn):
-    """Invent a text; that of one record is as long as it may be."""
-    if sum(map(ord, attribute.name)) % FEWEST == n:
-        return str(turn).ljust(attribute.max_length or 1000, ".")
-    return f"{attribute.name} {turn}, “{n}”"
-
-
-def invent(name, n, turn):
-    """Invent a value for all that can be written; values differ by record and turn."""
-    return {
-        attribute.name: (
-            BY_NAME.get(attribute.name) or BY_KIND.get(attribute.kind) or partial(text, attribute)
-        )(n, turn)
-        for attribute in CATALOG[name].writable.values()
-    }
-
-
-def linked(name, n, turn):
-    return {f"outreach_{link}_id": 1 + (n + turn) % LINKS[link] for link in links(name)}
-
-
-def rows(name, count, turn):
-    """Invent records of which every other one has links."""
-    return [invent(name, n, turn) | (linked(name, n, turn) if n % 2 else {}) for n in range(count)]
-
-
-@pytest.fixture
-def deliver(sync):
-    """Run the target on rows of one object, and say how many came to what."""
-
-    def _deliver(name, rows, match_on=None, **settings):
-        columns = dict.fromkeys(column for row in rows for column in row)
-        kinds = CATALOG[name].attributes
-        by_entry = {x: x for x in columns if x in kinds and kinds[x].explicit_only}
-        entry = {"stream": name, "columns": by_entry, "match_on": match_on}
-        run = sync(
-            [
-                schema(name, dict.fromkeys(columns, ANYTHING), keys=()),
-                *({"type": "RECORD", "stream": name, "record": row} for row in rows),
-            ],
-            streams=[entry],
-            allow_opt_in=True,
-            **settings,
-        )
-        assert run.exit_code == 0, run.log
-        return run.counts(name)
-
-    return _deliver
-
-
 def sent(watcher, name, members):
     """Collect the names of all attributes or relationships that were sent."""
     writes = (one for one in watcher.requests if one.method in {"POST", "PATCH"})
@@ -390,12 +313,12 @@ def sent(watcher, name, members):
     return set().union(*found)
 
 
-def test_all_that_can_be_written_is_sent_as_the_document_wants_it(deliver, watcher):
+def test_all_that_can_be_written_is_sent_as_the_document_wants_it(sync, watcher):
     for name, count, mode in ("accounts", FEWEST, "insert"), ("prospects", 60, "upsert"):
         new, changed = rows(name, count, 1), rows(name, count, 2)
-        outcome = deliver(name, new, sync_mode=mode)
+        outcome = deliver(sync, name, new, sync_mode=mode)
         assert outcome == {"received": count, "created": count}
-        outcome = deliver(name, changed, array_fields="replace")
+        outcome = deliver(sync, name, changed, array_fields="replace")
         assert outcome == {"received": count, "updated": count}
     for name in "accounts", "prospects":
         assert sent(watcher, name, "attributes") == set(CATALOG[name].writable)
@@ -406,13 +329,15 @@ def test_all_that_can_be_written_is_sent_as_the_document_wants_it(deliver, watch
 
 @pytest.mark.parametrize(("name", "required"), [("accounts", "name"), ("prospects", "emails")])
 def test_all_that_can_be_cleared_is_cleared_as_the_document_wants_it(
-    deliver, sandbox, watcher, name, required
+    sync, sandbox, watcher, name, required
 ):
     sandbox.store.seed_many("accounts", [{"name": "Company"}] * FEWEST)
     row = invent(name, 1, 2) | linked(name, 1, 2)
-    deliver(name, [row], sync_mode="insert")
+    deliver(sync, name, [row], sync_mode="insert")
     nulls = dict.fromkeys(row) | {required: row[required]}
-    update = deliver(name, [nulls], match_on=[required], on_null="clear", array_fields="replace")
+    update = deliver(
+        sync, name, [nulls], match_on=[required], on_null="clear", array_fields="replace"
+    )
     assert update == {"received": 1, "updated": 1}
     patch = watcher.requests[-1]
     data = json.loads(patch.request_body)["data"]
@@ -431,20 +356,22 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("name", "key"), KEYS)
-def test_records_are_looked_up_as_the_document_wants_it(deliver, sandbox, watcher, name, key):
+def test_records_are_looked_up_as_the_document_wants_it(sync, sandbox, watcher, name, key):
     known = [invent(name, n, n) for n in (1, 2, 3)]
     sandbox.store.seed_many(name, known)
     changes = [{key: row[key], "tags": ["new"]} for row in known]
-    outcome = deliver(name, changes, match_on=[key], sync_mode="update")
+    outcome = deliver(sync, name, changes, match_on=[key], sync_mode="update")
     assert outcome == {"received": 3, "updated": 3}
     assert any(f"filter%5B{key}%5D" in one.url for one in watcher.requests)
     assert watcher.violations() == []
 
 
 @pytest.mark.parametrize("name", ["accounts", "prospects"])
-def test_outreach_ids_are_looked_up_as_the_document_wants_it(deliver, sandbox, watcher, name):
+def test_outreach_ids_are_looked_up_as_the_document_wants_it(sync, sandbox, watcher, name):
     ids = sandbox.store.seed_many(name, [invent(name, n, 1) for n in (1, 2, 3)])
-    outcome = deliver(name, [{"outreach_id": n, "tags": ["new"]} for n in ids], sync_mode="update")
+    outcome = deliver(
+        sync, name, [{"outreach_id": n, "tags": ["new"]} for n in ids], sync_mode="update"
+    )
     assert outcome == {"received": 3, "updated": 3}
     assert any("filter%5Bid%5D" in one.url for one in watcher.requests)
     assert watcher.violations() == []

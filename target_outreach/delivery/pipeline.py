@@ -18,32 +18,42 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from target_outreach.delivery.tally import Tally
 from target_outreach.delivery.workers import Workers
-from target_outreach.delivery.writing import Delivered, ambiguous
+from target_outreach.delivery.writing import Delivered, Job, ambiguous
 from target_outreach.errors import RecordFault, RejectsError
-from target_outreach.outreach.lookup import lookup_paths, read_all, spellings
+from target_outreach.outreach.lookup import spellings
 from target_outreach.records.folding import Group, fold
 from target_outreach.records.matching import Picture, Resource, choose, match
-from target_outreach.records.planning import Create, Skip, Unchanged, Update, plan
+from target_outreach.records.planning import (
+    Create,
+    Skip,
+    Unchanged,
+    Update,
+    needs_fresh_read,
+    plan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from target_outreach.delivery.journal import Journal
     from target_outreach.delivery.ledger import Ledger, State
     from target_outreach.delivery.policy import RejectPolicy
-    from target_outreach.delivery.rejects import RejectsFile
-    from target_outreach.delivery.writing import Writer
-    from target_outreach.outreach.client import Client
+    from target_outreach.outreach.lookup import Lookup
+    from target_outreach.outreach.pacing import Pacer
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
-    from target_outreach.records.planning import Rules
+    from target_outreach.records.planning import Plan, Rules
 
 logger = logging.getLogger("target-outreach")
 
 BATCHES_UNDER_WAY = 2
+
+#: Seconds after which what was read is read again before anything irrevocable rests on it.
+FRESH = 60.0
 
 #: Seconds that requests in flight get to end when the run must.
 GRACE = 20.0
@@ -89,21 +99,62 @@ class Item:
     skip: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """When something was looked up, and by which version of the lookup."""
+
+    at: float
+    version: int
+
+
 @dataclass(slots=True, eq=False)
 class _Load:
-    """One batch under way."""
+    """One batch under way.
+
+    Attributes:
+        stream: The stream that it is of.
+        picture: What is known of Outreach's records that it is about.
+        open: Groups that are not settled.
+        blocked: Groups that share a key with an earlier batch.
+        reads: The lookup that each group was answered by.
+        again: Groups of which the lookup is too old to act on.
+        written: When records of Outreach were written meanwhile.
+    """
 
     stream: Stream
     picture: Picture
     open: set[Group[Item]]
     blocked: list[Group[Item]] = field(default_factory=list)
-    looked_up: set[Group[Item]] = field(default_factory=set)
+    reads: dict[Group[Item], _Read] = field(default_factory=dict)
+    again: list[Group[Item]] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)
-    replies_due: int = 0
 
     @property
     def object(self) -> ObjectType:
         return self.picture.object
+
+
+class Deliverer(Protocol):
+    """Writes a record to Outreach, or does as if."""
+
+    def write(self, job: Job) -> Delivered:
+        """Carry a plan out."""
+
+    def recall(self, picture: Picture, groups: Iterable[Group[Item]]) -> None:
+        """Add what a lookup could not show."""
+
+
+class Rejects(Protocol):
+    """Takes what cannot be delivered."""
+
+    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
+        """Take a rejected record."""
+
+    def sync(self) -> None:
+        """Return when all is safe."""
+
+    def close(self) -> None:
+        """Take no more."""
 
 
 class Pipeline:
@@ -111,12 +162,14 @@ class Pipeline:
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
         self,
-        client: Client,
-        writer: Writer,
-        ledger: Ledger,
-        rejects: RejectsFile,
-        policy: RejectPolicy,
         *,
+        lookup: Lookup,
+        writer: Deliverer,
+        pacer: Pacer,
+        ledger: Ledger,
+        rejects: Rejects,
+        policy: RejectPolicy,
+        journal: Journal,
         emit: Callable[[State], None],
         wake: Callable[[], None],
         parallel: int = 4,
@@ -125,11 +178,13 @@ class Pipeline:
         """Start the threads.
 
         Args:
-            client: Reads from Outreach.
-            writer: Writes to it.
+            lookup: Finds records in Outreach.
+            writer: Writes them, or does as if.
+            pacer: Grants requests; told to grant none when the run must end.
             ledger: Numbers the records and holds back STATE.
             rejects: Takes what cannot be delivered.
             policy: Says how many rejects are too many.
+            journal: Hears what became of each record.
             emit: Prints a STATE.
             wake: Called, on any thread, when the pipeline has failed.
             parallel: The most requests in flight.
@@ -138,8 +193,10 @@ class Pipeline:
         self.tallies: dict[str, Tally] = defaultdict(Tally)
         self.error: Exception | None = None
         self._failed_at: float | None = None
-        self._client = client
+        self._lookup = lookup
         self._writer = writer
+        self._pacer = pacer
+        self._journal = journal
         self._ledger = ledger
         self._rejects = rejects
         self._policy = policy
@@ -154,7 +211,10 @@ class Pipeline:
         self._busy: dict[tuple[str, int], deque[tuple[_Load, Group[Item]]]] = {}
         self._dependents: dict[Group[Item], list[Group[Item]]] = {}
         self._in_flight = 0
-        self._accepted = 0
+        self._writing = 0
+        self._most_writing = 2 * parallel
+        self._untested: list[tuple[_Load, Group[Item]]] = []
+        self._tests: dict[str, str | None] = {}
         self._under_way = 0
         self._closing = False
         self._abort_at: int | None = None
@@ -246,7 +306,7 @@ class Pipeline:
                 self.error = error
                 self._failed_at = self._clock()
                 self._changed.notify_all()
-            self._client.pacer.stop()
+            self._pacer.stop()
             self._wake()
 
     def _release(self) -> None:
@@ -302,19 +362,22 @@ class Pipeline:
 
     def _look_up(self, load: _Load, groups: list[Group[Item]], fields: list[str]) -> None:
         """Look groups up by one field after the other, until each is found or all are tried."""
+        read = _Read(self._clock(), self._lookup.version)
+        for group in groups:
+            load.reads[group] = min(read, load.reads.get(group, read), key=lambda one: one.at)
         while fields and groups:
             texts = _texts(load.object, groups, fields[0])
-            paths = lookup_paths(self._client, load.object, fields[0], texts, load.stream.asked)
+            paths = self._lookup.paths(load.object, fields[0], texts, load.stream.asked)
             if paths:
                 self._ask(load, groups, fields, paths)
                 return
             fields = fields[1:]
-        load.looked_up.update(groups)
         self._due.extend((load, group) for group in groups)
 
     def _ask(
         self, load: _Load, groups: list[Group[Item]], fields: list[str], paths: list[str]
     ) -> None:
+        """Send the requests for one field, and go on when all are answered."""
         due = len(paths)
         started = self._clock()
 
@@ -329,16 +392,32 @@ class Pipeline:
                 self._after_field(load, groups, fields)
 
         for path in paths:
-            self._send(partial(read_all, self._client, path), on_answer)
+            self._send(partial(self._lookup.read, path), on_answer)
 
     def _after_field(self, load: _Load, groups: list[Group[Item]], fields: list[str]) -> None:
         """Go on with what was found, and look up the rest by the next field."""
+        self._writer.recall(load.picture, groups)
         match_fields = load.stream.rules.match_fields
-        found = [group for group in groups if match(group.desired, load.picture, match_fields)]
-        load.looked_up.update(found)
-        self._due.extend((load, group) for group in found)
-        hits = set(found)
-        self._look_up(load, [group for group in groups if group not in hits], fields[1:])
+        found = {group for group in groups if match(group.desired, load.picture, match_fields)}
+        self._due.extend((load, group) for group in groups if group in found)
+        self._look_up(load, [group for group in groups if group not in found], fields[1:])
+
+    def _look_again(self, load: _Load) -> None:
+        """Look up anew, all at once, what is too old to act on."""
+        groups, load.again = load.again, []
+        for group in groups:
+            load.reads.pop(group, None)
+        self._look_up(load, groups, self._fields(load))
+
+    def _is_stale(self, load: _Load, group: Group[Item], decided: Plan) -> bool:
+        """Whether a plan rests on a lookup that was cut, or that is too old for it."""
+        read = load.reads[group]
+        if load.stream.rules.mode == "insert":
+            return False
+        if isinstance(decided, Create) and read.version < self._lookup.version:
+            return True
+        age = self._clock() - read.at
+        return age > FRESH and needs_fresh_read(load.object, decided, load.stream.rules)
 
     def _send(self, task: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run a request on a worker; its result comes back as an event of this thread."""
@@ -356,21 +435,25 @@ class Pipeline:
     # Deciding and writing
 
     def _decide_all(self) -> None:
-        """Decide about all groups that are due; a loop, since one settles many in a row."""
-        while self._due and self.error is None:
+        """Decide about groups that are due, no sooner than they can be written."""
+        while self._due and self.error is None and self._writing < self._most_writing:
             load, group = self._due.popleft()
             wanted = self._abort_at is None or group.members[0].number < self._abort_at
-            if wanted and group in load.open and group in load.looked_up and not group.waits_for:
+            if wanted and group in load.open and group in load.reads and not group.waits_for:
                 self._decide(load, group)
+        for load in list(self._loads):
+            if load.again and self.error is None:
+                self._look_again(load)
 
     def _decide(self, load: _Load, group: Group[Item]) -> None:
-        rules = load.stream.rules
         try:
             found = self._find(load, group)
             if found is not None and (waiting := self._busy.get(self._place(load, found.id))):
                 waiting.append((load, group))
                 return
-            decided = plan(load.object, group.desired, found, rules)
+            decided = plan(load.object, group.desired, found, load.stream.rules)
+            if not self._may_act(load, group, decided):
+                return
         except RecordFault as fault:
             self._refuse(load, group, fault)
             return
@@ -378,8 +461,7 @@ class Pipeline:
             self._skip(load.stream, group.members, decided.reason)
             self._done(load, group)
         elif isinstance(decided, Unchanged):
-            outcome = Delivered("unchanged", decided.resource, decided.held_back)
-            self._settle(load, group, outcome)
+            self._settle(load, group, Delivered("unchanged", decided.resource, decided))
         else:
             self._write(load, group, decided)
 
@@ -393,6 +475,48 @@ class Pipeline:
             raise ambiguous(found)
         return chosen
 
+    def _may_act(self, load: _Load, group: Group[Item], decided: Plan) -> bool:
+        """Whether what a plan rests on is fresh and tested; if not, see to that first.
+
+        Raises:
+            RecordFault: The test has failed, so that an account may be there unseen.
+        """
+        if self._is_stale(load, group, decided):
+            load.again.append(group)
+            return False
+        upsert = load.stream.rules.mode == "upsert"
+        if not (isinstance(decided, Create) and load.object.name == "accounts" and upsert):
+            return True
+        if load.object.name not in self._tests:
+            self._untested.append((load, group))
+            if len(self._untested) == 1:
+                self._test_lookup(load)
+            return False
+        if (field_name := self._tests[load.object.name]) is not None:
+            raise RecordFault(
+                "lookup_untrusted",
+                f"Outreach does not find its own accounts again by filter[{field_name}], so that "
+                "this one may be there already; it is not created.",
+            )
+        return True
+
+    def _test_lookup(self, load: _Load) -> None:
+        """Test the lookup before the first account is created."""
+
+        def on_tested(failing: str | None) -> None:
+            self._tests[load.object.name] = failing
+            self._due.extend(self._untested)
+            self._untested.clear()
+            if failing is not None:
+                logger.error(
+                    "No account is created: Outreach does not find its own accounts again by "
+                    "filter[%s], not even one at a time; see the README on case rules.",
+                    failing,
+                )
+
+        fields = load.stream.rules.match_fields
+        self._send(partial(self._lookup.test, load.object, fields), on_tested)
+
     @staticmethod
     def _place(load: _Load, resource_id: int) -> tuple[str, int]:
         return load.object.name, resource_id
@@ -402,9 +526,13 @@ class Pipeline:
         if isinstance(decided, Update):
             place = self._place(load, decided.resource.id)
             self._busy[place] = deque([(load, group)])
+        self._writing += 1
 
-        def on_written(result: Delivered | RecordFault) -> None:
-            if isinstance(result, RecordFault):
+        def on_written(result: Delivered | RecordFault | None) -> None:
+            self._writing -= 1
+            if result is None:
+                load.again.append(group)
+            elif isinstance(result, RecordFault):
                 self._refuse(load, group, result)
             else:
                 self._remember(load.object, result.resource)
@@ -412,17 +540,18 @@ class Pipeline:
             if place is not None:
                 self._due.extend(entry for entry in self._busy.pop(place) if entry[1] is not group)
 
-        self._send(
-            partial(
-                self._writer.write,
-                load.object,
-                group.desired,
-                decided,
-                load.stream.rules,
-                load.stream.asked,
-            ),
-            on_written,
-        )
+        self._send(partial(self._write_fresh, load, group, decided), on_written)
+
+    def _write_fresh(
+        self, load: _Load, group: Group[Item], decided: Create | Update
+    ) -> Delivered | None:
+        """Write on a worker thread, unless the wait for budget has made the plan too old."""
+        self._pacer.wait()
+        if self._is_stale(load, group, decided):
+            return None
+        stream, version = load.stream, load.reads[group].version
+        job = Job(load.object, group.desired, decided, stream.rules, stream.asked, version)
+        return self._writer.write(job)
 
     def _remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Show what was written to every batch under way."""
@@ -438,8 +567,11 @@ class Pipeline:
         tally = self.tallies[load.stream.name]
         tally.outcomes[delivered.outcome] += 1
         tally.outcomes["superseded"] += len(group.members) - 1
-        tally.held_back.update(delivered.held_back)
+        tally.held_back.update(delivered.decided.held_back)
         tally.kept_differently.update(delivered.kept_differently)
+        if not isinstance(delivered.decided, Unchanged):
+            tally.written.update(delivered.decided.attributes.keys())
+        self._journal.delivered(load.stream, group, delivered)
         self._ledger.settle(load.stream.name, (item.number for item in group.members))
         self._done(load, group)
 
@@ -447,6 +579,7 @@ class Pipeline:
         tally = self.tallies[stream.name]
         tally.outcomes["skipped"] += len(items)
         tally.skipped[reason] += len(items)
+        self._journal.skipped(stream, items, reason)
         self._ledger.settle(stream.name, (item.number for item in items))
 
     def _refuse(self, load: _Load, group: Group[Item], fault: RecordFault) -> None:
@@ -465,7 +598,7 @@ class Pipeline:
             if earlier:
                 self._dependents[earlier] = [single]
             load.open.add(single)
-            load.looked_up.add(single)
+            load.reads[single] = load.reads[group]
             self._due.append((load, single))
             earlier = single
         if earlier is not None and group in self._dependents:
@@ -481,6 +614,7 @@ class Pipeline:
         self._rejects.add(stream.source, stream.schema_line, item.line, fault)
         tally.outcomes["rejected"] += 1
         tally.rejected[fault.code] += 1
+        self._journal.rejected(stream, item, fault)
         if self._policy.holds_state:
             self._ledger.hold(item.number)
         if self._policy.aborts:

@@ -26,6 +26,7 @@ class Tally:
         outcomes: Records by what became of them.
         skipped: Skipped records by reason.
         rejected: Rejected records by code.
+        written: Records in which an attribute was set, by its name.
         held_back: Attributes that a rule kept from being written, by name.
         kept_differently: Attributes of which Outreach kept something else than was sent, by name.
     """
@@ -34,6 +35,7 @@ class Tally:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
     held_back: Counter[str] = field(default_factory=Counter)
     kept_differently: Counter[str] = field(default_factory=Counter)
 
@@ -49,6 +51,7 @@ class Tally:
             "unsettled": unsettled,
             "skipped_by_reason": dict(self.skipped),
             "rejected_by_code": dict(self.rejected),
+            "written": dict(self.written),
             "held_back": dict(self.held_back),
             "kept_differently": dict(self.kept_differently),
         }

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import AddressTaken, OutcomeUnknown, OutreachError, RecordFault
 from target_outreach.outreach.answers import read_resource
-from target_outreach.outreach.lookup import lookup_paths, read_all, spellings
 from target_outreach.records.matching import Picture, choose, match
-from target_outreach.records.planning import Create, Skip, Update, plan
+from target_outreach.records.planning import Create, Skip, Unchanged, Update, plan
 from target_outreach.records.values import same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.client import Client
+    from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
     from target_outreach.records.matching import Resource
@@ -45,61 +44,73 @@ class Delivered:
     Attributes:
         outcome: What was done.
         resource: The record as Outreach holds it now.
-        held_back: Attributes that a rule kept from being written.
+        decided: The plan that was carried out last.
         kept_differently: Attributes of which Outreach kept something else than was sent.
-        attempts: How many writes it took.
     """
 
     outcome: Literal["created", "updated", "unchanged"]
     resource: Resource
-    held_back: Counter[str] = field(default_factory=Counter)
+    decided: Create | Update | Unchanged
     kept_differently: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One record to be written.
+
+    Attributes:
+        object: The object that the record is for.
+        desired: What the record says, to plan anew if Outreach has changed meanwhile.
+        decided: The plan.
+        rules: The settings of its stream.
+        asked: The attributes that a lookup reads.
+        version: The version of the lookup that the plan rests on.
+    """
+
+    object: ObjectType
+    desired: Desired
+    decided: Create | Update
+    rules: Rules
+    asked: Sequence[str]
+    version: int
 
 
 class Writer:
     """Carries records into Outreach, one a call, from any number of threads."""
 
-    def __init__(self, client: Client, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._client = client
-        self._sleep = sleep
+    def __init__(
+        self, client: Client, lookup: Lookup, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.client = client
+        self.lookup = lookup
+        self.sleep = sleep
+        self.started_at = datetime.now(UTC)
 
-    def write(
-        self,
-        object_type: ObjectType,
-        desired: Desired,
-        decided: Create | Update,
-        rules: Rules,
-        asked: Sequence[str],
-    ) -> Delivered:
+    def recall(self, picture: Picture, groups: Iterable[Any]) -> None:
+        """Add nothing: what was written is in Outreach, where a lookup shows it."""
+
+    def write(self, job: Job) -> Delivered:
         """Do what was planned for a record.
-
-        Args:
-            object_type: The object that the record is for.
-            desired: What the record says, to plan anew if Outreach has changed meanwhile.
-            decided: The plan.
-            rules: The settings of its stream.
-            asked: The attributes that a lookup reads.
 
         Raises:
             RecordFault: Outreach refuses the record, or its outcome cannot be known.
             RunError: No request can succeed, or none may be sent any more.
         """
-        attempt = _Attempt(self._client, object_type, desired, rules, asked, self._sleep)
-        if isinstance(decided, Create):
-            return attempt.create(decided)
-        return attempt.update(decided)
+        attempt = _Attempt(self, job, job.object, job.desired, job.rules)
+        if isinstance(job.decided, Create):
+            return attempt.create(job.decided)
+        return attempt.update(job.decided)
 
 
 @dataclass(slots=True)
 class _Attempt:
     """One record on its way, with the number of writes that it took."""
 
-    client: Client
+    writer: Writer
+    job: Job
     object: ObjectType
     desired: Desired
     rules: Rules
-    asked: Sequence[str]
-    sleep: Callable[[float], None]
     writes: int = 0
 
     def create(self, decided: Create) -> Delivered:
@@ -109,7 +120,7 @@ class _Attempt:
             self.writes += 1
             sent_at = datetime.now(UTC)
             try:
-                answer = self.client.request("POST", f"/{self.object.name}", document)
+                answer = self.writer.client.request("POST", f"/{self.object.name}", document)
                 resource = self._resource(answer, OutcomeUnknown)
             except OutcomeUnknown as error:
                 if (delivered := self._after_unknown(error, decided, sent_at)) is not None:
@@ -131,7 +142,9 @@ class _Attempt:
         document = _document(self.object, resource_id, decided.attributes, decided.relationships)
         self.writes += 1
         try:
-            answer = self.client.request("PATCH", f"/{self.object.name}/{resource_id}", document)
+            answer = self.writer.client.request(
+                "PATCH", f"/{self.object.name}/{resource_id}", document
+            )
             resource = self._resource(answer, OutreachError)
         except RecordFault as fault:
             if fault.code == "record_not_found" and self._may_create():
@@ -160,13 +173,15 @@ class _Attempt:
         Accounts are looked for twice, since Outreach would not refuse a second one of the name.
         """
         if error.wait is None:
-            self.sleep(min(0.25 * 2**self.writes, 8.0))
+            self.writer.sleep(min(0.25 * 2**self.writes, 8.0))
         found = self._find()
         if not found and self.object.name == "accounts":
-            self.sleep(SECOND_LOOK_AFTER)
+            self.writer.sleep(SECOND_LOOK_AFTER)
             found = self._find()
         # The clocks are compared only now, when an answer has told the server's.
-        ours = [one for one in found if _created_since(one, sent_at + self.client.clock_offset)]
+        ours = [
+            one for one in found if _created_since(one, sent_at + self.writer.client.clock_offset)
+        ]
         if ours:
             return _delivered("created", self.object, ours[-1], decided)
         if found and self.rules.mode != "insert":
@@ -186,10 +201,9 @@ class _Attempt:
             raise self._counted(RecordFault("outcome_unknown", message))
         picture = Picture(self.object, self.rules.match_fields)
         for name in keyed:
-            texts = spellings(self.object, name, self.desired.attributes[name])
-            for path in lookup_paths(self.client, self.object, name, texts, self.asked):
-                for resource in read_all(self.client, path):
-                    picture.put(resource)
+            value = self.desired.attributes[name]
+            for resource in self.writer.lookup.find(self.object, name, value, self.job.asked):
+                picture.put(resource)
         return match(self.desired, picture, self.rules.match_fields)
 
     def _one(self, found: Sequence[Resource]) -> Resource:
@@ -214,6 +228,10 @@ class _Attempt:
                     detail=taken.detail,
                 )
             )
+        began = self.writer.started_at + self.writer.client.clock_offset
+        if not any(_created_since(resource, began) for resource in found):
+            # It was there before this run, so the list that did not show it was cut.
+            self.writer.lookup.halve(self.object, self.rules.match_fields[0], self.job.version)
         return self._deliver(plan(self.object, self.desired, self._one(found), self.rules))
 
     def _deliver(self, decided: Plan) -> Delivered:
@@ -223,7 +241,7 @@ class _Attempt:
             return self.update(decided)
         if isinstance(decided, Skip):
             raise self._counted(RecordFault("record_not_found", "Outreach has no such record."))
-        return Delivered("unchanged", decided.resource, decided.held_back)
+        return Delivered("unchanged", decided.resource, decided)
 
 
 def ambiguous(found: Sequence[Resource]) -> RecordFault:
@@ -279,4 +297,4 @@ def _delivered(
         if name in resource.attributes
         and not same(object_type.attributes[name], value, resource.attributes[name])
     )
-    return Delivered(outcome, resource, decided.held_back, tuple(kept))
+    return Delivered(outcome, resource, decided, tuple(kept))

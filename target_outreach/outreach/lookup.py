@@ -3,15 +3,22 @@
 A list filter means *any of* (API reference 4.1). Its values are separated by commas, so a value
 with a comma or with ``..``, which would be a range, goes in the newer ``filter[x][]=`` form. URLs
 stay below 4 kB, sparse fieldsets keep the answers small, and ``count=false`` keeps them cheap.
+
+How many values a list may have is not published. A list that is cut silently would make second
+accounts, so lists are tested before the first account is created, and shrink where they fail.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+import secrets
+import threading
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault
 from target_outreach.outreach.answers import read_resource
+from target_outreach.records.matching import comparable
 from target_outreach.records.values import domain_key
 
 if TYPE_CHECKING:
@@ -22,9 +29,18 @@ if TYPE_CHECKING:
     from target_outreach.records.matching import Resource
     from target_outreach.records.values import Value
 
+logger = logging.getLogger("target-outreach")
+
 LONGEST_URL = 4000
 PAGE_SIZE = 1000
 ALWAYS_ASKED = ("createdAt",)
+
+#: Values in a list, as long as none is seen to be left out.
+MOST_VALUES = 200
+
+#: Records that lists are tested with, and characters that their values may take in a test.
+TESTED_RECORDS = 50
+TESTED_LENGTH = 2800
 
 
 def spellings(object_type: ObjectType, field: str, value: Value) -> Iterator[str]:
@@ -44,74 +60,187 @@ def spellings(object_type: ObjectType, field: str, value: Value) -> Iterator[str
         yield from dict.fromkeys(forms)
 
 
-def lookup_paths(
-    client: Client, object_type: ObjectType, field: str, values: Iterable[str], asked: Sequence[str]
-) -> list[str]:
-    """Write the requests that look up all the values of one field.
+class Lookup:
+    """Finds records by lists of values, and knows how long a list it may trust."""
 
-    Args:
-        client: Whose base URL counts in the length of the whole.
-        object_type: What to look up.
-        field: The attribute to filter by, or ``id``.
-        values: What to look for; the same twice is asked once.
-        asked: The attributes and relationships to read.
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._most: dict[tuple[str, str], int] = {}
+        #: Counts how often lists have shrunk: what was read before may be incomplete.
+        self.version = 0
 
-    Returns:
-        Paths with their query, each with as many values as fit.
-    """
-    wanted = list(dict.fromkeys(values))
-    special = [value for value in wanted if "," in value or ".." in value or value[:2] == "__"]
-    plain = [quote(value, safe="@") for value in wanted if value not in special]
+    def most(self, object_type: ObjectType, field: str) -> int:
+        """Return how many values a list of this field may have."""
+        return self._most.get((object_type.name, field), MOST_VALUES)
+
+    def halve(self, object_type: ObjectType, field: str, version: int) -> None:
+        """Hear that a list missed a record.
+
+        Args:
+            object_type: What was looked up.
+            field: The field that the list was of.
+            version: The version under which the list was read; a later one has shrunk already.
+        """
+        if version == self.version:
+            self.shrink(object_type, field, self.most(object_type, field) // 2)
+
+    def shrink(self, object_type: ObjectType, field: str, most: int) -> None:
+        """Let lists of this field have no more values than this."""
+        with self._lock:
+            if most < self.most(object_type, field):
+                self._most[object_type.name, field] = max(1, most)
+                self.version += 1
+                logger.warning(
+                    "Outreach leaves out some values of a long list in filter[%s]; %s are looked "
+                    "up %d at a time from now on.",
+                    field,
+                    object_type.name,
+                    max(1, most),
+                )
+
+    def paths(
+        self, object_type: ObjectType, field: str, values: Iterable[str], asked: Sequence[str]
+    ) -> list[str]:
+        """Write the requests that look up all the values of one field.
+
+        Args:
+            object_type: What to look up.
+            field: The attribute to filter by, or ``id``.
+            values: What to look for; the same twice is asked once.
+            asked: The attributes and relationships to read.
+
+        Returns:
+            Paths with their query, each with as many values as fit.
+        """
+        wanted = list(dict.fromkeys(values))
+        special = [value for value in wanted if "," in value or ".." in value or value[:2] == "__"]
+        plain = [quote(value, safe="@") for value in wanted if value not in special]
+        start, newer = f"/{object_type.name}?", "newFilterSyntax=true&"
+        common = _common(object_type, asked)
+        name = quote(f"filter[{field}]", safe="")
+        pairs = [f"{name}%5B%5D={quote(value, safe='@')}" for value in special]
+        room = LONGEST_URL - len(self._client.api_url) - len(start) - len(common)
+        most = self.most(object_type, field)
+        return [
+            f"{start}{name}={','.join(chunk)}&{common}"
+            for chunk in _chunks(plain, room - len(name) - 1, most)
+        ] + [
+            f"{start}{newer}{'&'.join(chunk)}&{common}"
+            for chunk in _chunks(pairs, room - len(newer), most)
+        ]
+
+    def read(self, path: str) -> list[Resource]:
+        """Read a list with all its pages.
+
+        Raises:
+            OutreachError: An answer is no list of resources.
+            RunError: As for any request.
+        """
+        resources: list[Resource] = []
+        following: str | None = path
+        while following:
+            found, following = self._page(following)
+            resources += found
+        return resources
+
+    def _page(self, path: str) -> tuple[list[Resource], str | None]:
+        try:
+            document = self._client.get(path).document
+        except (RecordFault, OutcomeUnknown) as error:
+            raise OutreachError(f"Outreach cannot be read: {error}") from None
+        try:
+            resources = [read_resource(entry) for entry in document["data"]]
+        except (KeyError, TypeError, ValueError):
+            raise OutreachError("Outreach answered with something else than a list.") from None
+        links = document.get("links")
+        return resources, links.get("next") if isinstance(links, dict) else None
+
+    def find(
+        self, object_type: ObjectType, field: str, value: Value, asked: Sequence[str]
+    ) -> list[Resource]:
+        """Look up one value in all its spellings."""
+        texts = spellings(object_type, field, value)
+        paths = self.paths(object_type, field, texts, asked)
+        return [resource for path in paths for resource in self.read(path)]
+
+    def test(self, object_type: ObjectType, fields: Sequence[str]) -> str | None:
+        """Test lists with records that are known to be there, and shrink them until none is missed.
+
+        One page of records is read, and their values are looked up again in another case, at the
+        end of a list that is filled up with values that nobody has.
+
+        Args:
+            object_type: The object whose records are about to be created.
+            fields: The match fields to test.
+
+        Returns:
+            The field in which not even a single value is found again, or None where all is well.
+        """
+        sparse = urlencode(
+            {f"fields[{object_type.type}]": ",".join(fields), "page[size]": TESTED_RECORDS},
+            safe=",",
+        )
+        known, _ = self._page(f"/{object_type.name}?{sparse}&count=false")
+        for field in fields:
+            if (most := self._longest_trusted(object_type, field, known)) == 0:
+                return field
+            self.shrink(object_type, field, most)
+        return None
+
+    def _longest_trusted(
+        self, object_type: ObjectType, field: str, known: Sequence[Resource]
+    ) -> int:
+        """Return how many values a list may have so that no known record is missed, 0 for none."""
+        texts = _texts_to_test(object_type, field, known)
+        size = self.most(object_type, field)
+        while size and not self._finds_all(object_type, field, texts, size):
+            size //= 2
+        return size
+
+    def _finds_all(
+        self, object_type: ObjectType, field: str, texts: dict[str, set[int]], size: int
+    ) -> bool:
+        """Whether lists of this size find every record of these values."""
+        for part in _chunks(texts, TESTED_LENGTH, size):
+            room = (TESTED_LENGTH - sum(len(quote(text)) + 1 for text in part)) // 9
+            filler = [secrets.token_hex(4) for _ in range(min(size - len(part), room))]
+            paths = self.paths(object_type, field, [*filler, *part], [field])
+            found = {resource.id for path in paths for resource in self.read(path)}
+            if any(not texts[value] & found for value in part):
+                return False
+        return True
+
+
+def _texts_to_test(
+    object_type: ObjectType, field: str, known: Sequence[Resource]
+) -> dict[str, set[int]]:
+    """Take the records' values of a field in another case, with the ids that have each."""
+    texts: dict[str, set[int]] = {}
+    for resource in known:
+        value = resource.attributes.get(field)
+        if isinstance(value, str) and comparable(object_type, field, value):
+            text = value.strip()
+            other = text if field == "customId" else text.swapcase()
+            texts.setdefault(other, set()).add(resource.id)
+    return texts
+
+
+def _common(object_type: ObjectType, asked: Sequence[str]) -> str:
     fields = ",".join(dict.fromkeys((*asked, *ALWAYS_ASKED)))
     sparse = {f"fields[{object_type.type}]": fields, "page[size]": PAGE_SIZE, "count": "false"}
-    common = urlencode(sparse, safe=",")
-    start, newer = f"/{object_type.name}?", "newFilterSyntax=true&"
-    name = quote(f"filter[{field}]", safe="")
-    pairs = [f"{name}%5B%5D={quote(value, safe='@')}" for value in special]
-    room = LONGEST_URL - len(client.api_url) - len(start) - len(common)
-    return [
-        f"{start}{name}={','.join(chunk)}&{common}"
-        for chunk in _chunks(plain, room - len(name) - 1)
-    ] + [f"{start}{newer}{'&'.join(chunk)}&{common}" for chunk in _chunks(pairs, room - len(newer))]
+    return urlencode(sparse, safe=",")
 
 
-def _chunks(texts: Iterable[str], room: int) -> Iterator[list[str]]:
-    """Cut into chunks of which each fits the room, a separator for each text included."""
+def _chunks(texts: Iterable[str], room: int, most: int) -> Iterator[list[str]]:
+    """Cut into chunks of at most so many texts that fit the room, with a separator for each."""
     chunk: list[str] = []
     used = 0
     for text in texts:
-        if chunk and used + len(text) + 1 > room:
+        if chunk and (used + len(text) + 1 > room or len(chunk) >= most):
             yield chunk
             chunk, used = [], 0
         chunk.append(text)
         used += len(text) + 1
     if chunk:
         yield chunk
-
-
-def read_all(client: Client, path: str) -> list[Resource]:
-    """Read a list with all its pages.
-
-    Raises:
-        OutreachError: An answer is no list of resources.
-        RunError: As for any request.
-    """
-    resources: list[Resource] = []
-    following: str | None = path
-    while following:
-        document = _list_document(client, following)
-        try:
-            resources += [read_resource(entry) for entry in document["data"]]
-        except (KeyError, TypeError, ValueError):
-            raise OutreachError("Outreach answered with something else than a list.") from None
-        links = document.get("links")
-        following = links.get("next") if isinstance(links, dict) else None
-    return resources
-
-
-def _list_document(client: Client, path: str) -> dict[str, Any]:
-    try:
-        document = client.get(path).document
-    except (RecordFault, OutcomeUnknown) as error:
-        raise OutreachError(f"Outreach cannot be read: {error}") from None
-    return document if isinstance(document, dict) else {}

@@ -24,6 +24,9 @@ logger = logging.getLogger("target-outreach")
 #: Seconds waited longer than asked, since a server's clock shows whole seconds.
 MARGIN = 0.25
 
+#: Seconds by which the end of one and the same window may differ between answers.
+SAME_WINDOW = 0.9
+
 #: Seconds after which a thread that waits for other threads' answers looks again.
 ANSWER_DUE = 0.5
 
@@ -55,6 +58,7 @@ class Pacer:
         self._limit = 0
         self._remaining: int | None = None
         self._reset_at = 0.0
+        self._window = 0.0
         self._paused_until = 0.0
         self._announced = 0.0
         self._stopping = False
@@ -79,13 +83,25 @@ class Pacer:
             EndedEarly: `max_requests` are sent, the wait would be too long, or the run ends.
         """
         with self._changed:
-            while (wait := self._wait_now()) > 0:
-                began = self._clock()
-                self._announce(wait)
-                self._changed.wait(min(wait, 60.0))
-                self.waited += self._clock() - began
+            self._wait()
             self.sent += 1
             self._in_flight += 1
+
+    def wait(self) -> None:
+        """Wait as `acquire` does, but take nothing.
+
+        Raises:
+            EndedEarly: As for `acquire`.
+        """
+        with self._changed:
+            self._wait()
+
+    def _wait(self) -> None:
+        while (wait := self._wait_now()) > 0:
+            began = self._clock()
+            self._announce(wait)
+            self._changed.wait(min(wait, 60.0))
+            self.waited += self._clock() - began
 
     def _wait_now(self) -> float:
         """Return the seconds to wait, 0 for none, having checked what forbids sending at all."""
@@ -130,19 +146,20 @@ class Pacer:
             self._changed.notify_all()
 
     def _observe(self, headers: Mapping[str, str], server_now: datetime) -> None:
+        """Take in what an answer says of the window; answers overtake each other."""
         remaining = first_number(headers.get("X-RateLimit-Remaining"))
-        reset = seconds_until(headers.get("X-RateLimit-Reset"), server_now)
-        if remaining is None or reset is None:
+        seconds = seconds_until(headers.get("X-RateLimit-Reset"), server_now)
+        if remaining is None or seconds is None:
             return
         self._limit = first_number(headers.get("X-RateLimit-Limit")) or self._limit
-        now = self._clock()
-        same_window = self._remaining is not None and now + reset <= self._reset_at + 1.5
-        if same_window and now < self._reset_at:
-            # Answers overtake each other: within a window the lowest is the newest.
-            self._remaining = min(remaining, self._remaining or 0)
-        else:
-            self._remaining = remaining
-            self._reset_at = now + reset
+        window = server_now.timestamp() + seconds
+        ends_at = self._clock() + seconds
+        if self._remaining is None or window > self._window + SAME_WINDOW:
+            self._window, self._remaining, self._reset_at = window, remaining, ends_at
+        elif window > self._window - SAME_WINDOW:
+            self._remaining = min(remaining, self._remaining)
+            # The server's clock shows whole seconds, so the earliest estimate is the best.
+            self._reset_at = min(self._reset_at, ends_at)
 
     def pause(self, seconds: float) -> None:
         """Hold every thread back for some time, as a refusal asked for.

@@ -78,9 +78,11 @@ def _text(value: Any) -> str:  # noqa: ANN401
 
 def _whole(text: str) -> str:
     """Refuse half a surrogate pair, which no encoding can carry."""
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         msg = "text, and this has a broken character"
-        raise Uncoercible(msg)
+        raise Uncoercible(msg) from None
     return text
 
 

@@ -145,7 +145,11 @@ def link_urls(
     """Write the links of a page as absolute URLs; None where the page is empty (3.1)."""
     if not page.records:
         return None
-    kept = [(key, value) for key, value in parameters if key not in _POSITIONS]
+    # tap-outreach adds its parameters to every next link anew, and its URLs never grow too long:
+    # what is given again must not be repeated.
+    single = {key: value for key, value in parameters if not key.endswith("[]")}
+    several = [(key, value) for key, value in parameters if key.endswith("[]")]
+    kept = [(k, v) for k, v in (*single.items(), *several) if k not in _POSITIONS]
     return {
         name: None if move is None else f"{url}?{urlencode([*kept, *move.items()])}".rstrip("?")
         for name, move in page.links.items()

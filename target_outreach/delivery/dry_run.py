@@ -1,0 +1,176 @@
+"""A run that reads, matches and plans for real, and writes nothing.
+
+Only the writer is another one: it answers as Outreach would, so that later records of the same run
+are planned against what earlier ones would have left. The plan itself comes from the same code as
+in a real run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.delivery.writing import Delivered
+from target_outreach.errors import OutputError
+from target_outreach.records.matching import Picture, Resource
+from target_outreach.records.planning import Create, Unchanged, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from target_outreach.delivery.pipeline import Item, Stream
+    from target_outreach.delivery.writing import Job
+    from target_outreach.errors import RecordFault
+    from target_outreach.records.folding import Group
+    from target_outreach.records.mapping import Desired
+
+
+class DryWriter:
+    """Remembers what would have been written, and writes nothing."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[tuple[str, tuple[str, ...]], Picture] = {}
+        self._created = 0
+
+    def write(self, job: Job) -> Delivered:
+        """Answer as Outreach would; what is created gets a negative id."""
+        if isinstance(job.decided, Create):
+            resource = self._new(job.decided)
+        else:
+            old = job.decided.resource
+            attributes = {**old.attributes, **job.decided.attributes}
+            resource = Resource(old.id, attributes, {**old.links, **job.decided.relationships})
+        key = (job.object.name, job.rules.match_fields)
+        self._pictures.setdefault(key, Picture(job.object, job.rules.match_fields)).put(resource)
+        is_new = isinstance(job.decided, Create)
+        return Delivered("created" if is_new else "updated", resource, job.decided)
+
+    def _new(self, decided: Create) -> Resource:
+        self._created += 1
+        youngest = f"9999-12-31T00:00:00.{self._created:06d}Z"
+        attributes = {"createdAt": youngest, **decided.attributes}
+        return Resource(-self._created, attributes, dict(decided.relationships))
+
+    def recall(self, picture: Picture, groups: Iterable[Group[Item]]) -> None:
+        """Show a batch what earlier ones would have written."""
+        for mine in self._pictures.values():
+            if mine.object is not picture.object:
+                continue
+            for resource in list(picture):
+                if (changed := mine.get(resource.id)) is not None:
+                    picture.put(changed)
+            for group in groups:
+                for key in group.keys:
+                    for resource in mine.having(key):
+                        picture.put(resource)
+
+
+class NoRejects:
+    """Takes rejected records and keeps none of them."""
+
+    path = ""
+
+    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
+        """Forget it."""
+        del stream, schema_line, record_line, fault
+        return 0
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class PlanFile:
+    """Writes one line for each record: what would be done with it, and why.
+
+    It holds values of records, so only its owner may read it.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the file.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        except OSError as error:
+            raise _unwritable(error) from None
+        os.chmod(path, 0o600)  # noqa: PTH101 - an older file may have been readable by all
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8")
+
+    def close(self) -> None:
+        """Write all that was noted.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _unwritable(error) from None
+
+    def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
+        """Note a create, an update, or that nothing is to be done."""
+        for item in group.members[:-1]:
+            self._note(stream, "superseded", item.desired)
+        action = {"created": "create", "updated": "update"}.get(delivered.outcome, "unchanged")
+        resource_id = delivered.resource.id if delivered.resource.id > 0 else None
+        changes = _changes(delivered.decided)
+        held_back = dict(delivered.decided.held_back)
+        self._note(
+            stream,
+            action,
+            group.desired,
+            **({"id": resource_id} if resource_id else {}),
+            **({"changes": changes} if changes else {}),
+            **({"held_back": held_back} if held_back else {}),
+        )
+
+    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
+        """Note that records are left out."""
+        for item in items:
+            self._note(stream, "skip", item.desired, reason=reason)
+
+    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+        """Note that a record would be rejected."""
+        reason = {"reason": fault.code, "field": fault.field, "message": fault.message}
+        self._note(stream, "reject", item.desired, **reason)
+
+    def _note(self, stream: Stream, action: str, desired: Desired | None, **more: Any) -> None:  # noqa: ANN401 - JSON
+        entry = {"stream": stream.name, "action": action, "key": _key(stream, desired), **more}
+        try:
+            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise _unwritable(error) from None
+
+
+def _key(stream: Stream, desired: Desired | None) -> dict[str, Any]:
+    """Return what identifies a record: its id, or the values of its match fields."""
+    if desired is None:
+        return {}
+    if desired.id is not None:
+        return {"id": desired.id}
+    fields = stream.rules.match_fields
+    return {name: desired.attributes[name] for name in fields if desired.attributes.get(name)}
+
+
+def _changes(decided: Create | Update | Unchanged) -> dict[str, dict[str, Any]]:
+    """Return old and new value of each attribute and link that would be written."""
+    if isinstance(decided, Unchanged):
+        return {}
+    old = decided.resource if isinstance(decided, Update) else Resource(0, {}, {})
+    return _pairs(old.attributes, decided.attributes) | _pairs(old.links, decided.relationships)
+
+
+def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: {"old": old.get(name), "new": value} for name, value in new.items()}
+
+
+def _unwritable(error: OSError) -> OutputError:
+    return OutputError(f"The plan cannot be written ({error.strerror}): check plan_path.")

@@ -1,0 +1,39 @@
+"""Hearing what became of each record, one at a time, on the pipeline's thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from target_outreach.delivery.pipeline import Item, Stream
+    from target_outreach.delivery.writing import Delivered
+    from target_outreach.errors import RecordFault
+    from target_outreach.records.folding import Group
+
+
+class Journal(Protocol):
+    """Hears what became of each record."""
+
+    def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
+        """Hear that a group is created, updated or unchanged; all but its last are superseded."""
+
+    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
+        """Hear that records are skipped."""
+
+    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+        """Hear that a record is rejected."""
+
+
+class NoJournal:
+    """Keeps nothing."""
+
+    def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
+        """Forget it."""
+
+    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
+        """Forget it."""
+
+    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+        """Forget it."""
