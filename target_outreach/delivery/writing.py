@@ -84,7 +84,6 @@ class Writer:
         self.client = client
         self.lookup = lookup
         self.sleep = sleep
-        self.started_at = datetime.now(UTC)
 
     def recall(self, picture: Picture, groups: Iterable[Any]) -> None:
         """Add nothing: what was written is in Outreach, where a lookup shows it."""
@@ -228,10 +227,8 @@ class _Attempt:
                     detail=taken.detail,
                 )
             )
-        began = self.writer.started_at + self.writer.client.clock_offset
-        if not any(_created_since(resource, began) for resource in found):
-            # It was there before this run, so the list that did not show it was cut.
-            self.writer.lookup.halve(self.object, self.rules.match_fields[0], self.job.version)
+        # Either somebody was faster, or the list that did not show the record was cut.
+        self.writer.lookup.halve(self.object, self.rules.match_fields[0], self.job.version)
         return self._deliver(plan(self.object, self.desired, self._one(found), self.rules))
 
     def _deliver(self, decided: Plan) -> Delivered:
