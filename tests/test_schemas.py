@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,7 +99,7 @@ def test_a_whole_number_is_an_integer_in_whatever_form(value):
         ({"maxLength": 3}, "secret", "must have at most 3 characters"),
         ({"pattern": "^x"}, "secret", "breaks the rule pattern"),
         ({"enum": ["a"]}, "secret", "must be a"),
-        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "secret", "field must be"),
+        ({"anyOf": [{"type": "integer"}]}, "secret", "must fit one of the schemas in anyOf"),
         ({"maximum": 5}, 4711, "must be at most 5"),
     ],
 )
@@ -131,11 +130,10 @@ def test_what_only_newer_drafts_know_is_checked_too():
 def test_a_reference_to_elsewhere_is_never_loaded():
     schema = {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema.json"}}}
     checked = RecordSchema(schema, code="x")
-    with pytest.raises(Exception, match="127.0.0.1"):
+    with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         checked.check({"a": 1})
 
 
 def test_a_schema_that_is_none_names_the_place():
-    with pytest.raises(SettingsError, match="properties.a.type"):
+    with pytest.raises(SettingsError, match=r"properties\.a\.type"):
         RecordSchema({"properties": {"a": {"type": "strnig"}}}, code="x")
-    assert issubclass(jsonschema.SchemaError, Exception)

@@ -45,6 +45,7 @@ COMPILED_KEYWORDS = frozenset(
 )
 SHIPPED = ("prospects", "accounts")
 RULES = {
+    "anyOf": "must fit one of the schemas in anyOf",
     "type": "must be {0}",
     "maxLength": "must have at most {0} characters",
     "minLength": "must have at least {0} characters",
@@ -150,7 +151,10 @@ def _compile(schema: JsonSchema) -> Callable[[Mapping[str, Any]], bool]:
     if not _compilable(schema):
         return lambda _record: False
     body = {**schema, "$schema": "http://json-schema.org/draft-07/schema#"}
-    validate = fastjsonschema.compile(body, use_default=False, use_formats=False)
+    try:
+        validate = fastjsonschema.compile(body, use_default=False, use_formats=False)
+    except fastjsonschema.JsonSchemaDefinitionException:  # stricter than the specification
+        return lambda _record: False
 
     def accepts(record: Mapping[str, Any]) -> bool:
         try:
