@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.sinks import Sink
 
-from target_outreach.delivery.pipeline import Item, Stream
+from target_outreach.delivery.stream import Item, Stream
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.mapping import build_mapping
@@ -200,7 +200,7 @@ def _check_attributes(
     filterable = sorted(
         name
         for name, attribute in object_type.attributes.items()
-        if attribute.filterable and attribute.kind in {"text", "emails", "domain"}
+        if attribute.filterable and attribute.kind not in {"boolean", "date-time"}
     )
     problems = [
         f"match_on names {name!r}, by which Outreach cannot look up {object_type.name}; "

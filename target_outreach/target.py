@@ -15,6 +15,7 @@ from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
 from target_outreach.delivery.pipeline import Pipeline
 from target_outreach.delivery.rejects import RejectsFile, default_folder
+from target_outreach.delivery.settlement import Settlement
 from target_outreach.delivery.writing import Writer
 from target_outreach.errors import ExitCode, InputError, Interrupted
 from target_outreach.outreach.auth import BearerToken, NoCredentials
@@ -94,22 +95,28 @@ class TargetOutreach(ExactTarget):
         return RejectsFile(self.settings.rejects_path or default_folder())
 
     @cached_property
+    def settlement(self) -> Settlement:
+        """Counts and settles records."""
+        return Settlement(
+            ledger=self.ledger,
+            rejects=self.rejects,
+            policy=self.settings.reject_policy,
+            journal=self._journal(),
+            emit=self._withhold if self.settings.dry_run else self.emit,
+        )
+
+    @cached_property
     def pipeline(self) -> Pipeline:
         """Delivers batches; its threads start with the first one."""
-        settings = self.settings
         client = self._client()
         lookup = Lookup(client)
         return Pipeline(
             lookup=lookup,
-            writer=DryWriter() if settings.dry_run else Writer(client, lookup),
+            writer=DryWriter() if self.settings.dry_run else Writer(client, lookup),
             pacer=self.pacer,
-            ledger=self.ledger,
-            rejects=self.rejects,
-            policy=settings.reject_policy,
-            journal=self._journal(),
-            emit=self._withhold if settings.dry_run else self.emit,
+            settlement=self.settlement,
             wake=self.message_reader.inbox.wake,
-            parallel=settings.max_parallel_requests,
+            parallel=self.settings.max_parallel_requests,
         )
 
     def _client(self) -> Client:
@@ -157,12 +164,13 @@ class TargetOutreach(ExactTarget):
 
     def receive(self, stream: str) -> int:
         """Count a record in, and return its sequence number."""
-        self.pipeline.tallies[stream].received += 1
+        self.settlement.tallies[stream].received += 1
         return self.ledger.receive(stream)
 
     @override
     def checkpoint(self, state: dict[str, Any]) -> None:
-        self.pipeline.checkpoint(state)
+        self.ledger.checkpoint(state)
+        self.pipeline.look_around()
 
     def tick(self) -> None:
         """Look around between lines: has the run failed, is a batch old enough?"""
@@ -229,8 +237,7 @@ class TargetOutreach(ExactTarget):
 
     def report(self) -> Report:
         """Return the figures of the run."""
-        has_run = "pipeline" in self.__dict__
-        tallies = dict(self.pipeline.tallies) if has_run else {}
+        tallies = dict(self.settlement.tallies)
         rejected = any(tally.outcomes["rejected"] for tally in tallies.values())
         return Report(
             streams=tallies,

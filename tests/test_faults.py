@@ -178,7 +178,7 @@ def test_a_server_that_stays_down_ends_the_run_with_the_state_of_what_was_delive
     sync, sandbox, monkeypatch
 ):
     monkeypatch.setattr("target_outreach.outreach.client.LONGEST_WAIT", 0.05)
-    sandbox.add_fault(Fault("status", method="GET", status=502, after=1, times=None))
+    sandbox.add_fault(Fault("status", method="GET", path="b@x.test", status=502, times=None))
     rows = [
         schema("prospects"),
         record("prospects", emails="a@x.test"),

@@ -92,7 +92,7 @@ def test_an_entry_inherits_what_it_does_not_say():
     ("entry", "words"),
     [
         ({"match_on": ["externalId"]}, "by which Outreach cannot look up prospects"),
-        ({"match_on": ["engagedScore"]}, "by which Outreach cannot look up prospects"),
+        ({"match_on": ["createdAt"]}, "by which Outreach cannot look up prospects"),
         ({"field_rules": {"createdAt": "never"}}, "field_rules names 'createdAt'"),
         ({"field_rules": {"shoe": "never"}}, "field_rules names 'shoe'"),
         ({"array_fields": {"title": "merge"}}, "which is no array"),

@@ -20,7 +20,7 @@ from target_outreach.records.planning import Create, Unchanged, Update
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_outreach.delivery.pipeline import Item, Stream
+    from target_outreach.delivery.stream import Item, Stream
     from target_outreach.delivery.writing import Job
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group

@@ -69,6 +69,8 @@ def comparable(object_type: ObjectType, field: str, value: Any) -> frozenset[str
         return frozenset(
             email_key(item) for item in value if isinstance(item, str) and item.strip()
         )
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text = str(value).strip() if value is not None else ""
     if object_type.attributes[field].kind == "domain":
         text = domain_key(text)

@@ -1,0 +1,180 @@
+"""Finding out what Outreach holds, many records at a time, and whether to believe it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.delivery.load import Load, Read
+from target_outreach.errors import RecordFault
+from target_outreach.outreach.lookup import spellings
+from target_outreach.records.matching import match
+from target_outreach.records.planning import Create, needs_fresh_read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from target_outreach.delivery.load import Records
+    from target_outreach.outreach.lookup import Lookup
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.matching import Picture, Resource
+    from target_outreach.records.planning import Plan
+
+    Send = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+    Recall = Callable[[Picture, Iterable[Records]], None]
+    Ready = Callable[[Load, Iterable[Records]], None]
+
+logger = logging.getLogger("target-outreach")
+
+#: Seconds after which what was read is read again before anything irrevocable rests on it.
+FRESH = 60.0
+
+
+class Finder:
+    """Looks groups up, on the pipeline's thread, by requests that others carry out."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        *,
+        send: Send,
+        recall: Recall,
+        ready: Ready,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            lookup: Finds records in Outreach.
+            send: Runs a request on a worker and hands its result back on this thread.
+            recall: Adds to a picture what a lookup cannot show.
+            ready: Hears which groups can be decided on.
+            clock: A monotonic clock in seconds.
+        """
+        self._lookup = lookup
+        self._send = send
+        self._recall = recall
+        self._ready = ready
+        self._clock = clock
+        self._failing: dict[str, str | None] = {}
+        self._untested: defaultdict[str, list[tuple[Load, Records]]] = defaultdict(list)
+
+    def find(self, load: Load, groups: list[Records]) -> None:
+        """Look groups up by one field after the other, until each is found or all are tried."""
+        self._find_by(load, groups, load.fields)
+
+    def find_again(self, load: Load) -> None:
+        """Look up anew, all at once, what is too old to act on."""
+        groups, load.again = load.again, []
+        for group in groups:
+            load.reads.pop(group, None)
+        self.find(load, groups)
+
+    def _find_by(self, load: Load, groups: list[Records], fields: list[str]) -> None:
+        read = Read(self._clock(), self._lookup.version)
+        for group in groups:
+            load.reads.setdefault(group, read)
+        while fields and groups:
+            texts = _texts(load.object, groups, fields[0])
+            paths = self._lookup.paths(load.object, fields[0], texts, load.stream.asked)
+            if paths:
+                self._ask(load, groups, fields, paths)
+                return
+            fields = fields[1:]
+        self._ready(load, groups)
+
+    def _ask(self, load: Load, groups: list[Records], fields: list[str], paths: list[str]) -> None:
+        """Send the requests for one field, and go on when all are answered."""
+        due = len(paths)
+        started = self._clock()
+
+        def on_answer(resources: list[Resource]) -> None:
+            nonlocal due
+            due -= 1
+            for resource in resources:
+                # A list that was read while the record was being written may be older.
+                if load.written.get(resource.id, started) <= started:
+                    load.picture.put(resource)
+            if due == 0:
+                self._after_field(load, groups, fields)
+
+        for path in paths:
+            self._send(partial(self._lookup.read, path), on_answer)
+
+    def _after_field(self, load: Load, groups: list[Records], fields: list[str]) -> None:
+        """Go on with what was found, and look up the rest by the next field."""
+        self._recall(load.picture, groups)
+        match_fields = load.stream.rules.match_fields
+        found = {group for group in groups if match(group.desired, load.picture, match_fields)}
+        self._ready(load, [group for group in groups if group in found])
+        self._find_by(load, [group for group in groups if group not in found], fields[1:])
+
+    def is_stale(self, load: Load, group: Records, decided: Plan) -> bool:
+        """Whether a plan rests on a lookup that was cut, or that is too old for it."""
+        read = load.reads[group]
+        if load.stream.rules.mode == "insert":
+            return False
+        if isinstance(decided, Create) and read.version < self._lookup.version:
+            return True
+        age = self._clock() - read.at
+        return age > FRESH and needs_fresh_read(load.object, decided, load.stream.rules)
+
+    def trusts(self, load: Load, group: Records, decided: Plan) -> bool:
+        """Whether the lookup is tested, if that matters; if not, it is tested first.
+
+        Outreach would not refuse a second account, so that one is created only if a lookup that
+        does not show it is to be believed.
+
+        Raises:
+            RecordFault: The test has failed.
+        """
+        name = load.object.name
+        if not isinstance(decided, Create) or name != "accounts":
+            return True
+        if load.stream.rules.mode != "upsert":
+            return True
+        if name not in self._failing:
+            self._untested[name].append((load, group))
+            if len(self._untested[name]) == 1:
+                self._test(load)
+            return False
+        if (failing := self._failing[name]) is not None:
+            raise RecordFault(
+                "lookup_untrusted",
+                f"Outreach does not find its own accounts again by filter[{failing}], so that "
+                "this one may be there already; it is not created.",
+            )
+        return True
+
+    def _test(self, load: Load) -> None:
+        name = load.object.name
+
+        def on_tested(failing: str | None) -> None:
+            self._failing[name] = failing
+            if failing is not None:
+                logger.error(
+                    "No account is created: Outreach does not find its own accounts again by "
+                    "filter[%s], not even one at a time; see the README on case rules.",
+                    failing,
+                )
+            for waiting, group in self._untested.pop(name):
+                self._ready(waiting, [group])
+
+        fields = load.stream.rules.match_fields
+        self._send(partial(self._lookup.test, load.object, fields), on_tested)
+
+
+def _texts(object_type: ObjectType, groups: Iterable[Records], field_name: str) -> list[str]:
+    """List what to ask for by one field: every spelling of every value of every record."""
+    texts: list[str] = []
+    for desired in (item.desired for group in groups for item in group.members):
+        if desired is None:
+            continue
+        if field_name == "id":
+            texts += [] if desired.id is None else [str(desired.id)]
+        elif desired.id is None and desired.attributes.get(field_name):
+            texts += spellings(object_type, field_name, desired.attributes[field_name])
+    return texts

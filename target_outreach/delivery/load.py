@@ -1,0 +1,58 @@
+"""One batch under way, and what is known of Outreach for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from target_outreach.delivery.stream import Item
+from target_outreach.records.folding import Group
+
+if TYPE_CHECKING:
+    from target_outreach.delivery.stream import Stream
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.matching import Picture
+
+Records = Group[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """When something was looked up, in monotonic seconds, and by which version of the lookup."""
+
+    at: float
+    version: int
+
+
+@dataclass(slots=True, eq=False)
+class Load:
+    """One batch under way.
+
+    Attributes:
+        stream: The stream that it is of.
+        picture: What is known of Outreach's records that it is about.
+        open: Groups that are not settled.
+        blocked: Groups that share a key with an earlier batch.
+        reads: The lookup that each group was answered by.
+        again: Groups of which the lookup is too old to act on.
+        written: When records of Outreach were written meanwhile, by id.
+    """
+
+    stream: Stream
+    picture: Picture
+    open: set[Records]
+    blocked: list[Records] = field(default_factory=list)
+    reads: dict[Records, Read] = field(default_factory=dict)
+    again: list[Records] = field(default_factory=list)
+    written: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def object(self) -> ObjectType:
+        """The object that the batch is for."""
+        return self.picture.object
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields to look up by, in order; `insert` looks nothing up."""
+        rules = self.stream.rules
+        return [] if rules.mode == "insert" else ["id", *rules.match_fields]

@@ -1,0 +1,268 @@
+"""Deciding about records and having them written, each at its time.
+
+Order is kept where it matters. Within a batch, records that share a key are folded or wait for each
+other. A record of the next batch that shares a key with the batch before is looked up only when
+that batch is settled. And one record of Outreach is never written by two requests at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from target_outreach.delivery.finder import Finder
+from target_outreach.delivery.load import Load
+from target_outreach.delivery.writing import Delivered, Job, ambiguous
+from target_outreach.errors import RecordFault
+from target_outreach.records.folding import Group, fold
+from target_outreach.records.matching import Picture, choose, match
+from target_outreach.records.planning import Create, Skip, Unchanged, Update, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from target_outreach.delivery.finder import Send
+    from target_outreach.delivery.load import Records
+    from target_outreach.delivery.settlement import Settlement
+    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.outreach.lookup import Lookup
+    from target_outreach.outreach.pacing import Pacer
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.mapping import Desired
+    from target_outreach.records.matching import Resource
+
+
+class Deliverer(Protocol):
+    """Writes a record to Outreach, or does as if."""
+
+    def write(self, job: Job) -> Delivered:
+        """Carry a plan out."""
+
+    def recall(self, picture: Picture, groups: Iterable[Records]) -> None:
+        """Add what a lookup could not show."""
+
+
+class Scheduler:
+    """Decides what is done and when; only ever called on the pipeline's thread."""
+
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
+        self,
+        *,
+        lookup: Lookup,
+        writer: Deliverer,
+        pacer: Pacer,
+        settlement: Settlement,
+        send: Send,
+        batch_done: Callable[[], None],
+        parallel: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with no batch.
+
+        Args:
+            lookup: Finds records in Outreach.
+            writer: Writes them, or does as if.
+            pacer: Grants requests.
+            settlement: Settles records.
+            send: Runs a request on a worker and hands its result back on this thread.
+            batch_done: Called when all records of a batch are settled.
+            parallel: The most requests in flight.
+            clock: A monotonic clock in seconds.
+        """
+        self._writer = writer
+        self._pacer = pacer
+        self._settlement = settlement
+        self._send = send
+        self._batch_done = batch_done
+        self._clock = clock
+        self._finder = Finder(
+            lookup, send=send, recall=writer.recall, ready=self._is_due, clock=clock
+        )
+        self._loads: list[Load] = []
+        self._due: deque[tuple[Load, Records]] = deque()
+        self._busy: dict[tuple[str, int], list[tuple[Load, Records]]] = {}
+        self._dependents: dict[Records, list[Records]] = {}
+        self._writing = 0
+        # A plan is made no sooner than it can be carried out, so that it does not age.
+        self._most_writing = 2 * parallel
+
+    def take(self, stream: Stream, items: list[Item]) -> None:
+        """Begin with a batch: settle what needs no request, and look up the rest."""
+        deliverable: list[tuple[Item, Desired]] = []
+        for item in items:
+            if item.fault is not None:
+                self._settlement.rejected(stream, item, item.fault)
+            elif item.desired is None:
+                self._settlement.skipped(stream, [item], item.skip or "no_object")
+            else:
+                deliverable.append((item, item.desired))
+        if stream.object is None or not deliverable:
+            self._batch_done()
+            return
+        groups = fold(stream.object, deliverable, stream.rules)
+        for group in groups:
+            for earlier in group.waits_for:
+                self._dependents.setdefault(earlier, []).append(group)
+        picture = Picture(stream.object, stream.rules.match_fields)
+        self._begin(Load(stream, picture, open=set(groups)), groups)
+
+    def _begin(self, load: Load, groups: list[Records]) -> None:
+        """Look up what shares no key with an earlier batch."""
+        taken = {
+            key
+            for other in self._loads
+            if other.object is load.object
+            for group in other.open
+            for key in group.keys
+        }
+        self._loads.append(load)
+        load.blocked = [group for group in groups if group.keys & taken]
+        self._finder.find(load, [group for group in groups if not group.keys & taken])
+
+    def _is_due(self, load: Load, groups: Iterable[Records]) -> None:
+        self._due.extend((load, group) for group in groups)
+
+    def decide(self) -> None:
+        """Decide about groups that are due, as long as they can be written."""
+        while self._due and self._writing < self._most_writing:
+            load, group = self._due.popleft()
+            if self._settlement.is_aborted_before(group.members[0]):
+                continue
+            if group in load.open and group in load.reads and not group.waits_for:
+                self._decide(load, group)
+        for load in [load for load in self._loads if load.again]:
+            self._finder.find_again(load)
+
+    def _decide(self, load: Load, group: Records) -> None:
+        try:
+            found = _chosen(load, group)
+            if found is not None and (place := _place(load, found)) in self._busy:
+                self._busy[place].append((load, group))
+                return
+            decided = plan(load.object, group.desired, found, load.stream.rules)
+            if self._finder.is_stale(load, group, decided):
+                load.again.append(group)
+                return
+            if not self._finder.trusts(load, group, decided):
+                return
+        except RecordFault as fault:
+            self._refuse(load, group, fault)
+            return
+        if isinstance(decided, Skip):
+            self._settlement.skipped(load.stream, group.members, decided.reason)
+            self._done(load, group)
+        elif isinstance(decided, Unchanged):
+            self._settle(load, group, Delivered("unchanged", decided.resource, decided))
+        else:
+            self._write(load, group, decided)
+
+    def _write(self, load: Load, group: Records, decided: Create | Update) -> None:
+        place = _place(load, decided.resource) if isinstance(decided, Update) else None
+        if place is not None:
+            self._busy[place] = []
+        self._writing += 1
+
+        def on_written(result: Delivered | RecordFault | None) -> None:
+            self._writing -= 1
+            if place is not None:
+                self._due.extend(self._busy.pop(place))
+            if result is None:
+                load.again.append(group)
+            elif isinstance(result, RecordFault):
+                self._refuse(load, group, result)
+            else:
+                self._remember(load.object, result.resource)
+                self._settle(load, group, result)
+
+        self._send(partial(self._write_fresh, load, group, decided), on_written)
+
+    def _write_fresh(
+        self, load: Load, group: Records, decided: Create | Update
+    ) -> Delivered | None:
+        """Write on a worker thread, unless the wait for budget has made the plan too old."""
+        self._pacer.wait()
+        if self._finder.is_stale(load, group, decided):
+            return None
+        stream, version = load.stream, load.reads[group].version
+        job = Job(load.object, group.desired, decided, stream.rules, stream.asked, version)
+        return self._writer.write(job)
+
+    def _remember(self, object_type: ObjectType, resource: Resource) -> None:
+        """Show what was written to every batch under way."""
+        now = self._clock()
+        for load in self._loads:
+            if load.object is object_type:
+                load.picture.put(resource)
+                load.written[resource.id] = now
+
+    def _settle(self, load: Load, group: Records, delivered: Delivered) -> None:
+        self._settlement.delivered(load.stream, group, delivered)
+        self._done(load, group)
+
+    def _refuse(self, load: Load, group: Records, fault: RecordFault) -> None:
+        """Reject a group's one record; of several that were folded, send each by itself."""
+        if len(group.members) > 1:
+            self._unfold(load, group)
+            return
+        self._settlement.rejected(load.stream, group.members[0], fault)
+        self._done(load, group)
+
+    def _unfold(self, load: Load, group: Records) -> None:
+        """Replace a group by its records, each waiting for the one before."""
+        earlier: Records | None = None
+        for item in group.members:
+            assert item.desired is not None  # noqa: S101 - only such items are folded
+            single = Group(item.desired, group.keys, [item], {earlier} if earlier else set())
+            if earlier:
+                self._dependents[earlier] = [single]
+            load.open.add(single)
+            load.reads[single] = load.reads[group]
+            self._due.append((load, single))
+            earlier = single
+        if earlier is not None and group in self._dependents:
+            self._dependents[earlier] = self._dependents.pop(group)
+            for dependent in self._dependents[earlier]:
+                dependent.waits_for.discard(group)
+                dependent.waits_for.add(earlier)
+        load.open.discard(group)
+
+    def _done(self, load: Load, group: Records) -> None:
+        """Let go on what waited for a group, and end the batch with its last one."""
+        load.open.discard(group)
+        for dependent in self._dependents.pop(group, ()):
+            dependent.waits_for.discard(group)
+            self._due.append((load, dependent))
+        if not load.open:
+            self._loads.remove(load)
+            self._batch_done()
+            self._unblock()
+
+    def _unblock(self) -> None:
+        """Look up what shared a key with a batch that is settled now."""
+        for position, load in enumerate(self._loads):
+            earlier = {other.object.name for other in self._loads[:position]}
+            if load.blocked and load.object.name not in earlier:
+                blocked, load.blocked = load.blocked, []
+                self._finder.find(load, blocked)
+
+
+def _chosen(load: Load, group: Records) -> Resource | None:
+    """Return what a group is about, or None where nothing matches.
+
+    Raises:
+        RecordFault: Several records match, and the settings choose none of them.
+    """
+    rules = load.stream.rules
+    if rules.mode == "insert":
+        return None
+    found = match(group.desired, load.picture, rules.match_fields)
+    chosen = choose(found, rules.on_ambiguous)
+    if chosen is None and found:
+        raise ambiguous(found)
+    return chosen
+
+
+def _place(load: Load, resource: Resource) -> tuple[str, int]:
+    return load.object.name, resource.id

@@ -1,0 +1,145 @@
+"""Settling records: counting each once, noting it, and letting STATE pass it.
+
+This is the one place where a record's fate is sealed. A rejected record is handed to the rejects
+file before the ledger hears of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Protocol
+
+from target_outreach.delivery.tally import Tally
+from target_outreach.errors import RejectsError
+from target_outreach.records.planning import Unchanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from target_outreach.delivery.journal import Journal
+    from target_outreach.delivery.ledger import Ledger, State
+    from target_outreach.delivery.policy import RejectPolicy
+    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.writing import Delivered
+    from target_outreach.errors import RecordFault
+    from target_outreach.records.folding import Group
+
+
+class Rejects(Protocol):
+    """Takes what cannot be delivered."""
+
+    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
+        """Take a rejected record."""
+
+    def sync(self) -> None:
+        """Return when all is safe."""
+
+    def close(self) -> None:
+        """Take no more."""
+
+
+class Settlement:
+    """Counts and settles records, and releases the STATE that this allows.
+
+    Attributes:
+        tallies: The counts by stream.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        rejects: Rejects,
+        policy: RejectPolicy,
+        journal: Journal,
+        emit: Callable[[State], None],
+    ) -> None:
+        """Settle nothing yet.
+
+        Args:
+            ledger: Numbers the records and holds back STATE.
+            rejects: Takes what cannot be delivered.
+            policy: Says how many rejects are too many.
+            journal: Hears what became of each record.
+            emit: Prints a STATE.
+        """
+        self.tallies: dict[str, Tally] = defaultdict(Tally)
+        self._ledger = ledger
+        self._rejects = rejects
+        self._policy = policy
+        self._journal = journal
+        self._emit = emit
+        self._abort_at: int | None = None
+
+    def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
+        """Settle a group that is in Outreach as it should be; all but its last are superseded."""
+        tally = self.tallies[stream.name]
+        tally.outcomes[delivered.outcome] += 1
+        tally.outcomes["superseded"] += len(group.members) - 1
+        tally.held_back.update(delivered.decided.held_back)
+        tally.kept_differently.update(delivered.kept_differently)
+        if not isinstance(delivered.decided, Unchanged):
+            tally.written.update(delivered.decided.attributes.keys())
+        self._journal.delivered(stream, group, delivered)
+        self._ledger.settle(stream.name, (item.number for item in group.members))
+
+    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
+        """Settle records that are left out by policy."""
+        tally = self.tallies[stream.name]
+        tally.outcomes["skipped"] += len(items)
+        tally.skipped[reason] += len(items)
+        self._journal.skipped(stream, items, reason)
+        self._ledger.settle(stream.name, (item.number for item in items))
+
+    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+        """Settle a record that cannot be delivered.
+
+        Raises:
+            OutputError: The rejects file cannot be written.
+            RejectsError: That was one too many.
+        """
+        self._rejects.add(stream.source, stream.schema_line, item.line, fault)
+        tally = self.tallies[stream.name]
+        tally.outcomes["rejected"] += 1
+        tally.rejected[fault.code] += 1
+        self._journal.rejected(stream, item, fault)
+        if self._policy.holds_state:
+            self._ledger.hold(item.number)
+        if self._policy.aborts and not self.is_aborted_before(item):
+            self._abort_at = item.number
+        self._ledger.settle(stream.name, [item.number])
+        received = sum(tally.received for tally in self.tallies.values())
+        rejected = sum(tally.outcomes["rejected"] for tally in self.tallies.values())
+        if (too_many := self._policy.verdict(rejected, received)) is not None:
+            raise RejectsError(too_many)
+
+    def is_aborted_before(self, item: Item) -> bool:
+        """Whether `on_reject` is abort and an earlier record than this one was rejected."""
+        return self._abort_at is not None and self._abort_at <= item.number
+
+    def check_abort(self) -> None:
+        """Stop at the first reject, once all that came before it is settled.
+
+        Raises:
+            RejectsError: It is so.
+        """
+        if self._abort_at is not None and self._ledger.has_settled_all_before(self._abort_at):
+            raise RejectsError(
+                "A record was rejected, and on_reject is abort; see the rejects file."
+            )
+
+    def release(self) -> None:
+        """Emit the newest STATE of which all records are settled and all rejects are on disk.
+
+        Raises:
+            OutputError: Standard output or the rejects file cannot be written.
+        """
+        self._rejects.sync()
+        state = self._ledger.release()
+        if state is not None:
+            self._emit(state)
+
+    def close(self) -> None:
+        """Release what is left, and close the rejects file."""
+        self.release()
+        self._rejects.close()

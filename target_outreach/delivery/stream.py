@@ -1,0 +1,52 @@
+"""What is delivered: a stream with its rules, and one record of it on its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from target_outreach.errors import RecordFault
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.mapping import Desired
+    from target_outreach.records.planning import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What the pipeline must know of a stream.
+
+    Attributes:
+        name: The stream's name after stream maps, under which it is counted.
+        source: Its name as received.
+        schema_line: Its SCHEMA message as received.
+        object: What it is for, or None where it is skipped.
+        rules: The settings that decide what is written.
+        asked: The attributes and relationships that a lookup reads.
+    """
+
+    name: str
+    source: str
+    schema_line: str
+    object: ObjectType | None
+    rules: Rules
+    asked: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One record on its way.
+
+    Attributes:
+        number: Its sequence number.
+        line: The RECORD message as received.
+        desired: What it says, where it is to be delivered.
+        fault: Why it is rejected before anything is asked of Outreach.
+        skip: Why it is skipped.
+    """
+
+    number: int
+    line: str
+    desired: Desired | None = None
+    fault: RecordFault | None = None
+    skip: str | None = None
