@@ -6,6 +6,7 @@ code, so the target runs inside `main`, which turns each error into both.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -80,12 +81,17 @@ def _invoke(
         target = TargetOutreach(config=config.config, parse_env_config=config.parse_env)
     except ConfigValidationError as error:  # the SDK's command would word it once more
         return _explain(error)
+    target.retry_rejects()
     return run(target, file_input)
 
 
 def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
     """Run a target to its end, whatever happens, and say how it ended."""
     failure: ExitCode | None = None
+    try:
+        target.refuse_to_overwrite(file_input or sys.stdin)
+    except ConfigValidationError as error:
+        return _explain(error)  # not even the report may be written
     try:
         target.listen(file_input)
     except Exception as error:  # noqa: BLE001 - the last one who can say what happened
@@ -162,7 +168,28 @@ def sandbox(path: str, port: int) -> None:
     serve(path, port=port, ready=say_where)
 
 
-COMMANDS: dict[str, click.Command] = {"sandbox": sandbox}
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--config", "configs", multiple=True, help="Configuration file, or ENV.", metavar="FILE|ENV"
+)
+@click.pass_context
+def replay(context: click.Context, file: Path, configs: tuple[str, ...]) -> None:
+    """Send the records of a rejects file again; when all are settled it is renamed to .done.
+
+    Example: target-outreach replay rejects/20260331T093000Z-1f2e3d4c.jsonl --config config.json
+    """
+    _ = TargetOutreach.cli  # sets up logging
+    config = TargetOutreach.cb_config(context, None, configs)  # type: ignore[arg-type]
+    try:
+        target = TargetOutreach(config=config.config, parse_env_config=config.parse_env)
+    except ConfigValidationError as error:
+        context.exit(_explain(error))
+    target.replay(file)
+    context.exit(run(target, io.StringIO()))
+
+
+COMMANDS: dict[str, click.Command] = {"sandbox": sandbox, "replay": replay}
 
 
 def _command(words: list[str]) -> int:

@@ -26,6 +26,7 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 CHUNK_BYTES = 256 * 1024
 CHUNKS_AHEAD = 4
@@ -99,6 +100,7 @@ class MessageReader(SimpleSingerReader):
 
     Attributes:
         tick: Called between chunks of lines, and twice a second while none come.
+        first: Files to read before the input.
         line: The line under way, as received.
         line_number: Its number, counted from one.
     """
@@ -106,6 +108,7 @@ class MessageReader(SimpleSingerReader):
     def __init__(self) -> None:
         super().__init__()
         self.inbox = Inbox()
+        self.first: list[Path] = []
         self.tick: Callable[[], None] = lambda: None
         self.line = ""
         self.line_number = 0
@@ -116,7 +119,7 @@ class MessageReader(SimpleSingerReader):
         self, file_input: IO[str] | None, callbacks: dict[str, Callable[[dict[str, Any]], None]]
     ) -> Counter[str]:
         counts: Counter[str] = Counter()
-        self._source = self._chunks(file_input or sys.stdin)
+        self._source = self._all_chunks(file_input or sys.stdin)
         for chunk in self._source:
             for raw in chunk:
                 self.line_number += 1
@@ -127,6 +130,15 @@ class MessageReader(SimpleSingerReader):
                 counts[message["type"]] += 1
             self.tick()
         return counts
+
+    def _all_chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
+        """Yield the lines of the files to read first, and then those of the input."""
+        for path in self.first:
+            with path.open("rb") as earlier:
+                while lines := earlier.readlines(CHUNK_BYTES):
+                    yield lines
+        self.line_number = 0
+        yield from self._chunks(file)
 
     def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
         try:

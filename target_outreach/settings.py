@@ -255,6 +255,16 @@ TUNING = (
         ),
     ),
     th.Property(
+        "retry_rejects",
+        th.BooleanType(nullable=True),
+        default=False,
+        title="Retry rejects",
+        description=(
+            "Whether to send the rejected records of earlier runs first; a file of them that is "
+            "done gets the ending .done."
+        ),
+    ),
+    th.Property(
         "report_path",
         th.StringType(nullable=True),
         title="Report",
@@ -335,6 +345,7 @@ class Settings:
     on_reject: OnReject
     reject_policy: RejectPolicy
     rejects_path: str | None
+    retry_rejects: bool
     report_path: str | None
     dry_run: bool
     plan_path: str | None
@@ -375,6 +386,7 @@ class Settings:
             on_reject=values["on_reject"],
             reject_policy=_reject_policy(values["on_reject"], values["max_rejects"]),
             rejects_path=values["rejects_path"],
+            retry_rejects=values["retry_rejects"],
             report_path=values["report_path"],
             dry_run=values["dry_run"],
             plan_path=values["plan_path"],
@@ -475,6 +487,8 @@ def _path_problems(values: Mapping[str, Any]) -> list[str]:
     report = values["report_path"]
     if report is not None and not report.endswith(".json"):
         return ["report_path must end in .json."]
+    if values["retry_rejects"] and "://" in (values["rejects_path"] or ""):
+        return ["retry_rejects needs a rejects_path on this machine."]
     if values["plan_path"] is not None and not values["dry_run"]:
         return ["plan_path is for a dry run: set dry_run too."]
     return []

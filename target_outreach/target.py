@@ -8,16 +8,22 @@ import time
 from contextlib import ExitStack
 from functools import cached_property
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from target_outreach.delivery.dry_run import DryWriter, NoRejects, PlanFile
 from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
 from target_outreach.delivery.pipeline import Pipeline
-from target_outreach.delivery.rejects import RejectsFile, default_folder
+from target_outreach.delivery.rejects import (
+    RejectsFile,
+    default_folder,
+    mark_done,
+    unresolved,
+)
 from target_outreach.delivery.settlement import Settlement
 from target_outreach.delivery.writing import Writer
-from target_outreach.errors import ExitCode, InputError, Interrupted
+from target_outreach.errors import ExitCode, InputError, Interrupted, SettingsError
 from target_outreach.outreach.auth import BearerToken, NoCredentials
 from target_outreach.outreach.client import Client
 from target_outreach.outreach.lookup import Lookup
@@ -69,6 +75,7 @@ class TargetOutreach(ExactTarget):
         self._discarding = False
         self._started_at = time.monotonic()
         self.message_reader.tick = self.tick
+        self._replayed: list[Path] = []
         if validate_config:
             _ = self.settings  # says at once which settings contradict each other
 
@@ -86,6 +93,16 @@ class TargetOutreach(ExactTarget):
             max_requests=settings.max_requests,
             max_wait=settings.max_wait,
         )
+
+    def replay(self, *files: Path) -> None:
+        """Read rejects files before the input, and mark them done when all is settled."""
+        self._replayed = list(files)
+        self.message_reader.first = self._replayed
+
+    def retry_rejects(self) -> None:
+        """Replay what earlier runs have rejected, if the settings say so."""
+        if self.settings.retry_rejects:
+            self.replay(*unresolved(self.settings.rejects_path or default_folder()))
 
     @cached_property
     def rejects(self) -> RejectsFile | NoRejects:
@@ -155,6 +172,20 @@ class TargetOutreach(ExactTarget):
         assert settings.access_token is not None  # noqa: S101 - the settings have been checked
         return settings.api_url, BearerToken(settings.access_token)
 
+    def refuse_to_overwrite(self, file_input: IO[str]) -> None:
+        """Refuse an input that is also an output.
+
+        Raises:
+            SettingsError: The report or the plan would be written over what is being read.
+        """
+        outputs = {"report_path": self.settings.report_path, "plan_path": self.settings.plan_path}
+        inputs = [*self._replayed, *_path_of(file_input)]
+        for name, output in outputs.items():
+            if output is None or not Path(output).exists():
+                continue
+            if any(Path(output).samefile(path) for path in inputs):
+                raise SettingsError(f"{name} is the file that is being read; name another one.")
+
     # Messages
 
     @override
@@ -190,6 +221,9 @@ class TargetOutreach(ExactTarget):
         self.deliver_rest()
         for sink in self.sinks():
             sink.clean_up()
+        if not self.settings.dry_run:
+            for file in self._replayed:
+                mark_done(file)
         self.close()
 
     def deliver_rest(self) -> None:
@@ -252,3 +286,12 @@ class TargetOutreach(ExactTarget):
     def exit_code(self, report: Report, failure: ExitCode | None) -> ExitCode:
         """Say how the run ended."""
         return report.exit_code(failure, rejects_count=self.settings.on_reject != "ignore")
+
+
+def _path_of(file: IO[str]) -> list[str | Path]:
+    """Return the path of a file on disk; a pipe and text in memory have none."""
+    name = getattr(file, "name", None)
+    if isinstance(name, str) and Path(name).is_file():
+        return [name]
+    redirected = Path(f"/dev/fd/{file.fileno()}") if name == "<stdin>" else None
+    return [redirected] if redirected is not None and redirected.is_file() else []

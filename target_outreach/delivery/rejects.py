@@ -31,6 +31,16 @@ def default_folder() -> str:
     return str(Path(platformdirs.user_state_dir("target-outreach", appauthor=False)) / "rejects")
 
 
+def unresolved(folder: str) -> list[Path]:
+    """List the rejects files of earlier runs that are not done, the oldest first."""
+    return sorted(Path(folder).glob("*.jsonl"))
+
+
+def mark_done(file: Path) -> None:
+    """Give a rejects file whose records are all settled the ending ``.done``."""
+    file.rename(file.with_name(file.name + ".done"))
+
+
 def now_utc() -> datetime:
     """Return the time, with its zone."""
     return datetime.now(UTC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
+from target_outreach.delivery.breaker import Breaker
 from target_outreach.delivery.tally import Tally
 from target_outreach.errors import RejectsError
 from target_outreach.records.planning import Unchanged
@@ -69,6 +70,7 @@ class Settlement:
         self._policy = policy
         self._journal = journal
         self._emit = emit
+        self._breaker = Breaker()
         self._abort_at: int | None = None
 
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
@@ -80,6 +82,7 @@ class Settlement:
         tally.kept_differently.update(delivered.kept_differently)
         if not isinstance(delivered.decided, Unchanged):
             tally.written.update(delivered.decided.attributes.keys())
+            self._breaker.succeeded(stream.name)
         self._journal.delivered(stream, group, delivered)
         self._ledger.settle(stream.name, (item.number for item in group.members))
 
@@ -97,6 +100,7 @@ class Settlement:
         Raises:
             OutputError: The rejects file cannot be written.
             RejectsError: That was one too many.
+            OutreachError: Outreach refuses everything.
         """
         self._rejects.add(stream.source, stream.schema_line, item.line, fault)
         tally = self.tallies[stream.name]
@@ -112,6 +116,7 @@ class Settlement:
         rejected = sum(tally.outcomes["rejected"] for tally in self.tallies.values())
         if (too_many := self._policy.verdict(rejected, received)) is not None:
             raise RejectsError(too_many)
+        self._breaker.refused(stream.name, fault)
 
     def is_aborted_before(self, item: Item) -> bool:
         """Whether `on_reject` is abort and an earlier record than this one was rejected."""
