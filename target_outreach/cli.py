@@ -6,9 +6,11 @@ code, so the target runs inside `main`, which turns each error into both.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
+import sqlite3
 import sys
 import traceback
 from pathlib import Path
@@ -39,11 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _leave(code: int) -> None:
     """End the process even where a thread still waits for an answer or for input."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            code = code or ExitCode.FAILED
+    # Standard output is flushed at each STATE; a flush here could wait for a reader for ever.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
     logging.shutdown()
     os._exit(code)
 
@@ -76,13 +76,25 @@ def _invoke(
     """Do what the options of the SDK's command ask for."""
     if about:
         TargetOutreach.print_about(about_format)
+        sys.stdout.flush()
         return ExitCode.DONE
     try:
-        target = TargetOutreach(config=config.config, parse_env_config=config.parse_env)
+        target = make_target(config)
     except ConfigValidationError as error:  # the SDK's command would word it once more
         return _explain(error)
     target.retry_rejects()
     return run(target, file_input)
+
+
+def make_target(config: Any) -> TargetOutreach:  # noqa: ANN401 - a private type of the SDK
+    """Make a target from what ``--config`` says.
+
+    Raises:
+        SettingsError: A setting, or its environment variable, is wrong.
+    """
+    if config.parse_env:
+        TargetOutreach.check_environment(os.environ)
+    return TargetOutreach(config=config.config, parse_env_config=config.parse_env)
 
 
 def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
@@ -107,7 +119,10 @@ def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
             target.discard_rest()
         except RunError as signal:
             code = signal.exit_code
-    target.close()
+    try:
+        target.close()
+    except RunError as error:
+        code = _explain(error)
     return code
 
 
@@ -165,7 +180,10 @@ def sandbox(path: str, port: int) -> None:
     def say_where(served: Sandbox) -> None:
         click.echo(f"Outreach's API is at {served.api_url}, kept in {path}", err=True)
 
-    serve(path, port=port, ready=say_where)
+    try:
+        serve(path, port=port, ready=say_where)
+    except (OSError, sqlite3.Error) as error:
+        raise click.ClickException(f"The sandbox cannot be served: {error}") from None
 
 
 @click.command()
@@ -182,7 +200,7 @@ def replay(context: click.Context, file: Path, configs: tuple[str, ...]) -> None
     _ = TargetOutreach.cli  # sets up logging
     config = TargetOutreach.cb_config(context, None, configs)  # type: ignore[arg-type]
     try:
-        target = TargetOutreach(config=config.config, parse_env_config=config.parse_env)
+        target = make_target(config)
     except ConfigValidationError as error:
         context.exit(_explain(error))
     target.replay(file)

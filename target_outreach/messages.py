@@ -7,6 +7,7 @@ the tap is silent. No message of an error repeats a line.
 from __future__ import annotations
 
 import json
+import select
 import sys
 import threading
 from collections import Counter
@@ -62,7 +63,10 @@ class Inbox:
         try:
             # A raw read holds no lock that the interpreter would wait for at its end.
             with open(descriptor, "rb", buffering=0, closefd=False) as raw:
-                while chunk := raw.read(CHUNK_BYTES):
+                while (chunk := raw.read(CHUNK_BYTES)) != b"":
+                    if chunk is None:  # a pipe that does not block, and has nothing yet
+                        select.select([raw], [], [], TICK_SECONDS)
+                        continue
                     head, newline, tail = chunk.rpartition(b"\n")
                     if newline:
                         self._hand_over(b"".join((*pieces, head)).split(b"\n"))
@@ -119,6 +123,8 @@ class MessageReader(SimpleSingerReader):
         self, file_input: IO[str] | None, callbacks: dict[str, Callable[[dict[str, Any]], None]]
     ) -> Counter[str]:
         counts: Counter[str] = Counter()
+        if file_input is None and sys.stdin is None:
+            raise InputError("Standard input is closed.")
         self._source = self._all_chunks(file_input or sys.stdin)
         for chunk in self._source:
             for raw in chunk:
@@ -165,7 +171,7 @@ class MessageReader(SimpleSingerReader):
             message = self.deserialize_json(self.line)
         except UnicodeDecodeError:
             raise self.bad_line("is not UTF-8") from None
-        except (ValueError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError):
             raise self.bad_line("is not valid JSON, or too large or deep to read") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             raise self.bad_line("is no Singer message: it has no type")

@@ -48,9 +48,11 @@ class Report:
             failure: The exit code of what stopped the run, or None where it came to its end.
             rejects_count: Whether a rejected record makes a difference.
         """
+        if not self.adds_up:
+            return ExitCode.FAILED
         if failure is not None:
             return failure
-        if not self.adds_up or any(self.unsettled.values()):
+        if any(self.unsettled.values()):
             return ExitCode.FAILED
         rejected = any(tally.outcomes["rejected"] for tally in self.streams.values())
         return ExitCode.REJECTS if rejected and rejects_count else ExitCode.DONE

@@ -54,11 +54,6 @@ def _choice(choices: list[str]) -> th.StringType:
     return th.StringType(allowed_values=choices, nullable=True)
 
 
-def _array_rules() -> th.CustomType:
-    rules = {"type": ["string", "null"], "enum": [*ARRAY_RULES, None]}
-    return th.CustomType({"type": ["string", "object", "null"], "additionalProperties": rules})
-
-
 STREAM_ENTRY = th.PropertiesList(
     th.Property("stream", th.StringType(nullable=False), required=True),
     th.Property("object", _choice([*OBJECTS, "none"])),
@@ -73,7 +68,7 @@ STREAM_ENTRY = th.PropertiesList(
         th.ObjectType(additional_properties=_choice(FIELD_RULES), nullable=True),
     ),
     th.Property("on_null", _choice(ON_NULL)),
-    th.Property("array_fields", _array_rules()),
+    th.Property("array_fields", th.StringType(nullable=True)),
     th.Property("on_ambiguous", _choice(ON_AMBIGUOUS)),
     additional_properties=False,
 )
@@ -136,7 +131,7 @@ EVERYDAY = (
     ),
     th.Property(
         "array_fields",
-        _array_rules(),
+        th.StringType(nullable=True),
         default="merge",
         title="Array fields",
         description=(
@@ -238,7 +233,7 @@ TUNING = (
     ),
     th.Property(
         "max_rejects",
-        th.CustomType({"type": ["integer", "string", "null"]}),
+        th.StringType(nullable=True),
         title="Most rejects",
         description=(
             "How many rejected records stop the run: a number, or a share of the records received "
@@ -363,12 +358,12 @@ class Settings:
         values = {name: prop.get("default") for name, prop in _properties().items()}
         values |= without_nulls(config)
         problems = [*_credential_problems(values), *_address_problems(values)]
-        problems += _path_problems(values)
+        problems += [*_path_problems(values), *_header_problems(values)]
         if problems:
             raise SettingsError(*problems)
         defaults = _stream_settings(values, StreamSettings())
         return cls(
-            access_token=values["access_token"],
+            access_token=(values["access_token"] or "").strip() or None,
             sandbox=values["sandbox"],
             outreach_object=values["outreach_object"],
             defaults=defaults,
@@ -401,13 +396,29 @@ def _properties() -> dict[str, Any]:
     return properties
 
 
-def without_nulls(value: Any) -> Any:  # noqa: ANN401 - a configuration is any JSON
-    """Drop what is null, at every depth: a null counts as unset."""
-    if isinstance(value, dict):
-        return {key: without_nulls(part) for key, part in value.items() if part is not None}
-    if isinstance(value, list):
-        return [without_nulls(part) for part in value]
-    return value
+def without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop settings that are null, which count as unset, also in the entries of `streams`.
+
+    In `stream_maps` a null means something: it drops a column or a stream.
+    """
+    kept = {name: value for name, value in config.items() if value is not None}
+    if isinstance(entries := kept.get("streams"), list):
+        kept["streams"] = [
+            _plain({name: value for name, value in entry.items() if value is not None})
+            if isinstance(entry, dict)
+            else entry
+            for entry in entries
+        ]
+    return _plain(kept)
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Write as text what may be given as text or otherwise, as the environment has only text."""
+    if isinstance(config.get("max_rejects"), int):
+        config["max_rejects"] = str(config["max_rejects"])
+    if isinstance(config.get("array_fields"), dict):
+        config["array_fields"] = json.dumps(config["array_fields"])
+    return config
 
 
 def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
@@ -426,6 +437,32 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[
     for error in jsonschema.Draft202012Validator(body).iter_errors(without_nulls(config)):
         place, rule = broken_rule(error)
         problems.append(f"{place} {rule}.")
+    return problems
+
+
+def environment_problems(
+    environment: Mapping[str, str], prefix: str, schema: Mapping[str, Any]
+) -> list[str]:
+    """Say which environment variables cannot be read as their settings.
+
+    Args:
+        environment: The variables of the process.
+        prefix: What the names of those for this target begin with.
+        schema: The JSON Schema of the configuration.
+    """
+    problems = []
+    for name, setting in schema["properties"].items():
+        variable = f"{prefix}{name.upper()}"
+        text, types = environment.get(variable), setting.get("type", ())
+        if text is None:
+            continue
+        if "integer" in types and not re.fullmatch(r"\s*[+-]?\d+\s*", text, re.ASCII):
+            problems.append(f"{variable} must be a whole number.")
+        if not {"array", "object"}.isdisjoint(types) and "string" not in types:
+            try:
+                json.loads(text)
+            except ValueError:
+                problems.append(f"{variable} must be JSON.")
     return problems
 
 
@@ -473,9 +510,21 @@ def _credential_problems(values: Mapping[str, Any]) -> list[str]:
     return ["No credentials: set access_token, or sandbox to try it without an account."]
 
 
+def _header_problems(values: Mapping[str, Any]) -> list[str]:
+    """Refuse what cannot stand in an HTTP header."""
+    return [
+        f"{name} must be printable ASCII text on one line."
+        for name in ("access_token", "user_agent")
+        if (text := (values[name] or "").strip()) and not (text.isascii() and text.isprintable())
+    ]
+
+
 def _address_problems(values: Mapping[str, Any]) -> list[str]:
     """Insist on TLS, unless the address is on this machine."""
-    parts = urlsplit(values["api_url"])
+    try:
+        parts = urlsplit(values["api_url"])
+    except ValueError:
+        return ["api_url is no address."]
     if parts.scheme == "https" and parts.hostname:
         return []
     if parts.scheme == "http" and parts.hostname in LOOPBACK:
@@ -494,10 +543,10 @@ def _path_problems(values: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _reject_policy(on_reject: OnReject, most: int | str | None) -> RejectPolicy:
+def _reject_policy(on_reject: OnReject, most: str | None) -> RejectPolicy:
     if most is None:
         return RejectPolicy(on_reject)
-    number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(most), re.ASCII)
+    number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", most, re.ASCII)
     if number is None or (not number[2] and "." in number[1]):
         raise SettingsError('max_rejects must be a number of records, or a share such as "5%".')
     if number[2]:

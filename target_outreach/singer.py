@@ -15,6 +15,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Target
+from singer_sdk.exceptions import MappingError
 from singer_sdk.helpers.capabilities import (
     FLATTENING_CONFIG,
     STREAM_MAPS_CONFIG,
@@ -22,9 +23,9 @@ from singer_sdk.helpers.capabilities import (
 )
 from singer_sdk.singerlib.json import serialize_json
 
-from target_outreach.errors import OutputError, SettingsError
+from target_outreach.errors import OutputError, RecordFault, SettingsError
 from target_outreach.messages import MessageReader, MissingKeyError, RecordBeforeSchemaError
-from target_outreach.settings import find_problems, without_nulls
+from target_outreach.settings import environment_problems, find_problems, without_nulls
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -32,7 +33,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
     from singer_sdk.sinks import Sink
@@ -79,6 +80,19 @@ class ExactTarget(Target):
                     config_jsonschema["properties"].setdefault(name, setting)
         config_jsonschema["additionalProperties"] = False
 
+    @classmethod
+    def check_environment(cls, environment: Mapping[str, str]) -> None:
+        """Check that environment variables can be read, before the SDK reads them.
+
+        Raises:
+            SettingsError: One cannot.
+        """
+        schema = copy.deepcopy(cls.config_jsonschema)
+        cls.append_builtin_config(schema)
+        problems = environment_problems(environment, cls._env_var_prefix, schema)
+        if problems:
+            raise SettingsError(*problems)
+
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the configuration in words that never repeat a value of it."""
@@ -99,7 +113,11 @@ class ExactTarget(Target):
             raise self.message_reader.bad_line("is a SCHEMA without stream or schema")
         if not isinstance(schema.get("properties"), dict):
             raise self.message_reader.bad_line("is a SCHEMA without properties")
-        super()._process_schema_message(message_dict)
+        try:
+            super()._process_schema_message(message_dict)
+        except MappingError as error:
+            stream = message_dict["stream"]
+            raise SettingsError(f"stream_maps does not work for {stream}: {error}") from None
 
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
@@ -111,7 +129,17 @@ class ExactTarget(Target):
                 "is a RECORD that comes before the SCHEMA of its stream", RecordBeforeSchemaError
             )
         for stream_map in self.mapper.stream_maps[stream]:
-            transformed = stream_map.transform(record.copy())
+            try:
+                transformed = stream_map.transform(record.copy())
+            except Exception:  # noqa: BLE001 - whatever an expression does to an odd value
+                self.sink(stream_map.stream_alias).refuse(
+                    RecordFault(
+                        "stream_map_failed",
+                        "An expression in stream_maps cannot be evaluated for this record.",
+                    ),
+                    self.message_reader.line,
+                )
+                continue
             if transformed is None:
                 continue
             sink = self.sink(stream_map.stream_alias)

@@ -11,9 +11,9 @@ from singer_sdk.sinks import Sink
 from target_outreach.delivery.stream import Item, Stream
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog
-from target_outreach.records.mapping import build_mapping
-from target_outreach.records.matching import MATCH_FIELDS
-from target_outreach.records.planning import Rules
+from target_outreach.records.mapping import build_mapping, nearest
+from target_outreach.records.matching import MATCH_FIELDS, keys_of
+from target_outreach.records.planning import OPT_OUTS, Rules
 from target_outreach.records.routing import first_match, route
 from target_outreach.records.schemas import RecordSchema, curated_schema
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired, StreamMapping
+    from target_outreach.records.matching import Key
     from target_outreach.settings import StreamSettings
     from target_outreach.target import TargetOutreach
 
@@ -52,6 +53,8 @@ class OutreachSink(Sink):
         self._target = target
         self._items: list[Item] = []
         self._opened_at = 0.0
+        self._keys: set[Key] = set()
+        self._keyed = 0
         self._own_schema: RecordSchema | None = None
         self._mapping: StreamMapping | None = None
         settings = self._settings()
@@ -78,10 +81,9 @@ class OutreachSink(Sink):
             return Stream(self.stream_name, source, reader.line, None, Rules())
         match_fields = settings.match_on or MATCH_FIELDS[object_type.name]
         _check_attributes(object_type, match_fields, settings)
-        columns = [name for name in self.schema["properties"] if not name.startswith("_sdc_")]
         self._mapping = build_mapping(
             object_type,
-            columns,
+            list(self.original_schema["properties"]),
             mode=settings.mode,
             explicit=settings.columns,
             ignore=settings.ignore_columns,
@@ -128,17 +130,52 @@ class OutreachSink(Sink):
             original: The record before them, where the tap's own metadata still stands.
             line: The RECORD message as received.
         """
+        self._collect(self._item(self._target.receive(self.stream_name), record, original, line))
+
+    def refuse(self, fault: RecordFault, line: str) -> None:
+        """Take in a record that is rejected already.
+
+        Args:
+            fault: What is wrong with it.
+            line: The RECORD message as received.
+        """
+        self._collect(Item(self._target.receive(self.stream_name), line, fault=fault))
+
+    def _collect(self, item: Item) -> None:
+        """Put a record into the batch, once what came before it for its keys is handed over."""
+        if item.desired is not None:
+            for other in self._target.rivals(self):
+                if other.holds(self, item.desired):
+                    other.hand_over()
         if not self._items:
             self._opened_at = time.monotonic()
-        self._items.append(self._item(record, original, line))
+        self._items.append(item)
         if len(self._items) >= self._target.settings.batch_size_rows:
             self.hand_over()
 
-    def _item(self, record: dict[str, Any], original: dict[str, Any], line: str) -> Item:
-        number = self._target.receive(self.stream_name)
+    @property
+    def first_number(self) -> int:
+        """The sequence number of the oldest record that waits."""
+        return self._items[0].number
+
+    def holds(self, other: OutreachSink, desired: Desired) -> bool:
+        """Whether a record that waits here may be about the same as one of another stream."""
+        if self.stream.rules.match_fields != other.stream.rules.match_fields:
+            return True  # keys of different fields say nothing about each other
+        assert self._mapping is not None  # noqa: S101 - rivals have an object
+        object_type, fields = self._mapping.object, self.stream.rules.match_fields
+        for item in self._items[self._keyed :]:
+            if item.desired is not None:
+                self._keys.update(keys_of(object_type, item.desired, fields))
+        self._keyed = len(self._items)
+        return not self._keys.isdisjoint(keys_of(object_type, desired, fields))
+
+    def _item(
+        self, number: int, record: dict[str, Any], original: dict[str, Any], line: str
+    ) -> Item:
         if self._mapping is None:
             return Item(number, "", skip="object_none")
-        if original.get("_sdc_deleted_at") is not None:
+        if str(original.get("_sdc_deleted_at") or "").strip():
             return Item(number, "", skip="deleted_in_source")
         try:
             return Item(number, line, desired=self._desired(record, self._mapping))
@@ -180,6 +217,8 @@ class OutreachSink(Sink):
     def hand_over(self) -> None:
         """Hand the collected records over; waits while enough batches are under way."""
         items, self._items = self._items, []
+        self._keys.clear()
+        self._keyed = 0
         if items:
             self.record_counter_metric.increment(len(items))
             self._target.pipeline.submit(self.stream, items)
@@ -190,7 +229,8 @@ def _asked(mapping: StreamMapping, match_fields: Sequence[str]) -> tuple[str, ..
     links = [*mapping.relationships]
     if "company" in mapping.attributes:
         links.append("account")
-    return tuple(dict.fromkeys((*match_fields, *mapping.attributes, *links)))
+    consent = (related for name in mapping.attributes for related in OPT_OUTS.get(name, ()))
+    return tuple(dict.fromkeys((*match_fields, *mapping.attributes, *consent, *links)))
 
 
 def _check_attributes(
@@ -212,7 +252,8 @@ def _check_attributes(
     for setting, names in (("field_rules", settings.field_rules), ("array_fields", arrays)):
         for name in names:
             if name not in object_type.writable:
-                problems.append(f"{setting} names {name!r}, which cannot be written")
+                near = nearest(name, object_type.writable)
+                problems.append(f"{setting} names {name!r}, which cannot be written; {near}")
             elif setting == "array_fields" and not object_type.attributes[name].is_array:
                 problems.append(f"array_fields names {name!r}, which is no array")
     if problems:

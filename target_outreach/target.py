@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 import time
 from contextlib import ExitStack
@@ -167,7 +168,10 @@ class TargetOutreach(ExactTarget):
             from target_outreach.sandbox import Profile, Sandbox  # noqa: PLC0415 - few runs need it
 
             profile = Profile(anonymous=True)
-            sandbox = self._resources.enter_context(Sandbox(settings.sandbox, profile=profile))
+            try:
+                sandbox = self._resources.enter_context(Sandbox(settings.sandbox, profile=profile))
+            except (OSError, sqlite3.Error) as error:
+                raise SettingsError(f"The file of sandbox cannot be used ({error}).") from None
             return sandbox.api_url, NoCredentials()
         assert settings.access_token is not None  # noqa: S101 - the settings have been checked
         return settings.api_url, BearerToken(settings.access_token)
@@ -193,10 +197,19 @@ class TargetOutreach(ExactTarget):
         self.source_stream = message_dict.get("stream")
         super()._process_schema_message(message_dict)
 
+    def rivals(self, sink: OutreachSink) -> list[OutreachSink]:
+        """List the other streams' sinks for the same object in which records wait."""
+        return [
+            other
+            for other in self.sinks()
+            if other is not sink
+            and other.current_size
+            and other.stream.object is sink.stream.object
+        ]
+
     def receive(self, stream: str) -> int:
         """Count a record in, and return its sequence number."""
-        self.settlement.tallies[stream].received += 1
-        return self.ledger.receive(stream)
+        return self.settlement.received(stream)
 
     @override
     def checkpoint(self, state: dict[str, Any]) -> None:
@@ -208,6 +221,8 @@ class TargetOutreach(ExactTarget):
         if "pipeline" not in self.__dict__:
             return
         self.pipeline.raise_error()
+        if self.pipeline.is_aborting:
+            self.deliver_rest()
         now = time.monotonic()
         for sink in self.sinks():
             if sink.is_due(now):
@@ -228,7 +243,8 @@ class TargetOutreach(ExactTarget):
 
     def deliver_rest(self) -> None:
         """Settle all that was received."""
-        for sink in self.sinks():
+        waiting = (sink for sink in self.sinks() if sink.current_size)
+        for sink in sorted(waiting, key=lambda sink: sink.first_number):
             sink.hand_over()
         if "pipeline" in self.__dict__:
             self.pipeline.finish()
@@ -239,6 +255,7 @@ class TargetOutreach(ExactTarget):
         if self._discarding or "pipeline" not in self.__dict__:
             raise error
         self.pipeline.stop(error)
+        self.message_reader.inbox.wake()
 
     def wind_up(self, error: Exception) -> None:
         """After an error, settle what can be settled and emit the STATE that this allows.

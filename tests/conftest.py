@@ -171,12 +171,12 @@ def start(config: Message, tmp_path: Path) -> Iterator[Callable[..., subprocess.
     """Start the target as a process of its own, with pipes for its input and output."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def _start(**settings: Any) -> subprocess.Popen[bytes]:
+    def _start(stdin: int = subprocess.PIPE, **settings: Any) -> subprocess.Popen[bytes]:
         path = tmp_path / f"config {len(started)}.json"
         path.write_text(json.dumps(config | settings), encoding="utf-8")
         process = subprocess.Popen(
             [sys.executable, "-m", "target_outreach", "--config", str(path)],
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

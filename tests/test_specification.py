@@ -339,7 +339,7 @@ def test_all_that_can_be_cleared_is_cleared_as_the_document_wants_it(
         sync, name, [nulls], match_on=[required], on_null="clear", array_fields="replace"
     )
     assert update == {"received": 1, "updated": 1}
-    patch = watcher.requests[-1]
+    patch = [request for request in watcher.requests if request.method == "PATCH"][-1]
     data = json.loads(patch.request_body)["data"]
     assert set(data["attributes"]) > {f"custom{number}" for number in range(1, 151)}
     assert data["relationships"] == {link: {"data": None} for link in links(name)}

@@ -7,8 +7,10 @@ in a real run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +35,14 @@ class DryWriter:
     def __init__(self) -> None:
         self._pictures: dict[tuple[str, tuple[str, ...]], Picture] = {}
         self._created = 0
+        self._lock = threading.Lock()
 
     def write(self, job: Job) -> Delivered:
         """Answer as Outreach would; what is created gets a negative id."""
+        with self._lock:
+            return self._write(job)
+
+    def _write(self, job: Job) -> Delivered:
         if isinstance(job.decided, Create):
             resource = self._new(job.decided)
         else:
@@ -55,16 +62,19 @@ class DryWriter:
 
     def recall(self, picture: Picture, groups: Iterable[Group[Item]]) -> None:
         """Show a batch what earlier ones would have written."""
-        for mine in self._pictures.values():
-            if mine.object is not picture.object:
-                continue
-            for resource in list(picture):
-                if (changed := mine.get(resource.id)) is not None:
-                    picture.put(changed)
-            for group in groups:
-                for key in group.keys:
-                    for resource in mine.having(key):
-                        picture.put(resource)
+        with self._lock:
+            for mine in self._pictures.values():
+                if mine.object is picture.object:
+                    _show(mine, picture, groups)
+
+
+def _show(mine: Picture, picture: Picture, groups: Iterable[Group[Item]]) -> None:
+    for resource in list(picture):
+        if (changed := mine.get(resource.id)) is not None:
+            picture.put(changed)
+    for key in (key for group in groups for key in group.keys):
+        for resource in mine.having(key):
+            picture.put(resource)
 
 
 class NoRejects:
@@ -111,9 +121,12 @@ class PlanFile:
             OutputError: It cannot be written.
         """
         try:
-            self._file.close()
+            self._file.flush()
         except OSError as error:
             raise _unwritable(error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
         """Note a create, an update, or that nothing is to be done."""

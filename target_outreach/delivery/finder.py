@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from target_outreach.delivery.load import Load, Read
 from target_outreach.errors import RecordFault
 from target_outreach.outreach.lookup import spellings
-from target_outreach.records.matching import match
+from target_outreach.records.matching import keys_of, match
 from target_outreach.records.planning import Create, needs_fresh_read
 
 if TYPE_CHECKING:
@@ -64,19 +64,19 @@ class Finder:
 
     def find(self, load: Load, groups: list[Records]) -> None:
         """Look groups up by one field after the other, until each is found or all are tried."""
+        read = Read(self._clock(), self._lookup.version)
+        load.reads.update(dict.fromkeys(groups, read))
         self._find_by(load, groups, load.fields)
 
     def find_again(self, load: Load) -> None:
         """Look up anew, all at once, what is too old to act on."""
         groups, load.again = load.again, []
-        for group in groups:
-            load.reads.pop(group, None)
+        for key in {key for group in groups for key in group.keys}:
+            for resource in load.picture.having(key):
+                load.picture.forget(resource.id)
         self.find(load, groups)
 
     def _find_by(self, load: Load, groups: list[Records], fields: list[str]) -> None:
-        read = Read(self._clock(), self._lookup.version)
-        for group in groups:
-            load.reads.setdefault(group, read)
         while fields and groups:
             texts = _texts(load.object, groups, fields[0])
             paths = self._lookup.paths(load.object, fields[0], texts, load.stream.asked)
@@ -131,33 +131,32 @@ class Finder:
         Raises:
             RecordFault: The test has failed.
         """
-        name = load.object.name
-        if not isinstance(decided, Create) or name != "accounts":
+        name = f"{load.object.name} by {load.stream.rules.match_fields}"
+        if not isinstance(decided, Create) or load.object.name != "accounts":
             return True
         if load.stream.rules.mode != "upsert":
             return True
         if name not in self._failing:
             self._untested[name].append((load, group))
             if len(self._untested[name]) == 1:
-                self._test(load)
+                self._test(load, name)
             return False
         if (failing := self._failing[name]) is not None:
             raise RecordFault(
                 "lookup_untrusted",
-                f"Outreach does not find its own accounts again by filter[{failing}], so that "
-                "this one may be there already; it is not created.",
+                f"{failing} in Outreach's lookup of accounts, so that this one may be there "
+                "already, unseen; it is not created.",
             )
         return True
 
-    def _test(self, load: Load) -> None:
-        name = load.object.name
-
+    def _test(self, load: Load, name: str) -> None:
         def on_tested(failing: str | None) -> None:
             self._failing[name] = failing
             if failing is not None:
                 logger.error(
-                    "No account is created: Outreach does not find its own accounts again by "
-                    "filter[%s], not even one at a time; see the README on case rules.",
+                    "No account is created, since one that is there might not be seen: %s in "
+                    "Outreach's lookup of accounts. Use sync_mode update for accounts, or match_on "
+                    "with a field that works.",
                     failing,
                 )
             for waiting, group in self._untested.pop(name):
@@ -175,6 +174,6 @@ def _texts(object_type: ObjectType, groups: Iterable[Records], field_name: str) 
             continue
         if field_name == "id":
             texts += [] if desired.id is None else [str(desired.id)]
-        elif desired.id is None and desired.attributes.get(field_name):
+        elif keys_of(object_type, desired, [field_name]) and desired.id is None:
             texts += spellings(object_type, field_name, desired.attributes[field_name])
     return texts

@@ -37,11 +37,17 @@ class Ledger:
             return number
 
     def settle(self, stream: str, numbers: Iterable[int]) -> None:
-        """Hear that records of a stream are settled."""
+        """Hear that records of a stream are settled.
+
+        Raises:
+            ValueError: One of them was settled before.
+        """
         with self._lock:
-            numbers = list(numbers)
-            self._settled.update(numbers)
-            self._open[stream] -= len(numbers)
+            for number in numbers:
+                if number < self._floor or number in self._settled:
+                    raise ValueError("A record is settled twice.")
+                self._settled.add(number)
+                self._open[stream] -= 1
             while self._floor in self._settled:
                 self._settled.discard(self._floor)
                 self._floor += 1

@@ -34,6 +34,8 @@ class Load:
         open: Groups that are not settled.
         blocked: Groups that share a key with an earlier batch.
         reads: The lookup that each group was answered by.
+        ready: Groups that are looked up and wait to be decided on.
+        found_late: Groups whose record a create has shown to be there.
         again: Groups of which the lookup is too old to act on.
         written: When records of Outreach were written meanwhile, by id.
     """
@@ -43,6 +45,8 @@ class Load:
     open: set[Records]
     blocked: list[Records] = field(default_factory=list)
     reads: dict[Records, Read] = field(default_factory=dict)
+    ready: set[Records] = field(default_factory=set)
+    found_late: set[Records] = field(default_factory=set)
     again: list[Records] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)
 

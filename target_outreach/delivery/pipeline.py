@@ -95,9 +95,9 @@ class Pipeline:
             Exception: Why the pipeline has stopped.
         """
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._under_way < BATCHES_UNDER_WAY or self.error is not None
-            )
+            while self._under_way >= BATCHES_UNDER_WAY and not self.is_aborting:
+                self.raise_error()
+                self._changed.wait(0.5)
             self.raise_error()
             self._under_way += 1
         self._events.put(partial(self._scheduler.take, stream, items))
@@ -111,9 +111,17 @@ class Pipeline:
         if self.error is not None:
             raise self.error
 
+    @property
+    def is_aborting(self) -> bool:
+        """Whether all that was received is to be handed over, since the run is about to stop."""
+        return self._settlement.is_aborting
+
     def stop(self, error: Exception) -> None:
         """Start nothing more, settle what is in flight, and end; safe in a signal handler."""
-        self._events.put(partial(self._fail, error))
+        if self.error is None:
+            # Set here, since the pipeline's thread may be stuck at a full standard output.
+            self.error, self._failed_at = error, self._clock()
+        self._events.put(self._halt)
 
     def finish(self) -> None:
         """Wait until all batches are settled, or after a stop until what is in flight is.
@@ -145,7 +153,11 @@ class Pipeline:
         event()
         if self.error is None:
             self._scheduler.decide()
-            self._settlement.check_abort()
+            if self._settlement.is_aborting:
+                self._settlement.check_abort()
+                self._wake()
+                with self._changed:
+                    self._changed.notify_all()
         else:
             self._settlement.release()
 
@@ -169,12 +181,14 @@ class Pipeline:
     def _fail(self, error: Exception) -> None:
         """Keep the first error, and let no request start any more."""
         if self.error is None:
-            with self._changed:
-                self.error = error
-                self._failed_at = self._clock()
-                self._changed.notify_all()
-            self._pacer.stop()
-            self._wake()
+            self.error, self._failed_at = error, self._clock()
+            self._halt()
+
+    def _halt(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+        self._pacer.stop()
+        self._wake()
 
     def _send(self, task: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run a request on a worker; its result comes back as an event of this thread."""

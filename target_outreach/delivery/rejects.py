@@ -18,7 +18,7 @@ import fsspec
 import platformdirs
 from singer_sdk.singerlib.json import deserialize_json, serialize_json
 
-from target_outreach.errors import OutputError
+from target_outreach.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,9 @@ class RejectsFile:
             clock: Tells the time.
         """
         self._clock = clock
+        if "://" in folder:
+            _check_url(folder)
+        folder = folder.removeprefix("file://")
         name = f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.jsonl"
         self.path = f"{folder.rstrip('/')}/{name}" if "://" in folder else str(Path(folder) / name)
         self._file: _LocalFile | _RemoteFile | None = None
@@ -135,6 +138,18 @@ def _with_error(record_line: str, error: dict[str, Any]) -> str:
         message["error"] = error
         return serialize_json(message)
     return f'{line[:-1].rstrip()}, "error": {json.dumps(error)}}}'
+
+
+def _check_url(url: str) -> None:
+    """Find out at the start whether fsspec can write there.
+
+    Raises:
+        SettingsError: It knows no such protocol, or lacks a package for it.
+    """
+    try:
+        fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise SettingsError(f"rejects_path cannot be used: {error}") from None
 
 
 class _LocalFile:

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from target_outreach.delivery.finder import Finder
-from target_outreach.delivery.load import Load
-from target_outreach.delivery.writing import Delivered, Job, ambiguous
+from target_outreach.delivery.load import Load, Read
+from target_outreach.delivery.writing import Delivered, Found, Job, ambiguous
 from target_outreach.errors import RecordFault
 from target_outreach.records.folding import Group, fold
 from target_outreach.records.matching import Picture, choose, match
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 class Deliverer(Protocol):
     """Writes a record to Outreach, or does as if."""
 
-    def write(self, job: Job) -> Delivered:
-        """Carry a plan out."""
+    def write(self, job: Job) -> Delivered | Found:
+        """Carry a plan out, unless the record is there after all."""
 
     def recall(self, picture: Picture, groups: Iterable[Records]) -> None:
         """Add what a lookup could not show."""
@@ -92,6 +92,8 @@ class Scheduler:
         """Begin with a batch: settle what needs no request, and look up the rest."""
         deliverable: list[tuple[Item, Desired]] = []
         for item in items:
+            if self._settlement.is_aborted_before(item):
+                break
             if item.fault is not None:
                 self._settlement.rejected(stream, item, item.fault)
             elif item.desired is None:
@@ -110,27 +112,30 @@ class Scheduler:
 
     def _begin(self, load: Load, groups: list[Records]) -> None:
         """Look up what shares no key with an earlier batch."""
-        taken = {
-            key
-            for other in self._loads
-            if other.object is load.object
-            for group in other.open
-            for key in group.keys
-        }
+        others = [other for other in self._loads if other.object is load.object]
+        taken = {key for other in others for group in other.open for key in group.keys}
+        # Keys of different fields say nothing about each other.
+        if any(other.fields != load.fields for other in others):
+            taken.update(key for group in groups for key in group.keys)
         self._loads.append(load)
         load.blocked = [group for group in groups if group.keys & taken]
         self._finder.find(load, [group for group in groups if not group.keys & taken])
 
     def _is_due(self, load: Load, groups: Iterable[Records]) -> None:
-        self._due.extend((load, group) for group in groups)
+        """Hear that groups can be decided on; each is decided once for each time it is ready."""
+        for group in groups:
+            load.ready.add(group)
+            self._due.append((load, group))
 
     def decide(self) -> None:
         """Decide about groups that are due, as long as they can be written."""
         while self._due and self._writing < self._most_writing:
             load, group = self._due.popleft()
             if self._settlement.is_aborted_before(group.members[0]):
+                self._done(load, group)
                 continue
-            if group in load.open and group in load.reads and not group.waits_for:
+            if group in load.ready and not group.waits_for:
+                load.ready.remove(group)
                 self._decide(load, group)
         for load in [load for load in self._loads if load.again]:
             self._finder.find_again(load)
@@ -164,14 +169,16 @@ class Scheduler:
             self._busy[place] = []
         self._writing += 1
 
-        def on_written(result: Delivered | RecordFault | None) -> None:
+        def on_written(result: Delivered | Found | RecordFault | None) -> None:
             self._writing -= 1
-            if place is not None:
-                self._due.extend(self._busy.pop(place))
+            for waiting, other in self._busy.pop(place) if place is not None else ():
+                self._is_due(waiting, [other])
             if result is None:
                 load.again.append(group)
             elif isinstance(result, RecordFault):
                 self._refuse(load, group, result)
+            elif isinstance(result, Found):
+                self._decide_by(load, group, result)
             else:
                 self._remember(load.object, result.resource)
                 self._settle(load, group, result)
@@ -180,14 +187,35 @@ class Scheduler:
 
     def _write_fresh(
         self, load: Load, group: Records, decided: Create | Update
-    ) -> Delivered | None:
+    ) -> Delivered | Found | None:
         """Write on a worker thread, unless the wait for budget has made the plan too old."""
         self._pacer.wait()
         if self._finder.is_stale(load, group, decided):
             return None
-        stream, version = load.stream, load.reads[group].version
-        job = Job(load.object, group.desired, decided, stream.rules, stream.asked, version)
-        return self._writer.write(job)
+        stream, read = load.stream, load.reads[group]
+        return self._writer.write(
+            Job(
+                object=load.object,
+                desired=group.desired,
+                decided=decided,
+                rules=stream.rules,
+                asked=stream.asked,
+                version=read.version,
+                read_at=read.at,
+            )
+        )
+
+    def _decide_by(self, load: Load, group: Records, late: Found) -> None:
+        """Decide anew about a group whose record is there after all."""
+        if group in load.found_late:
+            message = "Another record has what should be unique, and does not fit this one."
+            self._refuse(load, group, RecordFault("already_taken", message))
+            return
+        load.found_late.add(group)
+        for resource in late.resources:
+            load.picture.put(resource)
+        load.reads[group] = Read(self._clock(), load.reads[group].version)
+        self._is_due(load, [group])
 
     def _remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Show what was written to every batch under way."""
@@ -219,7 +247,7 @@ class Scheduler:
                 self._dependents[earlier] = [single]
             load.open.add(single)
             load.reads[single] = load.reads[group]
-            self._due.append((load, single))
+            self._is_due(load, [single])
             earlier = single
         if earlier is not None and group in self._dependents:
             self._dependents[earlier] = self._dependents.pop(group)
@@ -230,7 +258,9 @@ class Scheduler:
 
     def _done(self, load: Load, group: Records) -> None:
         """Let go on what waited for a group, and end the batch with its last one."""
-        load.open.discard(group)
+        if group not in load.open:
+            return
+        load.open.remove(group)
         for dependent in self._dependents.pop(group, ()):
             dependent.waits_for.discard(group)
             self._due.append((load, dependent))

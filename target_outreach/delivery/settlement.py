@@ -72,6 +72,14 @@ class Settlement:
         self._emit = emit
         self._breaker = Breaker()
         self._abort_at: int | None = None
+        self._received = 0
+        self._rejected = 0
+
+    def received(self, stream: str) -> int:
+        """Count a record in, on the main thread, and return its sequence number."""
+        self.tallies[stream].received += 1
+        self._received += 1
+        return self._ledger.receive(stream)
 
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
         """Settle a group that is in Outreach as it should be; all but its last are superseded."""
@@ -112,11 +120,15 @@ class Settlement:
         if self._policy.aborts and not self.is_aborted_before(item):
             self._abort_at = item.number
         self._ledger.settle(stream.name, [item.number])
-        received = sum(tally.received for tally in self.tallies.values())
-        rejected = sum(tally.outcomes["rejected"] for tally in self.tallies.values())
-        if (too_many := self._policy.verdict(rejected, received)) is not None:
+        self._rejected += 1
+        if (too_many := self._policy.verdict(self._rejected, self._received)) is not None:
             raise RejectsError(too_many)
         self._breaker.refused(stream.name, fault)
+
+    @property
+    def is_aborting(self) -> bool:
+        """Whether the run stops as soon as all before the first reject is settled."""
+        return self._abort_at is not None
 
     def is_aborted_before(self, item: Item) -> bool:
         """Whether `on_reject` is abort and an earlier record than this one was rejected."""

@@ -8,15 +8,17 @@ thread carries one record through all of that; nothing here is shared.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import AddressTaken, OutcomeUnknown, OutreachError, RecordFault
 from target_outreach.outreach.answers import read_resource
-from target_outreach.records.matching import Picture, choose, match
-from target_outreach.records.planning import Create, Skip, Unchanged, Update, plan
+from target_outreach.records.matching import Picture, match
+from target_outreach.records.planning import Create, Unchanged, Update, plan
 from target_outreach.records.values import same
 
 if TYPE_CHECKING:
@@ -28,12 +30,13 @@ if TYPE_CHECKING:
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
     from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Plan, Rules
+    from target_outreach.records.planning import Rules
     from target_outreach.records.values import Value
 
 logger = logging.getLogger("target-outreach")
 
 CREATE_TRIES = 5
+REMEMBERED_CREATES = 10_000
 SECOND_LOOK_AFTER = 3.0
 
 
@@ -65,6 +68,7 @@ class Job:
         rules: The settings of its stream.
         asked: The attributes that a lookup reads.
         version: The version of the lookup that the plan rests on.
+        read_at: When that was read, in monotonic seconds.
     """
 
     object: ObjectType
@@ -73,6 +77,18 @@ class Job:
     rules: Rules
     asked: Sequence[str]
     version: int
+    read_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Records that are there after all, so that the plan does not hold.
+
+    Attributes:
+        resources: What a lookup by the record's keys shows now.
+    """
+
+    resources: tuple[Resource, ...]
 
 
 class Writer:
@@ -84,12 +100,22 @@ class Writer:
         self.client = client
         self.lookup = lookup
         self.sleep = sleep
+        self._lock = threading.Lock()
+        self._created: deque[int] = deque(maxlen=REMEMBERED_CREATES)
+
+    def created(self, resource_id: int) -> bool:
+        """Claim a record as created by this run, which no two records may; say if it is ours."""
+        with self._lock:
+            if resource_id in self._created:
+                return False
+            self._created.append(resource_id)
+            return True
 
     def recall(self, picture: Picture, groups: Iterable[Any]) -> None:
         """Add nothing: what was written is in Outreach, where a lookup shows it."""
 
-    def write(self, job: Job) -> Delivered:
-        """Do what was planned for a record.
+    def write(self, job: Job) -> Delivered | Found:
+        """Do what was planned for a record, or say that it is there already.
 
         Raises:
             RecordFault: Outreach refuses the record, or its outcome cannot be known.
@@ -112,7 +138,7 @@ class _Attempt:
     rules: Rules
     writes: int = 0
 
-    def create(self, decided: Create) -> Delivered:
+    def create(self, decided: Create) -> Delivered | Found:
         """POST, and look again before anything is repeated."""
         document = _document(self.object, None, decided.attributes, decided.relationships)
         for _ in range(CREATE_TRIES):
@@ -122,34 +148,38 @@ class _Attempt:
                 answer = self.writer.client.request("POST", f"/{self.object.name}", document)
                 resource = self._resource(answer, OutcomeUnknown)
             except OutcomeUnknown as error:
-                if (delivered := self._after_unknown(error, decided, sent_at)) is not None:
-                    return delivered
+                if (outcome := self._after_unknown(error, decided, sent_at)) is not None:
+                    return outcome
             except AddressTaken as fault:
                 return self._after_taken(fault)
             except RecordFault as fault:
                 raise self._counted(fault) from None
             else:
+                self.writer.created(resource.id)
                 return _delivered("created", self.object, resource, decided)
         raise OutreachError(
             f"Outreach gave no usable answer to {CREATE_TRIES} tries to create a record; "
             "the next run goes on from STATE."
         )
 
-    def update(self, decided: Update) -> Delivered:
+    def update(self, decided: Update) -> Delivered | Found:
         """PATCH what differs; in `upsert`, a record deleted meanwhile is created."""
+        try:
+            return _delivered("updated", self.object, self._patch(decided), decided)
+        except RecordFault as fault:
+            if fault.code == "record_not_found" and self._may_create():
+                anew = plan(self.object, self.desired, None, self.rules)
+                if isinstance(anew, Create):
+                    return self.create(anew)
+            raise self._counted(fault) from None
+
+    def _patch(self, decided: Update) -> Resource:
         resource_id = decided.resource.id
         document = _document(self.object, resource_id, decided.attributes, decided.relationships)
         self.writes += 1
-        try:
-            answer = self.writer.client.request(
-                "PATCH", f"/{self.object.name}/{resource_id}", document
-            )
-            resource = self._resource(answer, OutreachError)
-        except RecordFault as fault:
-            if fault.code == "record_not_found" and self._may_create():
-                return self._deliver(plan(self.object, self.desired, None, self.rules))
-            raise self._counted(fault) from None
-        return _delivered("updated", self.object, resource, decided)
+        path = f"/{self.object.name}/{resource_id}"
+        answer = self.writer.client.request("PATCH", path, document)
+        return self._resource(answer, OutreachError)
 
     def _may_create(self) -> bool:
         return self.rules.mode == "upsert" and self.desired.id is None and self.writes <= 1
@@ -166,7 +196,7 @@ class _Attempt:
 
     def _after_unknown(
         self, error: OutcomeUnknown, decided: Create, sent_at: datetime
-    ) -> Delivered | None:
+    ) -> Delivered | Found | None:
         """Find out whether a create was carried out; None where it may be sent again.
 
         Accounts are looked for twice, since Outreach would not refuse a second one of the name.
@@ -178,15 +208,28 @@ class _Attempt:
             self.writer.sleep(SECOND_LOOK_AFTER)
             found = self._find()
         # The clocks are compared only now, when an answer has told the server's.
-        ours = [
-            one for one in found if _created_since(one, sent_at + self.writer.client.clock_offset)
-        ]
-        if ours:
-            return _delivered("created", self.object, ours[-1], decided)
+        since = sent_at + self.writer.client.clock_offset
+        for resource in (one for one in found if _created_since(one, since)):
+            if (delivered := self._claim(resource, decided)) is not None:
+                return delivered
         if found and self.rules.mode != "insert":
-            return self._deliver(plan(self.object, self.desired, self._one(found), self.rules))
+            return Found(tuple(found))
         logger.info("%s The record is not in Outreach, so it is sent again.", error)
         return None
+
+    def _claim(self, resource: Resource, decided: Create) -> Delivered | None:
+        """Take a record for the one that we created, seeing to it that it holds what we sent.
+
+        In `insert`, where another may have the same name, it must hold that already.
+        """
+        complete = plan(self.object, self.desired, resource, replace(self.rules, mode="upsert"))
+        if self.rules.mode == "insert" and not isinstance(complete, Unchanged):
+            return None
+        if not self.writer.created(resource.id):
+            return None
+        if isinstance(complete, Update):
+            resource = self._patch(complete)
+        return _delivered("created", self.object, resource, decided)
 
     def _find(self) -> list[Resource]:
         """Look a record up by its keys.
@@ -194,7 +237,7 @@ class _Attempt:
         Raises:
             RecordFault: It has none, so that what became of it cannot be known.
         """
-        keyed = [name for name in self.rules.match_fields if self.desired.attributes.get(name)]
+        keyed = self._keyed()
         if not keyed:
             message = "No usable answer came, and without a match field nothing can be looked up."
             raise self._counted(RecordFault("outcome_unknown", message))
@@ -205,15 +248,14 @@ class _Attempt:
                 picture.put(resource)
         return match(self.desired, picture, self.rules.match_fields)
 
-    def _one(self, found: Sequence[Resource]) -> Resource:
-        chosen = choose(found, self.rules.on_ambiguous)
-        if chosen is None:
-            raise self._counted(ambiguous(found))
-        return chosen
+    def _keyed(self) -> list[str]:
+        """List the match fields in which the record has a value."""
+        return [name for name in self.rules.match_fields if self.desired.attributes.get(name)]
 
-    def _after_taken(self, taken: AddressTaken) -> Delivered:
-        """Patch the record that won the race for an address."""
-        if self.rules.mode == "insert":
+    def _after_taken(self, taken: AddressTaken) -> Found:
+        """Find the record that has the address, so that it can be updated."""
+        by_address = "emails" in self.rules.match_fields or self.object.name != "prospects"
+        if self.rules.mode == "insert" or not by_address or not self._keyed():
             raise self._counted(taken)
         found = self._find()
         if not found:
@@ -227,18 +269,13 @@ class _Attempt:
                     detail=taken.detail,
                 )
             )
-        # Either somebody was faster, or the list that did not show the record was cut.
-        self.writer.lookup.halve(self.object, self.rules.match_fields[0], self.job.version)
-        return self._deliver(plan(self.object, self.desired, self._one(found), self.rules))
-
-    def _deliver(self, decided: Plan) -> Delivered:
-        if isinstance(decided, Create):
-            return self.create(decided)
-        if isinstance(decided, Update):
-            return self.update(decided)
-        if isinstance(decided, Skip):
-            raise self._counted(RecordFault("record_not_found", "Outreach has no such record."))
-        return Delivered("unchanged", decided.resource, decided)
+        read_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - self.job.read_at)
+        since = read_at + self.writer.client.clock_offset
+        if not any(_created_since(resource, since) for resource in found):
+            # Nobody was faster: the list that did not show the record was cut.
+            field = self.rules.match_fields[0]
+            self.writer.lookup.halve(self.object, field, self.job.version)
+        return Found(tuple(found))
 
 
 def ambiguous(found: Sequence[Resource]) -> RecordFault:

@@ -9,6 +9,7 @@ missing (API reference 5).
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -109,7 +110,7 @@ def read_resource(document: Any) -> Resource:  # noqa: ANN401 - JSON
         links = document.get("relationships") or {}
         return Resource(
             id=int(document["id"]),
-            attributes=document.get("attributes") or {},
+            attributes=dict((document.get("attributes") or {}).items()),
             links={name: _linked(link) for name, link in links.items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -134,7 +135,7 @@ def http_date(text: str) -> datetime | None:
 def first_number(header: str | None) -> int | None:
     """Read the first of the numbers that a rate-limit header may hold."""
     text = (header or "").partition(",")[0].strip()
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if re.fullmatch(r"\d{1,15}", text, re.ASCII) else None
 
 
 def seconds_until(header: str | None, now: datetime) -> float | None:

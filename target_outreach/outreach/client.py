@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,9 +18,14 @@ from urllib.parse import urlsplit
 import backoff
 import requests
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import ConnectTimeout, RequestException
-from urllib3.exceptions import NameResolutionError, NewConnectionError, ProxyError
+from urllib3.exceptions import (
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+)
 
 from target_outreach.errors import CredentialsError, OutcomeUnknown, OutreachError, Retriable
 from target_outreach.outreach.answers import Answer, read_body
@@ -38,6 +44,8 @@ logger = logging.getLogger("target-outreach")
 
 MEDIA_TYPE = "application/vnd.api+json"
 CONNECT_TIMEOUT = 10.0
+READ_BYTES = 1 << 16
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 TRIES = 8
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
@@ -85,8 +93,10 @@ class Client:
         self._session.mount("http://", adapter)
         # Proxies and certificates of the environment, read once and not for every request.
         self._environment: Any = self._session.merge_environment_settings(
-            self.api_url, {}, stream=False, verify=None, cert=None
+            self.api_url, {}, stream=True, verify=None, cert=None
         )
+        if urlsplit(self.api_url).hostname in LOOPBACK:
+            self._environment["proxies"] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -120,9 +130,9 @@ class Client:
         body = None if document is None else json.dumps(document).encode("ascii")
         try:
             return self._repeated(method, url, body)
-        except OutcomeUnknown:
-            raise
         except Retriable as error:
+            if method == "POST" and isinstance(error, OutcomeUnknown):
+                raise
             raise OutreachError(
                 f"{error} That was the last of {TRIES} tries; the next run goes on from STATE."
             ) from None
@@ -199,16 +209,34 @@ class Client:
             response: Response = self._session.send(
                 request, timeout=self._timeout, allow_redirects=False, **self._environment
             )
-        except RequestException as error:
+            body = _read_in_time(response, self._timeout[1])
+        except (RequestException, HTTPError, OSError) as error:
             raise _lost(error, method) from None  # the chain would log the URL's query
-        document, text = read_body(response.content)
+        document, text = read_body(body)
         answer = Answer(response.status_code, response.headers, document, text)
         if (server_time := answer.server_time) is not None:
             self.clock_offset = server_time - datetime.now(UTC)
         return answer
 
 
-def _lost(error: RequestException, method: str) -> Exception:
+def _read_in_time(response: Response, seconds: float) -> bytes:
+    """Read a body that may come in drips, but not for longer than a whole answer may take.
+
+    Raises:
+        Timeout: It took too long.
+        HTTPError: It broke off.
+    """
+    deadline = time.monotonic() + seconds
+    pieces: list[bytes] = []
+    with response:
+        while piece := response.raw.read1(READ_BYTES, decode_content=True):
+            pieces.append(piece)
+            if time.monotonic() > deadline:
+                raise requests.exceptions.Timeout
+    return b"".join(pieces)
+
+
+def _lost(error: Exception, method: str) -> Exception:
     """Say what a broken connection means; the words hold neither URL nor body."""
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     never_sent = isinstance(error, ConnectTimeout) or isinstance(
@@ -218,10 +246,11 @@ def _lost(error: RequestException, method: str) -> Exception:
         return OutreachError("The TLS certificate of api_url cannot be verified.")
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return OutreachError("api_url is no address that a request can be sent to.")
-    what = "time-out" if isinstance(error, requests.exceptions.Timeout) else "broken connection"
+    timed_out = isinstance(error, requests.exceptions.Timeout | ReadTimeoutError)
+    what = "time-out" if timed_out else "broken connection"
     if never_sent:
         return Retriable(f"Outreach cannot be reached ({what}).")
-    if method == "POST" or not isinstance(error, RequestsConnectionError):
+    if method == "POST":
         return OutcomeUnknown(f"No answer from Outreach ({what}).")
     return Retriable(f"No answer from Outreach ({what}).")
 
@@ -244,7 +273,11 @@ def _waits(pacer: Pacer) -> Generator[float, Retriable, None]:
 
 
 def mute_urllib3() -> None:
-    """Keep urllib3 from logging URLs, whose queries hold addresses and names."""
-    urllib3_logger = logging.getLogger("urllib3.connectionpool")
-    if not urllib3_logger.filters:
-        urllib3_logger.addFilter(lambda entry: entry.levelno >= logging.WARNING)
+    """Keep urllib3 from logging URLs, whose queries hold addresses and names, at any level."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "urllib3":
+            logging.getLogger(name).addFilter(_nothing)  # the same filter is added once
+
+
+def _nothing(_entry: logging.LogRecord) -> bool:
+    return False

@@ -65,11 +65,6 @@ class Pacer:
         self.sent = 0
         self.waited = 0.0
 
-    @property
-    def remaining(self) -> int | None:
-        """Requests left in the present window, as far as the headers say."""
-        return self._remaining
-
     def stop(self) -> None:
         """Grant nothing more: waiting threads and later ones get `EndedEarly`."""
         with self._changed:

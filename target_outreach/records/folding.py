@@ -57,7 +57,6 @@ def fold(
             groups.append(group)
         else:
             group.desired = lay_over(object_type, group.desired, desired, rules)
-            group.keys |= keys
         group.members.append(member)
         newest |= dict.fromkeys(keys, group)
     return groups
@@ -70,18 +69,13 @@ def _same_group(
     desired: Desired,
     rules: Rules,
 ) -> Group[T] | None:
-    """Return the group that the record can be folded into, if there is one."""
+    """Return the group that the record can be folded into, if there is one.
+
+    All keys must be the same: a key that only one of them has may be the one that finds the record
+    in Outreach, or that another record waits for.
+    """
     if len(before) != 1 or rules.mode == "insert":
         return None
     (group,) = before
-    same = _deciding(group.keys, rules) == _deciding(keys, rules)
+    same = group.keys == keys
     return group if same and foldable(object_type, group.desired, desired, rules) else None
-
-
-def _deciding(keys: frozenset[Key], rules: Rules) -> frozenset[Key]:
-    """Return the keys of the first match field that the record has: those decide first."""
-    by_field = (
-        frozenset(key for key in keys if key.field == field_name)
-        for field_name in ("id", *rules.match_fields)
-    )
-    return next(filter(None, by_field), frozenset())

@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault, SettingsError
-from target_outreach.records.values import Value, coerce, is_empty, item_comparison
+from target_outreach.records.values import Value, coerce, is_empty, missing_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,17 +99,8 @@ class StreamMapping:
             return coerce(attribute, present[0])
         values = [coerce(attribute, value) for value in present]
         lists = [value for value in values if isinstance(value, list)]
-        return join(attribute, lists) if lists else None
-
-
-def join(attribute: Attribute, lists: Iterable[Sequence[str]]) -> list[str]:
-    """Put lists of one attribute behind each other, each item once."""
-    same_item = item_comparison(attribute)
-    joined: list[str] = []
-    for item in (item for values in lists for item in values):
-        if not any(same_item(item, kept) for kept in joined):
-            joined.append(item)
-    return joined
+        joined = [item for values in lists for item in values]
+        return missing_from(attribute, [], joined) if lists else None
 
 
 def as_id(value: Any, column: str) -> int | None:  # noqa: ANN401 - whatever JSON holds
@@ -359,7 +350,7 @@ def _require(mapping: StreamMapping, mode: SyncMode, match_fields: Sequence[str]
     if mode != "update" and required not in mapping.attributes:
         msg = f"no column maps to {required}, which {mode} mode needs for {name}"
         raise SettingsError(f"{msg}; name one under columns")
-    if mode == "update" and not (mapping.id_column or set(match_fields) & set(mapping.attributes)):
+    if mode != "insert" and not (mapping.id_column or set(match_fields) & set(mapping.attributes)):
         keys = ", ".join(match_fields)
-        msg = f"update mode needs a column for the Outreach id or for one of {keys}"
+        msg = f"{mode} mode needs a column for the Outreach id or for one of {keys}"
         raise SettingsError(msg)

@@ -131,6 +131,9 @@ class Picture:
 
     def having(self, key: Key) -> list[Resource]:
         """Return the known records that have a key."""
+        if key.field == "id":
+            known = self._by_id.get(int(key.value))
+            return [known] if known else []
         return [self._by_id[resource_id] for resource_id in self._ids.get(key, ())]
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault
-from target_outreach.records.mapping import REQUIRED, Desired, SyncMode, join
-from target_outreach.records.values import is_empty, item_comparison, same, unique
+from target_outreach.records.mapping import REQUIRED, Desired, SyncMode
+from target_outreach.records.values import as_held, is_empty, missing_from, same, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +24,14 @@ OnNull = Literal["ignore", "clear"]
 ArrayRule = Literal["merge", "merge_first", "replace"]
 FieldRule = Literal["always", "on_create", "if_empty", "never"]
 
-OPT_OUTS = frozenset({"optedOut", "callOptedOut", "emailOptedOut"})
-OPT_STATUSES = frozenset({"emailsOptStatus", "callsOptStatus"})
+#: For each attribute about consent, those in which an opt-out forbids to undo it.
+OPT_OUTS: Mapping[str, tuple[str, ...]] = {
+    "optedOut": ("optedOut",),
+    "emailOptedOut": ("optedOut", "emailOptedOut", "emailsOptStatus"),
+    "emailsOptStatus": ("optedOut", "emailOptedOut", "emailsOptStatus"),
+    "callOptedOut": ("optedOut", "callOptedOut", "callsOptStatus"),
+    "callsOptStatus": ("optedOut", "callOptedOut", "callsOptStatus"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +190,7 @@ def _wanted(attribute: Attribute, value: Value, held: Any, rules: Rules) -> Any:
             return _KEEP
         return [] if attribute.is_array else None
     if isinstance(value, list):
-        kept = held if isinstance(held, list) else []
-        return lay_list_over(attribute, kept, value, rules)
+        return lay_list_over(attribute, texts_of(held), value, rules)
     return value
 
 
@@ -193,16 +198,14 @@ def lay_list_over(
     attribute: Attribute, held: list[str], ours: list[str], rules: Rules
 ) -> list[str]:
     """Lay a list over another by the array rule; an item that is already held keeps its form."""
-    same_item = item_comparison(attribute)
-    kept_form = unique(
-        (next((item for item in held if same_item(item, mine)), mine) for mine in ours), key=str
-    )
+    kept_form = as_held(attribute, held, ours)
     rule = rules.array_rule(attribute.name)
     if rule == "replace":
         return kept_form or (held if attribute.name == "emails" else [])
     if rule == "merge_first":
-        return kept_form + [item for item in held if item not in kept_form]
-    return held + join(attribute, [[item for item in kept_form if item not in held]])
+        first = set(kept_form)
+        return kept_form + [item for item in held if item not in first]
+    return held + missing_from(attribute, held, ours)
 
 
 def _is_held_back(
@@ -216,14 +219,18 @@ def _is_held_back(
         return True
     if name == "company" and "company" not in rules.field_rules:
         return found.links.get("account") is not None or _links_account(desired, rules)
-    return not rules.allow_opt_in and undoes_opt_out(name, wanted, found.attributes.get(name))
+    return not rules.allow_opt_in and undoes_opt_out(name, wanted, found.attributes)
 
 
-def undoes_opt_out(name: str, wanted: Value, held: Any) -> bool:  # noqa: ANN401
+def undoes_opt_out(name: str, wanted: Value, held: Mapping[str, Any]) -> bool:
     """Whether a change would take back somebody's refusal to be contacted."""
-    if name in OPT_OUTS:
-        return held is True and wanted is not True
-    return name in OPT_STATUSES and held == "opted_out" and wanted != "opted_out"
+    return not _is_opt_out(wanted) and any(
+        _is_opt_out(held.get(related)) for related in OPT_OUTS.get(name, ())
+    )
+
+
+def _is_opt_out(value: Any) -> bool:  # noqa: ANN401
+    return value is True or value == "opted_out"
 
 
 def foldable(object_type: ObjectType, earlier: Desired, later: Desired, rules: Rules) -> bool:
@@ -246,9 +253,9 @@ def lay_over(object_type: ObjectType, earlier: Desired, later: Desired, rules: R
         if name not in attributes or (is_empty(before) and value is not None):
             attributes[name] = value
         elif value is None:
-            if rules.on_null == "clear" and not _keeps_earlier(name, None, before, rules):
+            if rules.on_null == "clear" and not _keeps_earlier(name, None, attributes, rules):
                 attributes[name] = None
-        elif not _keeps_earlier(name, value, before, rules):
+        elif not _keeps_earlier(name, value, attributes, rules):
             attributes[name] = _later_value(object_type.attributes[name], before, value, rules)
     links = dict(earlier.relationships)
     for name, link in later.relationships.items():
@@ -263,7 +270,7 @@ def _later_value(attribute: Attribute, before: Value, value: Value, rules: Rules
     return value
 
 
-def _keeps_earlier(name: str, wanted: Value, before: Value, rules: Rules) -> bool:
+def _keeps_earlier(name: str, wanted: Value, before: Mapping[str, Value], rules: Rules) -> bool:
     """Whether a rule would have kept the earlier value, had both been written."""
     if _rule(name, rules) in {"if_empty", "on_create"}:
         return True

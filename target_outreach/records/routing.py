@@ -62,7 +62,7 @@ def route(stream: str, by_entry: str | None, by_setting: str | None) -> str | No
     name = by_entry or by_setting or OBJECT_NAMES.get(last)
     if name is None:
         raise SettingsError(
-            f"Stream {stream!r}: its name does not say whether it holds prospects or accounts; set "
+            "its name does not say whether it holds prospects or accounts; set "
             'outreach_object, or an entry in streams with its object ("none" leaves it out).'
         )
     return name

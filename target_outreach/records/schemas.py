@@ -11,7 +11,7 @@ after a change of the catalogue.
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation, localcontext
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -21,13 +21,13 @@ import fastjsonschema
 import jsonschema
 from jsonschema.validators import extend, validator_for
 from referencing import Registry
-from referencing.exceptions import NoSuchResource
+from referencing.exceptions import NoSuchResource, Unresolvable
 
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from target_outreach.records.catalog import Attribute, ObjectType
 
@@ -43,6 +43,9 @@ COMPILED_KEYWORDS = frozenset(
         *("readOnly", "writeOnly", "deprecated", "inclusion", "selected"),
     }
 )
+#: Digits to reckon with: 38 before and behind the point, and room.
+MOST_DIGITS = 400
+
 SHIPPED = ("prospects", "accounts")
 RULES = {
     "anyOf": "must fit one of the schemas in anyOf",
@@ -79,10 +82,16 @@ class RecordSchema:
 
         Raises:
             RecordFault: The record breaks the schema.
+            SettingsError: The schema refers to another one, which is not loaded.
         """
-        if self._accepts(record):
-            return
-        error = jsonschema.exceptions.best_match(self._validator.iter_errors(record))
+        try:
+            if self._accepts(record):
+                return
+            error = jsonschema.exceptions.best_match(self._validator.iter_errors(record))
+        except RecursionError:
+            raise RecordFault(self._code, "The record is nested too deep to check.") from None
+        except Unresolvable:
+            raise SettingsError("the SCHEMA refers to a schema that it does not hold") from None
         if error is not None:
             raise self._fault(error)
 
@@ -130,7 +139,8 @@ def _worded_validator(schema: JsonSchema) -> Any:  # noqa: ANN401 - a class made
         raise SettingsError(msg) from None
     # JSON knows no difference between 12 and 12.0; floats are read as `Decimal` here.
     checker = kind.TYPE_CHECKER.redefine("integer", _is_integer)
-    kind = extend(kind, type_checker=checker)  # type: ignore[no-untyped-call]
+    keywords = {"multipleOf": _multiple_of}
+    kind = extend(kind, keywords, type_checker=checker)  # type: ignore[no-untyped-call]
     registry: Registry[JsonSchema] = Registry(retrieve=_never_retrieve)  # type: ignore[call-arg]
     return kind(schema, registry=registry)
 
@@ -139,6 +149,24 @@ def _is_integer(_checker: Any, value: Any) -> bool:  # noqa: ANN401 - whatever J
     if isinstance(value, Decimal):
         return value.is_finite() and value == value.to_integral_value()
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _multiple_of(
+    validator: Any,  # noqa: ANN401 - a class made at run time
+    step: Any,  # noqa: ANN401 - whatever JSON holds
+    value: Any,  # noqa: ANN401
+    _schema: JsonSchema,
+) -> Iterator[jsonschema.ValidationError]:
+    """Check ``multipleOf`` with as many digits as the numbers have; databases send ``1e-38``."""
+    if not validator.is_type(value, "number"):
+        return
+    with localcontext(prec=MOST_DIGITS):
+        try:
+            rest = Decimal(str(value)) % Decimal(str(step))
+        except InvalidOperation:  # more digits than any database has
+            return
+    if rest:
+        yield jsonschema.ValidationError("no multiple")
 
 
 def _never_retrieve(uri: str) -> Any:  # noqa: ANN401 - a type of `referencing`

@@ -18,7 +18,7 @@ import idna
 from target_outreach.errors import RecordFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from target_outreach.records.catalog import Attribute, Kind
 
@@ -298,14 +298,21 @@ def same(attribute: Attribute, ours: Value, held: Any) -> bool:  # noqa: ANN401 
         unset = held is False and attribute.kind == "boolean"
         return is_empty(ours) and (is_empty(held) or unset)
     if isinstance(ours, list):
-        return isinstance(held, list) and same_list(attribute, ours, held)
+        return isinstance(held, list) and same_list(attribute, ours, texts_of(held))
     if attribute.kind == "domain":
         return _same_domain(str(ours), str(held))
     if attribute.kind == "date-time":
         return _same_moment(str(ours), held)
     if attribute.kind in {"text", "date"}:
-        return ours == (held if isinstance(held, str) else _text(held))
+        return ours == (held if isinstance(held, str) else _text_or_none(held))
     return bool(ours == held) and isinstance(ours, bool) == isinstance(held, bool)
+
+
+def _text_or_none(held: Any) -> str | None:  # noqa: ANN401
+    try:
+        return _text(held)
+    except Uncoercible:
+        return None
 
 
 def _same_domain(ours: str, held: str) -> bool:
@@ -326,11 +333,38 @@ def same_list(attribute: Attribute, ours: list[str], held: list[str]) -> bool:
 
 def item_comparison(attribute: Attribute) -> Callable[[str, str], bool]:
     """Return how two items of the attribute's list are compared."""
-    if attribute.kind == "emails":
-        return lambda one, other: email_key(one) == email_key(other)
     if attribute.kind == "phones":
         return same_phone
-    return lambda one, other: one == other
+    key = email_key if attribute.kind == "emails" else str
+    return lambda one, other: key(one) == key(other)
+
+
+def missing_from(attribute: Attribute, held: Sequence[str], ours: Sequence[str]) -> list[str]:
+    """Return those of our items that are not held yet, each once and in our order."""
+    if attribute.kind != "phones":
+        key = email_key if attribute.kind == "emails" else str
+        there = {key(item) for item in held}
+        return unique((item for item in ours if key(item) not in there), key=key)
+    added: list[str] = []
+    for item in ours:
+        if not any(same_phone(item, other) for other in (*held, *added)):
+            added.append(item)
+    return added
+
+
+def as_held(attribute: Attribute, held: Sequence[str], ours: Sequence[str]) -> list[str]:
+    """Return our items, those that are held in the form in which they are."""
+    if attribute.kind != "phones":
+        key = email_key if attribute.kind == "emails" else str
+        forms = {key(item): item for item in reversed(held)}
+        return unique((forms.get(key(item), item) for item in ours), key=str)
+    found = (next((form for form in held if same_phone(form, item)), item) for item in ours)
+    return unique(found, key=str)
+
+
+def texts_of(held: Any) -> list[str]:  # noqa: ANN401 - Outreach's JSON
+    """Return the texts of a list that Outreach holds, whatever else may stand in it."""
+    return [item for item in held if isinstance(item, str)] if isinstance(held, list) else []
 
 
 def _same_moment(ours: str, held: Any) -> bool:  # noqa: ANN401
