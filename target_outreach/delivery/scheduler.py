@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -84,6 +85,7 @@ class Scheduler:
         self._due: deque[tuple[Load, Records]] = deque()
         self._busy: dict[tuple[str, int], list[tuple[Load, Records]]] = {}
         self._dependents: dict[Records, list[Records]] = {}
+        self._renaming: list[tuple[Load, Records]] = []
         self._writing = 0
         # A plan is made no sooner than it can be carried out, so that it does not age.
         self._most_writing = 2 * parallel
@@ -160,8 +162,25 @@ class Scheduler:
             self._done(load, group)
         elif isinstance(decided, Unchanged):
             self._settle(load, group, Delivered("unchanged", decided.resource, decided))
+        elif isinstance(decided, Update) and self._is_sought(load, group, decided):
+            self._renaming.append((load, group))
         else:
             self._write(load, group, decided)
+
+    def _is_sought(self, load: Load, group: Records, decided: Update) -> bool:
+        """Whether an earlier record still looks for what this update would take away.
+
+        A company may be renamed by one row and be meant by its old name in the row before.
+        """
+        old = decided.resource
+        new = replace(old, attributes={**old.attributes, **decided.attributes})
+        dropped = set(load.picture.keys(old)).difference(load.picture.keys(new))
+        return bool(dropped) and any(
+            other.keys & dropped and other.members[0].number < group.members[0].number
+            for near in self._loads[: self._loads.index(load) + 1]
+            if near.object is load.object
+            for other in near.open
+        )
 
     def _write(self, load: Load, group: Records, decided: Create | Update) -> None:
         place = _place(load, decided.resource) if isinstance(decided, Update) else None
@@ -264,6 +283,9 @@ class Scheduler:
         for dependent in self._dependents.pop(group, ()):
             dependent.waits_for.discard(group)
             self._due.append((load, dependent))
+        renaming, self._renaming = self._renaming, []
+        for waiting, other in renaming:
+            self._is_due(waiting, [other])
         if not load.open:
             self._loads.remove(load)
             self._batch_done()
