@@ -73,6 +73,20 @@ def test_blanks_in_a_name_make_no_second_account(sync, sandbox):
     assert sandbox.store.count("accounts") == 1
 
 
+@pytest.mark.parametrize("rows_a_batch", [1, 2, 500])
+def test_the_last_row_about_a_person_wins_by_whichever_address(sync, sandbox, rows_a_batch):
+    sandbox.store.seed("prospects", {"emails": ["a@x.test", "b@x.test"]})
+    rows = [
+        record("prospects", emails=f"{who}@x.test", title=str(number))
+        for number, who in enumerate("ababba")
+    ]
+    run = sync([schema("prospects"), *rows, state({"n": 6})], batch_size_rows=rows_a_batch)
+    assert run.exit_code == 0
+    assert run.states[-1] == {"n": 6}
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["title"] == "5"
+
+
 def test_streams_that_match_by_different_fields_make_no_second_account(sync, sandbox):
     messages = [schema("a-accounts"), schema("b-accounts")]
     messages += [

@@ -29,6 +29,7 @@ class Load:
     """One batch under way.
 
     Attributes:
+        order: Its number among the batches of the run.
         stream: The stream that it is of.
         picture: What is known of Outreach's records that it is about.
         open: Groups that are not settled.
@@ -40,15 +41,20 @@ class Load:
         written: When records of Outreach were written meanwhile, by id.
     """
 
+    order: int
     stream: Stream
     picture: Picture
-    open: set[Records]
+    open: set[Records] = field(default_factory=set)
     blocked: list[Records] = field(default_factory=list)
     reads: dict[Records, Read] = field(default_factory=dict)
     ready: set[Records] = field(default_factory=set)
     found_late: set[Records] = field(default_factory=set)
     again: list[Records] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)
+
+    def is_no_later_than(self, other: Load) -> bool:
+        """Whether this batch was handed over before another one, or is it."""
+        return self.order <= other.order
 
     @property
     def object(self) -> ObjectType:

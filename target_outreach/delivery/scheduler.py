@@ -2,14 +2,15 @@
 
 Order is kept where it matters. Within a batch, records that share a key are folded or wait for each
 other. A record of the next batch that shares a key with the batch before is looked up only when
-that batch is settled. And one record of Outreach is never written by two requests at once.
+that batch is settled. Records without a common key that turn out to be about one record of Outreach
+are written in the order of their arrival too, and never by two requests at once.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections import deque
-from dataclasses import replace
+from collections import defaultdict, deque
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from target_outreach.outreach.pacing import Pacer
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Resource
+    from target_outreach.records.matching import Key, Resource
 
 
 class Deliverer(Protocol):
@@ -81,11 +82,13 @@ class Scheduler:
         self._finder = Finder(
             lookup, send=send, recall=writer.recall, ready=self._is_due, clock=clock
         )
+        self._order = itertools.count()
         self._loads: list[Load] = []
         self._due: deque[tuple[Load, Records]] = deque()
         self._busy: dict[tuple[str, int], list[tuple[Load, Records]]] = {}
         self._dependents: dict[Records, list[Records]] = {}
-        self._renaming: list[tuple[Load, Records]] = []
+        self._early: list[tuple[Load, Records]] = []
+        self._holders: defaultdict[tuple[str, Key], dict[Records, Load]] = defaultdict(dict)
         self._writing = 0
         # A plan is made no sooner than it can be carried out, so that it does not age.
         self._most_writing = 2 * parallel
@@ -110,7 +113,7 @@ class Scheduler:
             for earlier in group.waits_for:
                 self._dependents.setdefault(earlier, []).append(group)
         picture = Picture(stream.object, stream.rules.match_fields)
-        self._begin(Load(stream, picture, open=set(groups)), groups)
+        self._begin(Load(next(self._order), stream, picture), groups)
 
     def _begin(self, load: Load, groups: list[Records]) -> None:
         """Look up what shares no key with an earlier batch."""
@@ -120,8 +123,26 @@ class Scheduler:
         if any(other.fields != load.fields for other in others):
             taken.update(key for group in groups for key in group.keys)
         self._loads.append(load)
+        for group in groups:
+            self._hold(load, group)
         load.blocked = [group for group in groups if group.keys & taken]
         self._finder.find(load, [group for group in groups if not group.keys & taken])
+
+    def _hold(self, load: Load, group: Records) -> None:
+        """Enter a group among those that are not settled."""
+        load.open.add(group)
+        for key in group.keys:
+            self._holders[load.object.name, key][group] = load
+
+    def _forget(self, load: Load, group: Records) -> None:
+        """Strike a group out."""
+        load.open.remove(group)
+        load.ready.discard(group)
+        for key in group.keys:
+            holders = self._holders[load.object.name, key]
+            del holders[group]
+            if not holders:
+                del self._holders[load.object.name, key]
 
     def _is_due(self, load: Load, groups: Iterable[Records]) -> None:
         """Hear that groups can be decided on; each is decided once for each time it is ready."""
@@ -148,6 +169,13 @@ class Scheduler:
             if found is not None and (place := _place(load, found)) in self._busy:
                 self._busy[place].append((load, group))
                 return
+            if found is not None and self._comes_too_early(load, group, found):
+                load.ready.add(group)
+                self._early.append((load, group))
+                return
+            if found is not None and (mixed := _mixed_with(load, group, found)):
+                self._unfold(load, [group, *mixed])
+                return
             decided = plan(load.object, group.desired, found, load.stream.rules)
             if self._finder.is_stale(load, group, decided):
                 load.again.append(group)
@@ -162,24 +190,20 @@ class Scheduler:
             self._done(load, group)
         elif isinstance(decided, Unchanged):
             self._settle(load, group, Delivered("unchanged", decided.resource, decided))
-        elif isinstance(decided, Update) and self._is_sought(load, group, decided):
-            self._renaming.append((load, group))
         else:
             self._write(load, group, decided)
 
-    def _is_sought(self, load: Load, group: Records, decided: Update) -> bool:
-        """Whether an earlier record still looks for what this update would take away.
+    def _comes_too_early(self, load: Load, group: Records, found: Resource) -> bool:
+        """Whether a record that arrived earlier may be about the same one of Outreach.
 
-        A company may be renamed by one row and be meant by its old name in the row before.
+        It may have no key in common with this one: another address of the person, or the name that
+        the company had before this row renames it.
         """
-        old = decided.resource
-        new = replace(old, attributes={**old.attributes, **decided.attributes})
-        dropped = set(load.picture.keys(old)).difference(load.picture.keys(new))
-        return bool(dropped) and any(
-            other.keys & dropped and other.members[0].number < group.members[0].number
-            for near in self._loads[: self._loads.index(load) + 1]
-            if near.object is load.object
-            for other in near.open
+        number = group.members[0].number
+        return any(
+            other.members[0].number < number and near.is_no_later_than(load)
+            for key in load.picture.known_keys(found.id)
+            for other, near in self._holders.get((load.object.name, key), {}).items()
         )
 
     def _write(self, load: Load, group: Records, decided: Create | Update) -> None:
@@ -251,41 +275,50 @@ class Scheduler:
     def _refuse(self, load: Load, group: Records, fault: RecordFault) -> None:
         """Reject a group's one record; of several that were folded, send each by itself."""
         if len(group.members) > 1:
-            self._unfold(load, group)
+            self._unfold(load, [group])
             return
         self._settlement.rejected(load.stream, group.members[0], fault)
         self._done(load, group)
 
-    def _unfold(self, load: Load, group: Records) -> None:
-        """Replace a group by its records, each waiting for the one before."""
+    def _unfold(self, load: Load, groups: list[Records]) -> None:
+        """Replace groups by their records, each waiting for the one that arrived before."""
         earlier: Records | None = None
-        for item in group.members:
+        outside = {before for group in groups for before in group.waits_for} - set(groups)
+        members = sorted(
+            ((item, group) for group in groups for item in group.members),
+            key=lambda pair: pair[0].number,
+        )
+        for item, group in members:
             assert item.desired is not None  # noqa: S101 - only such items are folded
-            single = Group(item.desired, group.keys, [item], {earlier} if earlier else set())
-            if earlier:
-                self._dependents[earlier] = [single]
-            load.open.add(single)
+            single = Group(item.desired, group.keys, [item], {earlier} if earlier else outside)
+            for before in single.waits_for:
+                self._dependents.setdefault(before, []).append(single)
+            if item is group.members[-1]:
+                self._hand_on(group, single)
+            self._hold(load, single)
             load.reads[single] = load.reads[group]
             self._is_due(load, [single])
             earlier = single
-        if earlier is not None and group in self._dependents:
-            self._dependents[earlier] = self._dependents.pop(group)
-            for dependent in self._dependents[earlier]:
-                dependent.waits_for.discard(group)
-                dependent.waits_for.add(earlier)
-        load.open.discard(group)
+        for group in groups:
+            self._forget(load, group)
+
+    def _hand_on(self, group: Records, last: Records) -> None:
+        """Let what waited for a group wait for the last of its records instead."""
+        for dependent in self._dependents.pop(group, ()):
+            dependent.waits_for.discard(group)
+            dependent.waits_for.add(last)
+            self._dependents.setdefault(last, []).append(dependent)
 
     def _done(self, load: Load, group: Records) -> None:
         """Let go on what waited for a group, and end the batch with its last one."""
         if group not in load.open:
             return
-        load.open.remove(group)
+        self._forget(load, group)
         for dependent in self._dependents.pop(group, ()):
             dependent.waits_for.discard(group)
             self._due.append((load, dependent))
-        renaming, self._renaming = self._renaming, []
-        for waiting, other in renaming:
-            self._is_due(waiting, [other])
+        early, self._early = self._early, []
+        self._due.extend(early)
         if not load.open:
             self._loads.remove(load)
             self._batch_done()
@@ -314,6 +347,22 @@ def _chosen(load: Load, group: Records) -> Resource | None:
     if chosen is None and found:
         raise ambiguous(found)
     return chosen
+
+
+def _mixed_with(load: Load, group: Records, found: Resource) -> list[Records]:
+    """List the groups whose records arrived between those of a folded one, about the same record.
+
+    They have no key in common, so that only Outreach could tell that they are about one person.
+    """
+    if len(group.members) == 1:
+        return []
+    keys = set(load.picture.known_keys(found.id))
+    first, last = group.members[0].number, group.members[-1].number
+    return [
+        other
+        for other in load.ready
+        if other.keys & keys and other.members[0].number < last and other.members[-1].number > first
+    ]
 
 
 def _place(load: Load, resource: Resource) -> tuple[str, int]:

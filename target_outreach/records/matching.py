@@ -98,6 +98,7 @@ class Picture:
         self.object = object_type
         self._fields = match_fields
         self._by_id: dict[int, Resource] = {}
+        self._keys: dict[int, tuple[Key, ...]] = {}
         self._ids: dict[Key, set[int]] = defaultdict(set)
 
     def __iter__(self) -> Iterator[Resource]:
@@ -107,13 +108,14 @@ class Picture:
         """Remember a record as Outreach answered it, instead of what was known of it."""
         self.forget(resource.id)
         self._by_id[resource.id] = resource
-        for key in self.keys(resource):
+        self._keys[resource.id] = keys = tuple(self.keys(resource))
+        for key in keys:
             self._ids[key].add(resource.id)
 
     def forget(self, resource_id: int) -> None:
         """Drop what is known of a record."""
-        old = self._by_id.pop(resource_id, None)
-        for key in self.keys(old) if old else ():
+        self._by_id.pop(resource_id, None)
+        for key in self._keys.pop(resource_id, ()):
             ids = self._ids[key]
             ids.discard(resource_id)
             if not ids:
@@ -124,6 +126,10 @@ class Picture:
         for field in self._fields:
             for value in comparable(self.object, field, resource.attributes.get(field)):
                 yield Key(field, value)
+
+    def known_keys(self, resource_id: int) -> tuple[Key, ...]:
+        """Return the keys of a known record, its id included."""
+        return (Key("id", resource_id), *self._keys.get(resource_id, ()))
 
     def get(self, resource_id: int) -> Resource | None:
         """Return the record of that id, if it is known."""
