@@ -36,7 +36,7 @@ class Sandbox:
         host: Address to listen on.
         port: TCP port; 0 for a free one.
         faults: Faults to begin with.
-        observer: Called with each exchange after it was answered or dropped, in the thread of its
+        observer: Called with each exchange before it is answered or dropped, in the thread of its
             connection.
         clock: Returns epoch seconds, for timestamps and the rate limit.
         request_log: How many requests `requests` keeps.

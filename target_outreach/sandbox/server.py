@@ -54,7 +54,7 @@ class Service(Protocol):
         """Take note of a request that is about to be answered or dropped."""
 
     def observed(self, exchange: Exchange) -> None:
-        """Take note of a request that was answered or dropped."""
+        """Take note of a request whose answer is about to be sent, or dropped."""
 
 
 class HttpServer(socketserver.ThreadingTCPServer):
@@ -178,23 +178,30 @@ class Handler(BaseHTTPRequestHandler):
             return page_answer(500, "Internal Server Error")
 
     def _deliver(self, request: Request, answer: Answer | None, fault: Fault | None) -> None:
-        headers: tuple[tuple[str, str], ...] = ()
-        body = b""
-        try:
-            if answer is not None:
-                headers = self._headers(answer)
-                body = self._send(answer, headers, fault)
-            elif fault is not None and fault.kind in RESETS:
-                self._reset()
-            self.close_connection |= answer is None
-        except OSError:
-            self.close_connection = True
+        headers = () if answer is None else self._headers(answer)
+        body = b"" if answer is None else self._body(answer, fault)
         status = None if answer is None else answer.status
         sent = tuple(self.headers.items())
         url = self.server.service.url + request.target
         self.server.service.observed(
             Exchange(request.method, url, sent, request.body, status, headers, body)
         )
+        try:
+            if answer is not None:
+                self._send(answer, headers, body, fault)
+            elif fault is not None and fault.kind in RESETS:
+                self._reset()
+            self.close_connection |= answer is None
+        except OSError:
+            self.close_connection = True
+
+    def _body(self, answer: Answer, fault: Fault | None) -> bytes:
+        """Return the part of the body that will be sent."""
+        if self.command == "HEAD":
+            return b""
+        if fault is not None and fault.kind == "truncate":
+            return answer.body[: len(answer.body) // 2]
+        return answer.body
 
     def _headers(self, answer: Answer) -> tuple[tuple[str, str], ...]:
         date = formatdate(self.server.service.clock(), usegmt=True)
@@ -206,26 +213,26 @@ class Handler(BaseHTTPRequestHandler):
         return (("Date", date), *content, *answer.headers, *closing)
 
     def _send(
-        self, answer: Answer, headers: tuple[tuple[str, str], ...], fault: Fault | None
-    ) -> bytes:
-        """Send the answer, whole, in part or slowly, and return the body that was sent."""
+        self,
+        answer: Answer,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        fault: Fault | None,
+    ) -> None:
+        """Send the answer, at once or slowly."""
         kind = None if fault is None else fault.kind
         lines = [f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}"]
         lines += [f"{name}: {value}" for name, value in headers]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        body = b"" if self.command == "HEAD" else answer.body
-        if kind == "truncate":
-            body = body[: len(body) // 2]
         self.close_connection |= kind == "truncate" or ("Connection", "close") in headers
         if fault is None or kind != "drip":
             self.wfile.write(head + body)
-            return body
+            return
         self.wfile.write(head)
         step = -(-len(body) // _DRIPS) or 1
         for start in range(0, len(body), step):
             self.server.closing.wait(fault.seconds / _DRIPS)
             self.wfile.write(body[start : start + step])
-        return body
 
     def _reset(self) -> None:
         """Close the connection so that the client sees a reset, not an end."""
