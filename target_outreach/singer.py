@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,16 @@ if TYPE_CHECKING:
     from target_outreach.sinks import OutreachSink
 
 
+#: Seconds within which SIGINT and SIGTERM come from one and the same Ctrl-C.
+ONE_KEYSTROKE = 1.0
+
+
 class ExactTarget(Target):
     """A target whose STATE never runs ahead of what is settled."""
 
     message_reader_class = MessageReader
     message_reader: MessageReader
+    _signalled: tuple[int, float] | None = None
 
     # What a target has to say
 
@@ -188,9 +194,14 @@ class ExactTarget(Target):
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """Begin to end the run, or end it at once when asked for a second time."""
-        if getattr(self, "_signalled", False):
+        now = time.monotonic()
+        if self._signalled is not None:
+            first, at = self._signalled
+            # Meltano passes Ctrl-C on as SIGTERM, beside the SIGINT that the terminal sends.
+            if signum != first and now - at < ONE_KEYSTROKE:
+                return
             os._exit(128 + signum)
-        self._signalled = True
+        self._signalled = (signum, now)
         self.on_signal(signum)
 
     def emit(self, state: dict[str, Any]) -> None:

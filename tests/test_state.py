@@ -176,6 +176,20 @@ def test_a_second_signal_exits_at_once(start, sandbox):
     process.stdin = None
 
 
+def test_both_signals_of_one_keystroke_under_meltano_are_one(start, sandbox):
+    sandbox.profile = replace(sandbox.profile, latency_seconds=0.5)
+    process = start()
+    process.stdin.write(lines(rows(3)).encode())
+    process.stdin.close()
+    while sandbox.request_count < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) in {130, 143}
+    assert json.loads(process.stdout.readlines()[-1]) == {"at": 2}
+    process.stdin = None
+
+
 def test_a_batch_closes_by_age_while_no_input_comes(start):
     process = start()
     process.stdin.write(lines(rows(2)).encode())
