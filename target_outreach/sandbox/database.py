@@ -56,6 +56,14 @@ class Database:
         self._connection = sqlite3.connect(
             path, timeout=30, isolation_level=None, check_same_thread=False
         )
+        try:
+            self._prepare()
+        except sqlite3.Error:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Set the file up, and fill it where it is new."""
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         # Each checkpoint waits for the disk; the log may grow to 40 MB before the next.
