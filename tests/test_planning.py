@@ -247,7 +247,7 @@ def settled(attributes):
     st.one_of(st.none(), ATTRIBUTES),
     st.sampled_from(["ignore", "clear"]),
     st.sampled_from(["merge", "merge_first", "replace"]),
-    st.dictionaries(NAMES, st.sampled_from(["always", "never"])),
+    st.dictionaries(NAMES, st.sampled_from(["always", "never", "on_create", "if_empty"])),
 )
 def test_one_folded_write_leaves_what_all_writes_would_have(
     records, before, on_null, array_rule, field_rules

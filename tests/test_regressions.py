@@ -87,6 +87,53 @@ def test_the_last_row_about_a_person_wins_by_whichever_address(sync, sandbox, ro
     assert person["attributes"]["title"] == "5"
 
 
+@pytest.mark.parametrize("rows_a_batch", [2, 500])
+def test_folded_rows_about_one_person_never_wait_for_each_other(sync, sandbox, rows_a_batch):
+    sandbox.store.seed("prospects", {"emails": ["a@x.test", "b@x.test"]})
+    emails = [["a"], ["b", "c"], ["c"], ["b", "c"], ["a"]]
+    rows = [
+        record("prospects", emails=[f"{who}@x.test" for who in row], title=str(number))
+        for number, row in enumerate(emails)
+    ]
+    run = sync([schema("prospects"), *rows], batch_size_rows=rows_a_batch)
+    assert run.exit_code == 0
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["title"] == "4"
+    assert len(person["attributes"]["emails"]) == 3
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 2, 500])
+def test_a_record_that_moves_away_leaves_its_place_to_the_one_of_that_name(
+    sync, sandbox, rows_a_batch
+):
+    sandbox.store.seed("accounts", {"name": "X", "domain": "old.test", "customId": "C1"})
+    sandbox.store.seed("accounts", {"name": "Y"})
+    rows = [
+        record("accounts", custom_id="C1", domain="new.test", name="X"),
+        record("accounts", domain="old.test", name="Y", industry="2"),
+    ]
+    run = sync([schema("accounts"), *rows], batch_size_rows=rows_a_batch)
+    assert run.counts("accounts") == {"received": 2, "updated": 2}
+    assert names(sandbox) == [("X", "new.test"), ("Y", "old.test")]
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 2, 500])
+def test_two_accounts_that_swap_their_domains_stay_themselves(sync, sandbox, rows_a_batch):
+    sandbox.store.seed("accounts", {"name": "X", "customId": "C1", "domain": "x.test"})
+    sandbox.store.seed("accounts", {"name": "Y", "customId": "C2", "domain": "y.test"})
+    rows = [
+        record("accounts", custom_id="C1", domain="y.test", name="X"),
+        record("accounts", custom_id="C2", domain="x.test", name="Y"),
+        record("accounts", domain="x.test", name="Y", industry="of Y"),
+        record("accounts", domain="y.test", name="X", industry="of X"),
+    ]
+    run = sync([schema("accounts"), *rows], batch_size_rows=rows_a_batch)
+    assert run.exit_code == 0
+    held = [one["attributes"] for one in sandbox.store.all("accounts")]
+    assert {one["name"]: one["industry"] for one in held} == {"X": "of X", "Y": "of Y"}
+    assert {one["name"]: one["domain"] for one in held} == {"X": "y.test", "Y": "x.test"}
+
+
 def test_streams_that_match_by_different_fields_make_no_second_account(sync, sandbox):
     messages = [schema("a-accounts"), schema("b-accounts")]
     messages += [

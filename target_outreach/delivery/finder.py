@@ -12,7 +12,7 @@ from target_outreach.delivery.load import Load, Read
 from target_outreach.errors import RecordFault
 from target_outreach.outreach.lookup import spellings
 from target_outreach.records.matching import keys_of, match
-from target_outreach.records.planning import Create, needs_fresh_read
+from target_outreach.records.planning import Create, Skip, needs_fresh_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -84,6 +84,7 @@ class Finder:
                 self._ask(load, groups, fields, paths)
                 return
             fields = fields[1:]
+        load.complete.update(groups)
         self._ready(load, groups)
 
     def _ask(self, load: Load, groups: list[Records], fields: list[str], paths: list[str]) -> None:
@@ -119,6 +120,8 @@ class Finder:
             return False
         if isinstance(decided, Create) and read.version < self._lookup.version:
             return True
+        if isinstance(decided, Create | Skip) and group not in load.complete:
+            return True  # what it was found by is gone, and the other fields were never asked
         age = self._clock() - read.at
         return age > FRESH and needs_fresh_read(load.object, decided, load.stream.rules)
 

@@ -36,6 +36,7 @@ class Load:
         blocked: Groups that share a key with an earlier batch.
         reads: The lookup that each group was answered by.
         ready: Groups that are looked up and wait to be decided on.
+        complete: Groups that were looked up by all fields, having been found by none.
         found_late: Groups whose record a create has shown to be there.
         again: Groups of which the lookup is too old to act on.
         written: When records of Outreach were written meanwhile, by id.
@@ -48,6 +49,7 @@ class Load:
     blocked: list[Records] = field(default_factory=list)
     reads: dict[Records, Read] = field(default_factory=dict)
     ready: set[Records] = field(default_factory=set)
+    complete: set[Records] = field(default_factory=set)
     found_late: set[Records] = field(default_factory=set)
     again: list[Records] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)

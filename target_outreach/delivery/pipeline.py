@@ -158,6 +158,8 @@ class Pipeline:
                 self._wake()
                 with self._changed:
                     self._changed.notify_all()
+            if self._in_flight == 0 and self._events.empty() and self._scheduler.is_stuck:
+                raise RuntimeError("Nothing is in flight and nothing can be decided.")
         else:
             self._settlement.release()
 

@@ -165,14 +165,10 @@ class Scheduler:
 
     def _decide(self, load: Load, group: Records) -> None:
         try:
-            found = _chosen(load, group)
-            if found is not None and (place := _place(load, found)) in self._busy:
-                self._busy[place].append((load, group))
+            matches = _matches(load, group)
+            if self._must_wait(load, group, matches):
                 return
-            if found is not None and self._comes_too_early(load, group, found):
-                load.ready.add(group)
-                self._early.append((load, group))
-                return
+            found = _chosen(load, matches)
             if found is not None and (mixed := _mixed_with(load, group, found)):
                 self._unfold(load, [group, *mixed])
                 return
@@ -192,6 +188,23 @@ class Scheduler:
             self._settle(load, group, Delivered("unchanged", decided.resource, decided))
         else:
             self._write(load, group, decided)
+
+    def _must_wait(self, load: Load, group: Records, matches: list[Resource]) -> bool:
+        """Park a group that matches what is being written, or what an earlier record is about."""
+        for found in matches:
+            if (place := _place(load, found)) in self._busy:
+                self._busy[place].append((load, group))
+                return True
+        if any(self._comes_too_early(load, group, found) for found in matches):
+            load.ready.add(group)
+            self._early.append((load, group))
+            return True
+        return False
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether batches are under way and nothing of them can be decided on."""
+        return bool(self._loads) and not self._due
 
     def _comes_too_early(self, load: Load, group: Records, found: Resource) -> bool:
         """Whether a record that arrived earlier may be about the same one of Outreach.
@@ -283,20 +296,29 @@ class Scheduler:
     def _unfold(self, load: Load, groups: list[Records]) -> None:
         """Replace groups by their records, each waiting for the one that arrived before."""
         earlier: Records | None = None
-        outside = {before for group in groups for before in group.waits_for} - set(groups)
         members = sorted(
             ((item, group) for group in groups for item in group.members),
             key=lambda pair: pair[0].number,
         )
         for item, group in members:
             assert item.desired is not None  # noqa: S101 - only such items are folded
-            single = Group(item.desired, group.keys, [item], {earlier} if earlier else outside)
+            # Only what arrived before: then no two can wait for each other.
+            waits_for = {
+                before
+                for before in group.waits_for.difference(groups)
+                if before.members[-1].number < item.number
+            }
+            single = Group(
+                item.desired, group.keys, [item], waits_for | ({earlier} if earlier else set())
+            )
             for before in single.waits_for:
                 self._dependents.setdefault(before, []).append(single)
             if item is group.members[-1]:
                 self._hand_on(group, single)
             self._hold(load, single)
             load.reads[single] = load.reads[group]
+            if group in load.complete:
+                load.complete.add(single)
             self._is_due(load, [single])
             earlier = single
         for group in groups:
@@ -333,19 +355,23 @@ class Scheduler:
                 self._finder.find(load, blocked)
 
 
-def _chosen(load: Load, group: Records) -> Resource | None:
-    """Return what a group is about, or None where nothing matches.
+def _matches(load: Load, group: Records) -> list[Resource]:
+    """Return the records of Outreach that a group may be about; `insert` is about none."""
+    rules = load.stream.rules
+    if rules.mode == "insert":
+        return []
+    return match(group.desired, load.picture, rules.match_fields)
+
+
+def _chosen(load: Load, matches: list[Resource]) -> Resource | None:
+    """Return the one that a group is about, or None where nothing matches.
 
     Raises:
         RecordFault: Several records match, and the settings choose none of them.
     """
-    rules = load.stream.rules
-    if rules.mode == "insert":
-        return None
-    found = match(group.desired, load.picture, rules.match_fields)
-    chosen = choose(found, rules.on_ambiguous)
-    if chosen is None and found:
-        raise ambiguous(found)
+    chosen = choose(matches, load.stream.rules.on_ambiguous)
+    if chosen is None and matches:
+        raise ambiguous(matches)
     return chosen
 
 

@@ -249,6 +249,8 @@ def lay_over(object_type: ObjectType, earlier: Desired, later: Desired, rules: R
     """Fold two records of one key that wait together into the one that both amount to."""
     attributes = dict(earlier.attributes)
     for name, value in later.attributes.items():
+        if _rule(name, rules) == "on_create":
+            continue  # what the earlier record says, or leaves unsaid, is what would be created
         before = attributes.get(name)
         if name not in attributes or (is_empty(before) and value is not None):
             attributes[name] = value
