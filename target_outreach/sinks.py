@@ -12,7 +12,7 @@ from target_outreach.delivery.stream import Item, Stream
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.mapping import build_mapping, nearest
-from target_outreach.records.matching import MATCH_FIELDS, keys_of
+from target_outreach.records.matching import MATCH_FIELDS, order_keys
 from target_outreach.records.planning import OPT_OUTS, Rules
 from target_outreach.records.routing import first_match, route
 from target_outreach.records.schemas import RecordSchema, curated_schema
@@ -166,9 +166,9 @@ class OutreachSink(Sink):
         object_type, fields = self._mapping.object, self.stream.rules.match_fields
         for item in self._items[self._keyed :]:
             if item.desired is not None:
-                self._keys.update(keys_of(object_type, item.desired, fields))
+                self._keys.update(order_keys(object_type, item.desired, fields))
         self._keyed = len(self._items)
-        return not self._keys.isdisjoint(keys_of(object_type, desired, fields))
+        return not self._keys.isdisjoint(order_keys(object_type, desired, fields))
 
     def _item(
         self, number: int, record: dict[str, Any], original: dict[str, Any], line: str

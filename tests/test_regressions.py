@@ -134,6 +134,21 @@ def test_two_accounts_that_swap_their_domains_stay_themselves(sync, sandbox, row
     assert {one["name"]: one["domain"] for one in held} == {"X": "y.test", "Y": "x.test"}
 
 
+@pytest.mark.parametrize("rows_a_batch", [1, 500])
+def test_a_record_that_another_row_has_shown_is_no_match_before_its_turn(
+    sync, sandbox, rows_a_batch
+):
+    first = sandbox.store.seed("accounts", {"name": "N0", "domain": "d0.test"})
+    second = sandbox.store.seed("accounts", {"name": "N3", "customId": "C3"})
+    rows = [
+        record("accounts", name="N3", domain="d0.test", industry="first"),
+        record("accounts", name="N3", domain="d3.test", custom_id="C3", industry="second"),
+    ]
+    sync([schema("accounts"), *rows], batch_size_rows=rows_a_batch)
+    assert sandbox.store.get("accounts", first)["attributes"]["industry"] == "first"
+    assert sandbox.store.get("accounts", second)["attributes"]["industry"] == "second"
+
+
 def test_streams_that_match_by_different_fields_make_no_second_account(sync, sandbox):
     messages = [schema("a-accounts"), schema("b-accounts")]
     messages += [

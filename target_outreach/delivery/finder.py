@@ -108,8 +108,9 @@ class Finder:
     def _after_field(self, load: Load, groups: list[Records], fields: list[str]) -> None:
         """Go on with what was found, and look up the rest by the next field."""
         self._recall(load.picture, groups)
-        match_fields = load.stream.rules.match_fields
-        found = {group for group in groups if match(group.desired, load.picture, match_fields)}
+        # Other records of the batch may have shown one that only a later field would find.
+        tried = load.fields[1 : load.fields.index(fields[0]) + 1]
+        found = {group for group in groups if match(group.desired, load.picture, tried)}
         self._ready(load, [group for group in groups if group in found])
         self._find_by(load, [group for group in groups if group not in found], fields[1:])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from target_outreach.records.matching import keys_of
+from target_outreach.records.matching import order_keys
 from target_outreach.records.planning import foldable, lay_over
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def fold(
     groups: list[Group[T]] = []
     newest: dict[Key, Group[T]] = {}
     for member, desired in records:
-        keys = frozenset(keys_of(object_type, desired, rules.match_fields))
+        keys = frozenset(order_keys(object_type, desired, rules.match_fields))
         before = {newest[key] for key in keys if key in newest}
         group = _same_group(object_type, before, keys, desired, rules)
         if group is None:

@@ -8,7 +8,7 @@ that the record carries: two companies may both be called Acme.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from target_outreach.records.values import domain_key, email_key
@@ -89,6 +89,16 @@ def keys_of(object_type: ObjectType, desired: Desired, match_fields: Sequence[st
         if desired.attributes.get(field) is not None
         for value in sorted(comparable(object_type, field, desired.attributes[field]))
     ]
+
+
+def order_keys(object_type: ObjectType, desired: Desired, match_fields: Sequence[str]) -> list[Key]:
+    """List all that a record may have in common with another, which must then wait for it.
+
+    A record that is found by its id may give the one in Outreach an address or a name that the next
+    record is found by.
+    """
+    fields = keys_of(object_type, replace(desired, id=None), match_fields)
+    return fields if desired.id is None else [Key("id", desired.id), *fields]
 
 
 class Picture:
