@@ -269,8 +269,10 @@ class Scheduler:
             return
         load.found_late.add(group)
         for resource in late.resources:
-            load.picture.put(resource)
-        load.reads[group] = Read(self._clock(), load.reads[group].version)
+            # What was written since that look is newer.
+            if load.written.get(resource.id, late.read_at) <= late.read_at:
+                load.picture.put(resource)
+        load.reads[group] = Read(late.read_at, load.reads[group].version)
         self._is_due(load, [group])
 
     def _remember(self, object_type: ObjectType, resource: Resource) -> None:

@@ -86,9 +86,11 @@ class Found:
 
     Attributes:
         resources: What a lookup by the record's keys shows now.
+        read_at: When that lookup began, in monotonic seconds.
     """
 
     resources: tuple[Resource, ...]
+    read_at: float
 
 
 class Writer:
@@ -203,9 +205,11 @@ class _Attempt:
         """
         if error.wait is None:
             self.writer.sleep(min(0.25 * 2**self.writes, 8.0))
+        looked_at = time.monotonic()
         found = self._find()
         if not found and self.object.name == "accounts":
             self.writer.sleep(SECOND_LOOK_AFTER)
+            looked_at = time.monotonic()
             found = self._find()
         # The clocks are compared only now, when an answer has told the server's.
         since = sent_at + self.writer.client.clock_offset
@@ -213,7 +217,7 @@ class _Attempt:
             if (delivered := self._claim(resource, decided)) is not None:
                 return delivered
         if found and self.rules.mode != "insert":
-            return Found(tuple(found))
+            return Found(tuple(found), looked_at)
         logger.info("%s The record is not in Outreach, so it is sent again.", error)
         return None
 
@@ -257,6 +261,7 @@ class _Attempt:
         by_address = "emails" in self.rules.match_fields or self.object.name != "prospects"
         if self.rules.mode == "insert" or not by_address or not self._keyed():
             raise self._counted(taken)
+        looked_at = time.monotonic()
         found = self._find()
         if not found:
             raise self._counted(
@@ -275,7 +280,7 @@ class _Attempt:
             # Nobody was faster: the list that did not show the record was cut.
             field = self.rules.match_fields[0]
             self.writer.lookup.halve(self.object, field, self.job.version)
-        return Found(tuple(found))
+        return Found(tuple(found), looked_at)
 
 
 def ambiguous(found: Sequence[Resource]) -> RecordFault:
