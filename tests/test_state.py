@@ -181,7 +181,7 @@ def test_both_signals_of_one_keystroke_under_meltano_are_one(start, sandbox):
     process = start()
     process.stdin.write(lines(rows(3)).encode())
     process.stdin.close()
-    while sandbox.request_count < 2:
+    while sandbox.request_count < 4:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
