@@ -18,6 +18,7 @@ from singer_sdk import typing as th
 
 from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
+from target_outreach.outreach.client import LOOPBACK
 from target_outreach.records.schemas import broken_rule
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ FIELD_RULES = ["always", "on_create", "if_empty", "never"]
 ON_AMBIGUOUS = ["reject", "oldest", "newest"]
 ON_REJECT = ["fail", "ignore", "abort", "hold"]
 OBJECTS = ["prospects", "accounts"]
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 #: What settings of other targets, and of the SDK, are called here.
 OTHER_NAMES = {

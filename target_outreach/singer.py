@@ -87,25 +87,28 @@ class ExactTarget(Target):
         config_jsonschema["additionalProperties"] = False
 
     @classmethod
+    def _whole_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of the configuration, the SDK's settings included."""
+        schema = copy.deepcopy(cls.config_jsonschema)
+        cls.append_builtin_config(schema)
+        return schema
+
+    @classmethod
     def check_environment(cls, environment: Mapping[str, str]) -> None:
         """Check that environment variables can be read, before the SDK reads them.
 
         Raises:
             SettingsError: One cannot.
         """
-        schema = copy.deepcopy(cls.config_jsonschema)
-        cls.append_builtin_config(schema)
-        problems = environment_problems(environment, cls._env_var_prefix, schema)
+        problems = environment_problems(environment, cls._env_var_prefix, cls._whole_schema())
         if problems:
             raise SettingsError(*problems)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the configuration in words that never repeat a value of it."""
-        schema = copy.deepcopy(self.config_jsonschema)
-        self.append_builtin_config(schema)
         self._config = without_nulls(self._config)
-        problems = find_problems(self._config, schema)
+        problems = find_problems(self._config, self._whole_schema())
         if problems and raise_errors:
             raise SettingsError(*problems)
         return problems

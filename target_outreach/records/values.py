@@ -331,18 +331,23 @@ def same_list(attribute: Attribute, ours: list[str], held: list[str]) -> bool:
     return len(ours) == len(held) and all(map(same_item, ours, held))
 
 
+def _item_key(attribute: Attribute) -> Callable[[str], str]:
+    """Return what makes two items the same, for all lists but phones."""
+    return email_key if attribute.kind == "emails" else str
+
+
 def item_comparison(attribute: Attribute) -> Callable[[str, str], bool]:
     """Return how two items of the attribute's list are compared."""
     if attribute.kind == "phones":
         return same_phone
-    key = email_key if attribute.kind == "emails" else str
+    key = _item_key(attribute)
     return lambda one, other: key(one) == key(other)
 
 
 def missing_from(attribute: Attribute, held: Sequence[str], ours: Sequence[str]) -> list[str]:
     """Return those of our items that are not held yet, each once and in our order."""
     if attribute.kind != "phones":
-        key = email_key if attribute.kind == "emails" else str
+        key = _item_key(attribute)
         there = {key(item) for item in held}
         return unique((item for item in ours if key(item) not in there), key=key)
     added: list[str] = []
@@ -355,7 +360,7 @@ def missing_from(attribute: Attribute, held: Sequence[str], ours: Sequence[str])
 def as_held(attribute: Attribute, held: Sequence[str], ours: Sequence[str]) -> list[str]:
     """Return our items, those that are held in the form in which they are."""
     if attribute.kind != "phones":
-        key = email_key if attribute.kind == "emails" else str
+        key = _item_key(attribute)
         forms = {key(item): item for item in reversed(held)}
         return unique((forms.get(key(item), item) for item in ours), key=str)
     found = (next((form for form in held if same_phone(form, item)), item) for item in ours)
