@@ -1,7 +1,8 @@
 """Where the access token comes from.
 
 One small interface, `Credentials`, so that the client knows nothing of OAuth: it asks for a token
-before each request and says when one was refused.
+before each request and says when one was refused. `BearerToken` and `NoCredentials` know just one
+answer; `renewal.RenewedToken` gets new tokens.
 """
 
 from __future__ import annotations
@@ -15,17 +16,33 @@ if TYPE_CHECKING:
 
 
 class Credentials(Protocol):
-    """Gives access tokens, from any number of threads."""
+    """Gives access tokens, from any number of threads.
+
+    Attributes:
+        advice: What to do about a token that Outreach refuses for good; the end of a sentence.
+    """
+
+    advice: str
 
     def token(self) -> str | None:
-        """Return a valid access token, or None where none is needed."""
+        """Return a valid access token, or None where none is needed.
+
+        Raises:
+            RunError: None is to be had.
+        """
 
     def refused(self, token: str | None) -> bool:
-        """Hear that Outreach refused a token, and say whether a newer one is to be had."""
+        """Hear that Outreach refused a token, and say whether a newer one is to be had.
+
+        Raises:
+            RunError: There should be one, and it could not be had.
+        """
 
 
 class BearerToken:
     """A token that the user gave: used as it is, never refreshed."""
+
+    advice = "it has expired or was revoked; set a new access_token."
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -45,6 +62,8 @@ class BearerToken:
 
 class NoCredentials:
     """The sandbox's: no token is sent."""
+
+    advice = "the sandbox wants a token; set access_token and api_url instead of sandbox."
 
     def token(self) -> None:
         """Return no token."""

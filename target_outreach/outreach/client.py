@@ -10,42 +10,29 @@ import itertools
 import json
 import logging
 import random
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import backoff
 import requests
-from requests.adapters import HTTPAdapter
-from requests.exceptions import ConnectTimeout, RequestException
-from urllib3.exceptions import (
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-)
 
 from target_outreach.errors import CredentialsError, OutcomeUnknown, OutreachError, Retriable
-from target_outreach.outreach.answers import Answer, read_body
 from target_outreach.outreach.auth import Authorization
 from target_outreach.outreach.refusals import refusal, wait_asked_for
+from target_outreach.outreach.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from requests import PreparedRequest, Response
-
+    from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.auth import Credentials
     from target_outreach.outreach.pacing import Pacer
 
 logger = logging.getLogger("target-outreach")
 
 MEDIA_TYPE = "application/vnd.api+json"
-CONNECT_TIMEOUT = 10.0
-READ_BYTES = 1 << 16
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+HEADERS = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
 TRIES = 8
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
@@ -77,30 +64,16 @@ class Client:
             parallel: The most requests in flight, and so connections in the pool.
             timeout: Seconds to wait for an answer.
         """
-        mute_urllib3()
         self.api_url = api_url.rstrip("/")
         self.pacer = pacer
         #: How far the server's clock is ahead of ours, as its last answer showed it.
         self.clock_offset = timedelta()
         self._credentials = credentials
-        self._timeout = (CONNECT_TIMEOUT, timeout)
-        self._session = requests.Session()
-        self._session.headers.update(
-            {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, "User-Agent": user_agent}
-        )
-        adapter = HTTPAdapter(pool_maxsize=parallel, pool_block=True, max_retries=0)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
-        # Proxies and certificates of the environment, read once and not for every request.
-        self._environment: Any = self._session.merge_environment_settings(
-            self.api_url, {}, stream=True, verify=None, cert=None
-        )
-        if urlsplit(self.api_url).hostname in LOOPBACK:
-            self._environment["proxies"] = {}
+        self._wire = Wire(api_url, user_agent=user_agent, parallel=parallel, timeout=timeout)
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._wire.close()
 
     def get(self, path: str) -> Answer:
         """Read.
@@ -168,14 +141,12 @@ class Client:
 
     def _authorised(self, method: str, url: str, body: bytes | None) -> Answer:
         """Send with the present token, and once more with a newer one if it is refused."""
-        token = self._credentials.token()
-        answer = self._sent(method, url, body, token)
+        answer, token = self._sent(method, url, body)
         if answer.status == UNAUTHORIZED and self._credentials.refused(token):
-            answer = self._sent(method, url, body, self._credentials.token())
+            answer, _ = self._sent(method, url, body)
         if answer.status == UNAUTHORIZED:
             raise CredentialsError(
-                "Outreach refuses the access token (401): it has expired or was revoked; "
-                "set a new access_token."
+                f"Outreach refuses the access token (401): {self._credentials.advice}"
             )
         return self._accepted(answer, method)
 
@@ -192,67 +163,26 @@ class Client:
             raise kind(f"Outreach answered {answer.status} without JSON.", status=answer.status)
         return answer
 
-    def _sent(self, method: str, url: str, body: bytes | None, token: str | None) -> Answer:
-        """Send one request over the wire."""
+    def _sent(self, method: str, url: str, body: bytes | None) -> tuple[Answer, str | None]:
+        """Send one request over the wire; return the answer, and the token that was used.
+
+        The token is taken last: the wait for a permission may be longer than a token lives.
+        """
         self.pacer.acquire()
         answer: Answer | None = None
         try:
-            request = requests.Request(method, url, data=body, auth=Authorization(token))
-            answer = self._answer(self._session.prepare_request(request), method)
+            token = self._credentials.token()
+            authorization = Authorization(token)
+            answer = self._wire.send(
+                requests.Request(method, url, HEADERS, data=body, auth=authorization)
+            )
         finally:
             headers = None if answer is None else answer.headers
-            self.pacer.release(headers, None if answer is None else answer.server_time)
-        return answer
-
-    def _answer(self, request: PreparedRequest, method: str) -> Answer:
-        try:
-            response: Response = self._session.send(
-                request, timeout=self._timeout, allow_redirects=False, **self._environment
-            )
-            body = _read_in_time(response, self._timeout[1])
-        except (RequestException, HTTPError, OSError) as error:
-            raise _lost(error, method) from None  # the chain would log the URL's query
-        document, text = read_body(body)
-        answer = Answer(response.status_code, response.headers, document, text)
-        if (server_time := answer.server_time) is not None:
-            self.clock_offset = server_time - datetime.now(UTC)
-        return answer
-
-
-def _read_in_time(response: Response, seconds: float) -> bytes:
-    """Read a body that may come in drips, but not for longer than a whole answer may take.
-
-    Raises:
-        Timeout: It took too long.
-        HTTPError: It broke off.
-    """
-    deadline = time.monotonic() + seconds
-    pieces: list[bytes] = []
-    with response:
-        while piece := response.raw.read1(READ_BYTES, decode_content=True):
-            pieces.append(piece)
-            if time.monotonic() > deadline:
-                raise requests.exceptions.Timeout
-    return b"".join(pieces)
-
-
-def _lost(error: Exception, method: str) -> Exception:
-    """Say what a broken connection means; the words hold neither URL nor body."""
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    never_sent = isinstance(error, ConnectTimeout) or isinstance(
-        reason, NewConnectionError | NameResolutionError | ProxyError
-    )
-    if isinstance(error, requests.exceptions.SSLError):
-        return OutreachError("The TLS certificate of api_url cannot be verified.")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return OutreachError("api_url is no address that a request can be sent to.")
-    timed_out = isinstance(error, requests.exceptions.Timeout | ReadTimeoutError)
-    what = "time-out" if timed_out else "broken connection"
-    if never_sent:
-        return Retriable(f"Outreach cannot be reached ({what}).")
-    if method == "POST":
-        return OutcomeUnknown(f"No answer from Outreach ({what}).")
-    return Retriable(f"No answer from Outreach ({what}).")
+            server_time = None if answer is None else answer.server_time
+            if server_time is not None:
+                self.clock_offset = server_time - datetime.now(UTC)
+            self.pacer.release(headers, server_time)
+        return answer, token
 
 
 def _waits(pacer: Pacer) -> Generator[float, Retriable, None]:
@@ -270,14 +200,3 @@ def _waits(pacer: Pacer) -> Generator[float, Retriable, None]:
             error = yield 0.0
         else:
             error = yield min(FIRST_WAIT * 2**tried, LONGEST_WAIT) * random.random()  # noqa: S311
-
-
-def mute_urllib3() -> None:
-    """Keep urllib3 from logging URLs, whose queries hold addresses and names, at any level."""
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] == "urllib3":
-            logging.getLogger(name).addFilter(_nothing)  # the same filter is added once
-
-
-def _nothing(_entry: logging.LogRecord) -> bool:
-    return False

@@ -1,0 +1,135 @@
+"""One request over the wire: connections, proxies, certificates, time-outs, and what a break means.
+
+All that talks to Outreach does it through a `Wire`, which follows no redirect, sends no token that
+it was not given, and puts neither URL nor body into any word of an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectTimeout, RequestException
+from urllib3.exceptions import (
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+)
+
+from target_outreach.errors import OutcomeUnknown, OutreachError, Retriable
+from target_outreach.outreach.answers import Answer, read_body
+
+if TYPE_CHECKING:
+    from requests import Response
+
+CONNECT_TIMEOUT = 10.0
+READ_BYTES = 1 << 16
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Wire:
+    """A session with one server, for any number of threads."""
+
+    def __init__(
+        self, url: str, *, user_agent: str, parallel: int = 4, timeout: float = 60.0
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            url: An address on the server, which says what proxies and certificates are for it.
+            user_agent: The ``User-Agent`` header.
+            parallel: The most requests in flight, and so connections in the pool.
+            timeout: Seconds to wait for a whole answer.
+        """
+        mute_urllib3()
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = user_agent
+        adapter = HTTPAdapter(pool_maxsize=parallel, pool_block=True, max_retries=0)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        # Proxies and certificates of the environment, read once and not for every request.
+        self._environment: Any = self._session.merge_environment_settings(
+            url, {}, stream=True, verify=None, cert=None
+        )
+        if urlsplit(url).hostname in LOOPBACK:
+            self._environment["proxies"] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def send(self, request: requests.Request) -> Answer:
+        """Send one request and read its answer, whatever its status.
+
+        Raises:
+            OutcomeUnknown: A POST was sent, and its answer did not come or broke off.
+            Retriable: No answer came, or it never got there.
+            OutreachError: No request can get there.
+        """
+        method = request.method or ""
+        try:
+            response: Response = self._session.send(
+                self._session.prepare_request(request),
+                timeout=(CONNECT_TIMEOUT, self._timeout),
+                allow_redirects=False,
+                **self._environment,
+            )
+            body = _read_in_time(response, self._timeout)
+        except (RequestException, HTTPError, OSError) as error:
+            raise _lost(error, method) from None  # the chain would log the URL's query
+        document, text = read_body(body)
+        return Answer(response.status_code, response.headers, document, text)
+
+
+def _read_in_time(response: Response, seconds: float) -> bytes:
+    """Read a body that may come in drips, but not for longer than a whole answer may take.
+
+    Raises:
+        Timeout: It took too long.
+        HTTPError: It broke off.
+    """
+    deadline = time.monotonic() + seconds
+    pieces: list[bytes] = []
+    with response:
+        while piece := response.raw.read1(READ_BYTES, decode_content=True):
+            pieces.append(piece)
+            if time.monotonic() > deadline:
+                raise requests.exceptions.Timeout
+    return b"".join(pieces)
+
+
+def _lost(error: Exception, method: str) -> Exception:
+    """Say what a broken connection means; the words hold neither URL nor body."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    never_sent = isinstance(error, ConnectTimeout) or isinstance(
+        reason, NewConnectionError | NameResolutionError | ProxyError
+    )
+    if isinstance(error, requests.exceptions.SSLError):
+        return OutreachError("The TLS certificate of api_url cannot be verified.")
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return OutreachError("api_url is no address that a request can be sent to.")
+    timed_out = isinstance(error, requests.exceptions.Timeout | ReadTimeoutError)
+    what = "time-out" if timed_out else "broken connection"
+    if never_sent:
+        return Retriable(f"Outreach cannot be reached ({what}).")
+    if method == "POST":
+        return OutcomeUnknown(f"No answer from Outreach ({what}).")
+    return Retriable(f"No answer from Outreach ({what}).")
+
+
+def mute_urllib3() -> None:
+    """Keep urllib3 from logging URLs, whose queries hold addresses and names, at any level."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "urllib3":
+            logging.getLogger(name).addFilter(_nothing)  # the same filter is added once
+
+
+def _nothing(_entry: logging.LogRecord) -> bool:
+    return False

@@ -1,0 +1,266 @@
+"""The settings as they are declared: name, type, default, title and meaning, in three tiers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk import typing as th
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYNC_MODES = ["insert", "update", "upsert"]
+ON_NULL = ["ignore", "clear"]
+ARRAY_RULES = ["merge", "merge_first", "replace"]
+FIELD_RULES = ["always", "on_create", "if_empty", "never"]
+ON_AMBIGUOUS = ["reject", "oldest", "newest"]
+ON_REJECT = ["fail", "ignore", "abort", "hold"]
+OBJECTS = ["prospects", "accounts"]
+
+
+def _choice(choices: list[str]) -> th.StringType:
+    return th.StringType(allowed_values=choices, nullable=True)
+
+
+STREAM_ENTRY = th.PropertiesList(
+    th.Property("stream", th.StringType(nullable=False), required=True),
+    th.Property("object", _choice([*OBJECTS, "none"])),
+    th.Property("sync_mode", _choice(SYNC_MODES)),
+    th.Property("match_on", th.ArrayType(th.StringType(nullable=False), nullable=True)),
+    th.Property(
+        "columns", th.ObjectType(additional_properties=th.StringType(nullable=False), nullable=True)
+    ),
+    th.Property("ignore_columns", th.ArrayType(th.StringType(nullable=False), nullable=True)),
+    th.Property(
+        "field_rules",
+        th.ObjectType(additional_properties=_choice(FIELD_RULES), nullable=True),
+    ),
+    th.Property("on_null", _choice(ON_NULL)),
+    th.Property("array_fields", th.StringType(nullable=True)),
+    th.Property("on_ambiguous", _choice(ON_AMBIGUOUS)),
+    additional_properties=False,
+)
+
+CREDENTIALS = (
+    th.Property(
+        "access_token",
+        th.StringType(nullable=True),
+        secret=True,
+        title="Access token",
+        description="A bearer token for Outreach's API; it is used as it is and never refreshed.",
+    ),
+    th.Property(
+        "sandbox",
+        th.StringType(nullable=True),
+        title="Sandbox file",
+        description=(
+            "Path of a file that holds a local Outreach, which is made if it does not exist; "
+            "with it no account is needed and no credentials are sent."
+        ),
+    ),
+)
+EVERYDAY = (
+    th.Property(
+        "outreach_object",
+        _choice(OBJECTS),
+        title="Outreach object",
+        description=(
+            "The object that all streams are for; without it the last part of a stream's name says."
+        ),
+    ),
+    th.Property(
+        "sync_mode",
+        _choice(SYNC_MODES),
+        default="upsert",
+        title="Sync mode",
+        description=(
+            "Whether records are created (insert), changed where they exist (update), or both "
+            "(upsert)."
+        ),
+    ),
+    th.Property(
+        "streams",
+        th.ArrayType(th.CustomType(STREAM_ENTRY.to_dict()), nullable=True),
+        title="Streams",
+        description=(
+            "What differs for single streams: a list of entries with the name or glob of a stream, "
+            "its object, sync_mode, match_on, columns, ignore_columns, field_rules, on_null, "
+            "array_fields and on_ambiguous; the first entry that matches wins."
+        ),
+    ),
+    th.Property(
+        "on_null",
+        _choice(ON_NULL),
+        default="ignore",
+        title="Nulls",
+        description=(
+            "Whether a null leaves what Outreach holds alone (ignore) or empties it (clear)."
+        ),
+    ),
+    th.Property(
+        "array_fields",
+        th.StringType(nullable=True),
+        default="merge",
+        title="Array fields",
+        description=(
+            "How emails, phones and tags are laid over what Outreach holds: appended (merge), put "
+            "first (merge_first), or instead of it (replace); also as an object by attribute."
+        ),
+    ),
+    th.Property(
+        "on_reject",
+        _choice(ON_REJECT),
+        default="fail",
+        title="Rejected records",
+        description=(
+            "What a rejected record means: all else is delivered and the run exits 3 (fail) or 0 "
+            "(ignore), the run stops at the first (abort), or STATE stays before the first (hold)."
+        ),
+    ),
+    th.Property(
+        "dry_run",
+        th.BooleanType(nullable=True),
+        default=False,
+        title="Dry run",
+        description=(
+            "Whether to read, match and plan for real but write nothing: no record, no STATE and "
+            "no rejects."
+        ),
+    ),
+)
+TUNING = (
+    th.Property(
+        "on_ambiguous",
+        _choice(ON_AMBIGUOUS),
+        default="reject",
+        title="Ambiguous matches",
+        description=(
+            "What to do with a record that fits several records in Outreach: reject it, or take "
+            "the oldest or the newest of them."
+        ),
+    ),
+    th.Property(
+        "allow_opt_in",
+        th.BooleanType(nullable=True),
+        default=False,
+        title="Allow opt-in",
+        description="Whether a record may take back somebody's refusal to be contacted.",
+    ),
+    th.Property(
+        "batch_size_rows",
+        th.IntegerType(minimum=1, maximum=10_000, nullable=True),
+        default=500,
+        title="Batch size",
+        description=(
+            "How many records are looked up and written together; a batch also closes when its "
+            "oldest record is 10 seconds old."
+        ),
+    ),
+    th.Property(
+        "max_parallel_requests",
+        th.IntegerType(minimum=1, maximum=16, nullable=True),
+        default=4,
+        title="Parallel requests",
+        description="How many requests may be in flight at once.",
+    ),
+    th.Property(
+        "request_budget_percent",
+        th.IntegerType(minimum=1, maximum=100, nullable=True),
+        default=100,
+        title="Request budget",
+        description=(
+            "The share of Outreach's hourly limit, in percent, that may be used up before the "
+            "target waits for the reset; the rest is left to other clients of the same user."
+        ),
+    ),
+    th.Property(
+        "max_requests",
+        th.IntegerType(minimum=1, nullable=True),
+        title="Most requests",
+        description=(
+            "How many requests a run may send before it ends early with exit code 4; the next run "
+            "goes on where it stopped."
+        ),
+    ),
+    th.Property(
+        "max_wait_minutes",
+        th.IntegerType(minimum=0, nullable=True),
+        default=60,
+        title="Longest wait",
+        description=(
+            "The longest wait, in minutes, for Outreach's limit to reset; a longer one ends the "
+            "run early with exit code 4."
+        ),
+    ),
+    th.Property(
+        "request_timeout_seconds",
+        th.IntegerType(minimum=1, maximum=600, nullable=True),
+        default=60,
+        title="Request time-out",
+        description="How many seconds to wait for an answer.",
+    ),
+    th.Property(
+        "max_rejects",
+        th.StringType(nullable=True),
+        title="Most rejects",
+        description=(
+            "How many rejected records stop the run: a number, or a share of the records received "
+            'such as "5%", which counts after 100 records.'
+        ),
+    ),
+    th.Property(
+        "rejects_path",
+        th.StringType(nullable=True),
+        title="Rejects folder",
+        description=(
+            "Folder or fsspec URL for the files with rejected records; by default it is in the "
+            "user's state folder."
+        ),
+    ),
+    th.Property(
+        "retry_rejects",
+        th.BooleanType(nullable=True),
+        default=False,
+        title="Retry rejects",
+        description=(
+            "Whether to send the rejected records of earlier runs first; a file of them that is "
+            "done gets the ending .done."
+        ),
+    ),
+    th.Property(
+        "report_path",
+        th.StringType(nullable=True),
+        title="Report",
+        description="Path of a .json file for the report of the run.",
+    ),
+    th.Property(
+        "plan_path",
+        th.StringType(nullable=True),
+        title="Plan of a dry run",
+        description=(
+            "Path of a JSON Lines file for what a dry run would do with each record; it holds "
+            "values of records, and only its owner may read it."
+        ),
+    ),
+    th.Property(
+        "api_url",
+        th.StringType(nullable=True),
+        default="https://api.outreach.io/api/v2",
+        title="API address",
+        description="Base address of Outreach's API; https, unless it is on this machine.",
+    ),
+    th.Property(
+        "user_agent",
+        th.StringType(nullable=True),
+        title="User agent",
+        description="What the target calls itself to Outreach; by default its name and version.",
+    ),
+)
+
+#: The settings in the tiers in which the documentation shows them.
+TIERS: Mapping[str, tuple[th.Property[Any], ...]] = {
+    "Credentials": CREDENTIALS,
+    "Everyday": EVERYDAY,
+    "Tuning": TUNING,
+}
+SETTINGS = th.PropertiesList(*(setting for tier in TIERS.values() for setting in tier))

@@ -1,0 +1,198 @@
+"""Turns a configuration into values that the rest of the program uses."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from target_outreach.delivery.policy import OnReject, RejectPolicy
+from target_outreach.errors import SettingsError
+from target_outreach.outreach.wire import LOOPBACK
+from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
+from target_outreach.settings.problems import without_nulls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_outreach.records.mapping import SyncMode
+    from target_outreach.records.matching import OnAmbiguous
+    from target_outreach.records.planning import ArrayRule, FieldRule, OnNull
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What the settings say of one stream, the defaults filled in."""
+
+    object: str | None = None
+    mode: SyncMode = "upsert"
+    match_on: tuple[str, ...] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    ignore_columns: tuple[str, ...] = ()
+    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
+    on_null: OnNull = "ignore"
+    array_fields: ArrayRule | Mapping[str, ArrayRule] = "merge"
+    on_ambiguous: OnAmbiguous = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry:
+    """One entry of `streams`: a name or glob, and what it says of the streams that it fits."""
+
+    pattern: str
+    settings: StreamSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A configuration that is known to make sense; times are in seconds."""
+
+    access_token: str | None = field(repr=False)
+    sandbox: str | None
+    outreach_object: Literal["prospects", "accounts"] | None
+    defaults: StreamSettings
+    streams: tuple[StreamEntry, ...]
+    allow_opt_in: bool
+    batch_size_rows: int
+    max_parallel_requests: int
+    request_budget_percent: int
+    max_requests: int | None
+    max_wait: float
+    request_timeout: float
+    on_reject: OnReject
+    reject_policy: RejectPolicy
+    rejects_path: str | None
+    retry_rejects: bool
+    report_path: str | None
+    dry_run: bool
+    plan_path: str | None
+    api_url: str
+    user_agent: str | None
+    validate_records: bool
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Self:
+        """Read a configuration that fits the schema.
+
+        Raises:
+            SettingsError: Two settings contradict each other, or one lacks another.
+        """
+        values = {name: prop.get("default") for name, prop in _properties().items()}
+        values |= without_nulls(config)
+        problems = [*_credential_problems(values), *_address_problems(values)]
+        problems += [*_path_problems(values), *_header_problems(values)]
+        if problems:
+            raise SettingsError(*problems)
+        defaults = _stream_settings(values, StreamSettings())
+        return cls(
+            access_token=(values["access_token"] or "").strip() or None,
+            sandbox=values["sandbox"],
+            outreach_object=values["outreach_object"],
+            defaults=defaults,
+            streams=tuple(
+                StreamEntry(entry["stream"], _stream_settings(entry, defaults))
+                for entry in values["streams"] or ()
+            ),
+            allow_opt_in=values["allow_opt_in"],
+            batch_size_rows=values["batch_size_rows"],
+            max_parallel_requests=values["max_parallel_requests"],
+            request_budget_percent=values["request_budget_percent"],
+            max_requests=values["max_requests"],
+            max_wait=60.0 * values["max_wait_minutes"],
+            request_timeout=float(values["request_timeout_seconds"]),
+            on_reject=values["on_reject"],
+            reject_policy=_reject_policy(values["on_reject"], values["max_rejects"]),
+            rejects_path=values["rejects_path"],
+            retry_rejects=values["retry_rejects"],
+            report_path=values["report_path"],
+            dry_run=values["dry_run"],
+            plan_path=values["plan_path"],
+            api_url=values["api_url"],
+            user_agent=values["user_agent"],
+            validate_records=config.get("validate_records") is not False,
+        )
+
+
+def _properties() -> dict[str, Any]:
+    properties: dict[str, Any] = SETTINGS.to_dict()["properties"]
+    return properties
+
+
+def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> StreamSettings:
+    match_on = values.get("match_on")
+    return StreamSettings(
+        object=values.get("object"),
+        mode=values.get("sync_mode", defaults.mode),
+        match_on=tuple(match_on) if match_on is not None else None,
+        columns=values.get("columns", {}),
+        ignore_columns=tuple(values.get("ignore_columns", ())),
+        field_rules=values.get("field_rules", {}),
+        on_null=values.get("on_null", defaults.on_null),
+        array_fields=_array_fields(values.get("array_fields", defaults.array_fields)),
+        on_ambiguous=values.get("on_ambiguous", defaults.on_ambiguous),
+    )
+
+
+def _array_fields(value: Any) -> Any:  # noqa: ANN401 - the schema has checked it
+    """Read an object that came as text, as it does from the environment."""
+    if not isinstance(value, str) or value in ARRAY_RULES:
+        return value
+    try:
+        rules = json.loads(value)
+    except ValueError:
+        rules = None
+    if not isinstance(rules, dict) or not set(map(str, rules.values())) <= set(ARRAY_RULES):
+        raise SettingsError(f"array_fields must be one of {', '.join(ARRAY_RULES)}, or an object.")
+    return rules
+
+
+def _credential_problems(values: Mapping[str, Any]) -> list[str]:
+    if values["sandbox"] or values["access_token"]:
+        return []
+    return ["No credentials: set access_token, or sandbox to try it without an account."]
+
+
+def _header_problems(values: Mapping[str, Any]) -> list[str]:
+    """Refuse what cannot stand in an HTTP header."""
+    return [
+        f"{name} must be printable ASCII text on one line."
+        for name in ("access_token", "user_agent")
+        if (text := (values[name] or "").strip()) and not (text.isascii() and text.isprintable())
+    ]
+
+
+def _address_problems(values: Mapping[str, Any]) -> list[str]:
+    """Insist on TLS, unless the address is on this machine."""
+    try:
+        parts = urlsplit(values["api_url"])
+    except ValueError:
+        return ["api_url is no address."]
+    if parts.scheme == "https" and parts.hostname:
+        return []
+    if parts.scheme == "http" and parts.hostname in LOOPBACK:
+        return []
+    return ["api_url must begin with https://, so that the token is never sent in the clear."]
+
+
+def _path_problems(values: Mapping[str, Any]) -> list[str]:
+    report = values["report_path"]
+    if report is not None and not report.endswith(".json"):
+        return ["report_path must end in .json."]
+    if values["retry_rejects"] and "://" in (values["rejects_path"] or ""):
+        return ["retry_rejects needs a rejects_path on this machine."]
+    if values["plan_path"] is not None and not values["dry_run"]:
+        return ["plan_path is for a dry run: set dry_run too."]
+    return []
+
+
+def _reject_policy(on_reject: OnReject, most: str | None) -> RejectPolicy:
+    if most is None:
+        return RejectPolicy(on_reject)
+    number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", most, re.ASCII)
+    if number is None or (not number[2] and "." in number[1]):
+        raise SettingsError('max_rejects must be a number of records, or a share such as "5%".')
+    if number[2]:
+        return RejectPolicy(on_reject, most_percent=float(number[1]))
+    return RejectPolicy(on_reject, most=int(number[1]))
