@@ -7,6 +7,7 @@
     │   └── RunError              one sentence for the user, and an exit code
     │       ├── InputError        a line of stdin that is no Singer message
     │       ├── CredentialsError  no valid token, or a scope is missing
+    │       │   └── GrantRefused  a code or a refresh token is not accepted any more
     │       ├── OutputError       STATE or rejects cannot be written
     │       ├── OutreachError     Outreach cannot be reached or refuses everything
     │       ├── RejectsError      more rejects than the settings allow
@@ -69,6 +70,10 @@ class InputError(RunError):
 
 class CredentialsError(RunError):
     """Outreach does not accept the token, or the token lacks a scope."""
+
+
+class GrantRefused(CredentialsError):  # noqa: N818 - named for what happened
+    """A code or a refresh token is not accepted any more."""
 
 
 class OutputError(RunError):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import sys
 import time
 from contextlib import ExitStack
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from target_outreach.connection import Connection
 from target_outreach.delivery.dry_run import DryWriter, NoRejects, PlanFile
 from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
@@ -25,8 +24,6 @@ from target_outreach.delivery.rejects import (
 from target_outreach.delivery.settlement import Settlement
 from target_outreach.delivery.writing import Writer
 from target_outreach.errors import ExitCode, InputError, Interrupted, SettingsError
-from target_outreach.outreach.auth import BearerToken, NoCredentials
-from target_outreach.outreach.client import Client
 from target_outreach.outreach.lookup import Lookup
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.report import Report
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
     from target_outreach.delivery.journal import Journal
-    from target_outreach.outreach.auth import Credentials
 
 logger = logging.getLogger("target-outreach")
 
@@ -126,7 +122,7 @@ class TargetOutreach(ExactTarget):
     @cached_property
     def pipeline(self) -> Pipeline:
         """Delivers batches; its threads start with the first one."""
-        client = self._client()
+        client = self.connection.client
         lookup = Lookup(client)
         return Pipeline(
             lookup=lookup,
@@ -137,19 +133,10 @@ class TargetOutreach(ExactTarget):
             parallel=self.settings.max_parallel_requests,
         )
 
-    def _client(self) -> Client:
-        settings = self.settings
-        api_url, credentials = self._organisation()
-        client = Client(
-            api_url,
-            credentials,
-            self.pacer,
-            user_agent=settings.user_agent or f"{self.name}/{metadata.version(self.name)}",
-            parallel=settings.max_parallel_requests,
-            timeout=settings.request_timeout,
-        )
-        self._resources.callback(client.close)
-        return client
+    @cached_property
+    def connection(self) -> Connection:
+        """The connection to Outreach; nothing is sent before the first record needs it."""
+        return self._resources.enter_context(Connection(self.settings, self.pacer))
 
     def _journal(self) -> Journal:
         if self.settings.plan_path is None:
@@ -161,28 +148,23 @@ class TargetOutreach(ExactTarget):
     def _withhold(self, state: dict[str, Any]) -> None:
         """Emit no STATE: nothing has been written."""
 
-    def _organisation(self) -> tuple[str, Credentials]:
-        """Return the API's address and who we are there."""
-        settings = self.settings
-        if settings.sandbox:
-            from target_outreach.sandbox import Profile, Sandbox  # noqa: PLC0415 - few runs need it
-
-            profile = Profile(anonymous=True)
-            try:
-                sandbox = self._resources.enter_context(Sandbox(settings.sandbox, profile=profile))
-            except (OSError, sqlite3.Error) as error:
-                raise SettingsError(f"The file of sandbox cannot be used ({error}).") from None
-            return sandbox.api_url, NoCredentials()
-        assert settings.access_token is not None  # noqa: S101 - the settings have been checked
-        return settings.api_url, BearerToken(settings.access_token)
-
-    def refuse_to_overwrite(self, file_input: IO[str]) -> None:
-        """Refuse an input that is also an output.
+    def prepare(self, file_input: IO[str]) -> None:
+        """Find out before anything is read whether the run can begin.
 
         Raises:
-            SettingsError: The report or the plan would be written over what is being read.
+            SettingsError: A setting cannot be used, or names an output that is being read.
+            CredentialsError: There are no tokens yet.
         """
-        outputs = {"report_path": self.settings.report_path, "plan_path": self.settings.plan_path}
+        self._refuse_to_overwrite(file_input)
+        _ = self.connection
+
+    def _refuse_to_overwrite(self, file_input: IO[str]) -> None:
+        """Refuse an input that is also where the report, the plan or STATE would be written."""
+        outputs = {
+            "report_path": self.settings.report_path,
+            "plan_path": self.settings.plan_path,
+            "Standard output": "/dev/fd/1",
+        }
         inputs = [*self._replayed, *_path_of(file_input)]
         for name, output in outputs.items():
             if output is None or not Path(output).exists():
@@ -265,11 +247,9 @@ class TargetOutreach(ExactTarget):
         Raises:
             Exception: Why not all of it could be.
         """
-        if "pipeline" not in self.__dict__:
-            return
         if isinstance(error, InputError):
             self.deliver_rest()
-        else:
+        elif "pipeline" in self.__dict__:
             self.pipeline.stop(error)
             self.pipeline.finish()
 

@@ -44,7 +44,7 @@ def problems(**config):
         ({"array_fields": {"tags": "append"}}, "array_fields"),
         ({"streams": [{"object": "accounts"}]}, "streams.0.stream is required but missing"),
         ({"streams": [{"stream": "x", "objekt": "accounts"}]}, "may not have objekt"),
-        ({"sandbox": None}, "No credentials: set access_token, or sandbox"),
+        ({"sandbox": None}, "No credentials: set access_token, or client_id"),
     ],
 )
 def test_a_wrong_setting_is_said_in_one_sentence(config, words):

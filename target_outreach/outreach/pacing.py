@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,21 @@ SAME_WINDOW = 0.9
 
 #: Seconds after which a thread that waits for other threads' answers looks again.
 ANSWER_DUE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What Outreach's last answers said of the user's limit.
+
+    Attributes:
+        limit: Requests in a window.
+        remaining: How many of them are left.
+        resets_in: Time until the next window.
+    """
+
+    limit: int
+    remaining: int
+    resets_in: timedelta
 
 
 class Pacer:
@@ -65,6 +81,15 @@ class Pacer:
         self.sent = 0
         self.waited = 0.0
 
+    @property
+    def budget(self) -> Budget | None:
+        """What is left of the limit, or None where no answer has said it yet."""
+        with self._changed:
+            if self._remaining is None:
+                return None
+            left = max(0.0, self._reset_at - self._clock())
+            return Budget(self._limit, self._remaining, timedelta(seconds=left))
+
     def stop(self) -> None:
         """Grant nothing more: waiting threads and later ones get `EndedEarly`."""
         with self._changed:
@@ -90,6 +115,24 @@ class Pacer:
         """
         with self._changed:
             self._wait()
+
+    def rest(self, seconds: float) -> None:
+        """Wait for something else than the limit, unless the run ends meanwhile.
+
+        Args:
+            seconds: From now.
+
+        Raises:
+            EndedEarly: That is longer than `max_wait`, or the run ends.
+        """
+        if seconds > self._max_wait:
+            raise EndedEarly(
+                f"Outreach asks to wait for {seconds / 60:,.0f} minutes, which is longer than "
+                f"max_wait_minutes ({self._max_wait / 60:,.0f}); the next run goes on."
+            )
+        with self._changed:
+            if self._changed.wait_for(lambda: self._stopping, seconds):
+                raise EndedEarly("The run ends.")
 
     def _wait(self) -> None:
         while (wait := self._wait_now()) > 0:

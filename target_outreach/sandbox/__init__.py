@@ -4,10 +4,24 @@ Nothing here reaches Outreach itself. What is known about the API is built in; w
 or unknown is a switch of `Profile`.
 """
 
+from target_outreach.sandbox.apps import SANDBOX_APP, App, Installation
 from target_outreach.sandbox.faults import Fault
-from target_outreach.sandbox.messages import Exchange, LoggedRequest
+from target_outreach.sandbox.messages import Exchange, LoggedRequest, TokenRequest
 from target_outreach.sandbox.profile import Profile
 from target_outreach.sandbox.sandbox import Sandbox, serve
 from target_outreach.sandbox.store import Store, Write
 
-__all__ = ["Exchange", "Fault", "LoggedRequest", "Profile", "Sandbox", "Store", "Write", "serve"]
+__all__ = [
+    "SANDBOX_APP",
+    "App",
+    "Exchange",
+    "Fault",
+    "Installation",
+    "LoggedRequest",
+    "Profile",
+    "Sandbox",
+    "Store",
+    "TokenRequest",
+    "Write",
+    "serve",
+]

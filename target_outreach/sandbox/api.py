@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import errors, paging
 from target_outreach.sandbox.database import EmailTakenError
+from target_outreach.sandbox.discovery import USER_ID, answer_identity, answer_types
 from target_outreach.sandbox.filters import conditions
 from target_outreach.sandbox.limits import limit_headers, retry_after
 from target_outreach.sandbox.messages import Answer, json_answer, page_answer
@@ -19,15 +20,15 @@ from target_outreach.sandbox.validation import read_change
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from target_outreach.sandbox.access import Access
     from target_outreach.sandbox.database import Database
     from target_outreach.sandbox.limits import RateLimit
     from target_outreach.sandbox.messages import Request
     from target_outreach.sandbox.profile import Profile
     from target_outreach.sandbox.resources import Change
-    from target_outreach.sandbox.tokens import Tokens
+    from target_outreach.sandbox.tokens import Permit
 
 PREFIX = "/api/v2"
-USER_ID = 1
 _WRITABLE = frozenset({"prospects", "accounts"})
 _SCOPES = {"GET": "read", "POST": "write", "PATCH": "write", "DELETE": "delete"}
 _FIELDS = re.compile(r"fields\[(\w+)\]$")
@@ -41,7 +42,7 @@ class Api:
     Args:
         database: The records.
         limit: The rate limit of the user.
-        tokens: The bearer tokens.
+        access: The tokens.
         clock: Returns epoch seconds.
         url: Start of all links, as ``http://127.0.0.1:8080/api/v2``.
     """
@@ -50,13 +51,13 @@ class Api:
         self,
         database: Database,
         limit: RateLimit,
-        tokens: Tokens,
+        access: Access,
         clock: Callable[[], float],
         url: str,
     ) -> None:
         self._database = database
         self._limit = limit
-        self._tokens = tokens
+        self._access = access
         self._clock = clock
         self._url = url
 
@@ -64,51 +65,53 @@ class Api:
         """Do what the request asks for and answer it; refusals are answers too."""
         if len(request.target) > profile.max_url_bytes:
             return page_answer(414, "Request-URI Too Large")
-        if request.path == "/oauth/token" and request.method == "POST":
-            return self._tokens.issue(request)
-        if not self._tokens.accepts(request, profile):
+        given = self._access.answer(request, profile)
+        if given is not None:
+            return given
+        permit = self._access.permit(request, profile)
+        if permit is None:
             answer = errors.unauthorized(profile.unauthorized_style)
             allowance = self._limit.look(profile)
         else:
             allowance = self._limit.take(profile)
             if allowance.granted:
-                answer = self._granted(request, profile)
+                answer = self._granted(request, profile, permit)
             else:
                 wait = retry_after(allowance, profile, self._clock())
                 answer = errors.rate_limited(allowance.limit, allowance.reset).answer(**wait)
         headers = answer.headers + limit_headers(allowance, profile)
         return Answer(answer.status, answer.body, headers, answer.media_type)
 
-    def _granted(self, request: Request, profile: Profile) -> Answer:
+    def _granted(self, request: Request, profile: Profile, permit: Permit) -> Answer:
         try:
-            return self._route(request, profile)
+            return self._route(request, profile, permit)
         except errors.ApiError as error:
             return error.answer()
 
-    def _route(self, request: Request, profile: Profile) -> Answer:
+    def _route(self, request: Request, profile: Profile, permit: Permit) -> Answer:
         path = request.path.rstrip("/")
         if path == PREFIX or path.startswith(f"{PREFIX}/"):
             match request.method, path.removeprefix(PREFIX).split("/")[1:]:
                 case "GET", []:
-                    return self._identity()
+                    return answer_identity(self._database, permit, profile, self._url)
                 case "GET", ["types"]:
-                    return self._types()
+                    return answer_types(self._database)
                 case _, [name] if name in load_catalog():
+                    _check_method(name, request.method, "GET", "POST")
+                    _check_scope(name, request.method, permit)
                     return self._collection(name, request, profile)
                 case _, [name, record_id] if name in load_catalog():
+                    _check_method(name, request.method, "GET", "PATCH", "DELETE")
+                    _check_scope(name, request.method, permit)
                     return self._resource(name, record_id, request, profile)
         raise errors.route_not_found()
 
     def _collection(self, name: str, request: Request, profile: Profile) -> Answer:
-        _check_method(name, request.method, "GET", "POST")
-        self._check_scope(name, request, profile)
         if request.method == "POST":
             return self._create(name, request, profile)
         return self._list(name, request, profile)
 
     def _resource(self, name: str, text: str, request: Request, profile: Profile) -> Answer:
-        _check_method(name, request.method, "GET", "PATCH", "DELETE")
-        self._check_scope(name, request, profile)
         record = self._database.find(name, int(text)) if text.isdecimal() else None
         if record is None:
             raise errors.not_found(object_type(name).type, text)
@@ -122,28 +125,6 @@ class Api:
         except KeyError:
             # Somebody else deleted it between the look and the write.
             raise errors.not_found(object_type(name).type, text) from None
-
-    def _identity(self) -> Answer:
-        """Tell whose token it is; that it does is known, the members are made up (1)."""
-        user = self._database.find("users", USER_ID)
-        shown = {} if user is None else render("users", user)["attributes"]
-        meta = {
-            "user": {"id": USER_ID, "email": shown.get("email"), "name": shown.get("name")},
-            "org": {"guid": self._database.organisation(), "name": "Sandbox"},
-            "application": {"name": "target-outreach sandbox"},
-        }
-        return json_answer(200, {"meta": meta, "links": {"self": self._url}})
-
-    def _types(self) -> Answer:
-        """List the rules of the custom fields by object (1.1)."""
-        entries = [
-            {
-                "type": object_type(name).type,
-                "meta": {"validations": self._database.custom_fields(name)},
-            }
-            for name in sorted(_WRITABLE)
-        ]
-        return json_answer(200, {"data": entries})
 
     def _list(self, name: str, request: Request, profile: Profile) -> Answer:
         pairs = _parameters(request)
@@ -221,11 +202,6 @@ class Api:
         attributes = {**record.attributes, "company": found.attributes.get("name")}
         return Record(record.id, attributes, record.relationships)
 
-    def _check_scope(self, name: str, request: Request, profile: Profile) -> None:
-        scope = f"{name}.{_SCOPES[request.method]}"
-        if not self._tokens.grants(request, profile, scope):
-            raise errors.missing_scope(scope)
-
 
 def _parameters(request: Request) -> Parameters:
     return parse_qsl(request.query, keep_blank_values=True)
@@ -252,6 +228,12 @@ def _fields(name: str, parameters: Parameters) -> set[str] | None:
 def _check_method(name: str, method: str, *allowed: str) -> None:
     if method not in allowed or (method != "GET" and name not in _WRITABLE):
         raise errors.route_not_found()
+
+
+def _check_scope(name: str, method: str, permit: Permit) -> None:
+    scope = f"{name}.{_SCOPES[method]}"
+    if not permit.covers(scope):
+        raise errors.missing_scope(scope)
 
 
 def _check_governance(name: str, record_id: int | None, profile: Profile) -> None:

@@ -68,7 +68,7 @@ class Database:
         self._connection.execute("PRAGMA synchronous = NORMAL")
         # Each checkpoint waits for the disk; the log may grow to 40 MB before the next.
         self._connection.execute("PRAGMA wal_autocheckpoint = 10000")
-        with self._transaction():
+        with self.transaction():
             if schema.create_tables(self._connection):
                 for name, attributes in schema.DEFAULTS:
                     self.create(name, Change("seed", attributes))
@@ -81,11 +81,11 @@ class Database:
     def custom_fields(self, object_name: str) -> dict[str, dict[str, Any]]:
         """Return the rules of the custom fields of an object by attribute."""
         sql = "SELECT name, validation FROM custom_fields WHERE object = ?"
-        return {name: json.loads(text) for name, text in self._rows(sql, (object_name,))}
+        return {name: json.loads(text) for name, text in self.rows(sql, (object_name,))}
 
     def organisation(self) -> str:
         """Return the id of the organisation, made up once per file."""
-        return str(self._rows("SELECT guid FROM organisation")[0][0])
+        return str(self.rows("SELECT guid FROM organisation")[0][0])
 
     def find(self, object_name: str, record_id: int) -> Record | None:
         """Return the record with this id, or None."""
@@ -114,7 +114,7 @@ class Database:
         clause = _all_of(where)
         # As everywhere below, names come from the catalogue and values are bound.
         sql = f"SELECT id, body FROM {object_name} WHERE {clause.sql}"  # noqa: S608 - see above
-        rows = self._rows(
+        rows = self.rows(
             f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", (*clause.values, limit, offset)
         )
         return [_record(*row) for row in rows]
@@ -123,7 +123,7 @@ class Database:
         """Return how many records meet all conditions."""
         clause = _all_of(where)
         sql = f"SELECT count(*) FROM {object_name} WHERE {clause.sql}"  # noqa: S608 - as above
-        return int(self._rows(sql, clause.values)[0][0])
+        return int(self.rows(sql, clause.values)[0][0])
 
     def create(self, object_name: str, change: Change) -> Record:
         """Create a record.
@@ -134,7 +134,7 @@ class Database:
         now = self._now()
         stamps = {"createdAt": now, "updatedAt": now}
         authors = _authors(object_name, change, "creator", "updater")
-        with self._transaction():
+        with self.transaction():
             _check(object_name, change)
             record = apply(object_name, Record(0, stamps, authors), change, now)
             sql = f"INSERT INTO {object_name} (body) VALUES (?)"  # noqa: S608 - as above
@@ -152,7 +152,7 @@ class Database:
             EmailTakenError: An address belongs to another prospect.
         """
         now = self._now()
-        with self._transaction():
+        with self.transaction():
             _check(object_name, change)
             before = self.find(object_name, record_id)
             if before is None:
@@ -171,7 +171,7 @@ class Database:
         Raises:
             KeyError: No such record.
         """
-        with self._transaction():
+        with self.transaction():
             if self.find(object_name, record_id) is None:
                 raise KeyError(record_id)
             if object_name == "accounts":
@@ -188,7 +188,7 @@ class Database:
         Raises:
             KeyError: No such record.
         """
-        with self._transaction():
+        with self.transaction():
             if self.find(object_name, record_id) is None:
                 raise KeyError(record_id)
             sql = f"UPDATE {object_name} SET trashed = 1 WHERE id = ?"  # noqa: S608 - as above
@@ -207,7 +207,7 @@ class Database:
             return
         for address in record.attributes.get("emails", ()):
             key = address.strip().casefold()
-            held = self._rows("SELECT 1 FROM emails WHERE folded = ? LIMIT 1", (key,))
+            held = self.rows("SELECT 1 FROM emails WHERE folded = ? LIMIT 1", (key,))
             # An address that is given twice meets itself here: uniqueness knows no exception.
             if held and not change.shared_emails:
                 raise EmailTakenError
@@ -232,19 +232,21 @@ class Database:
             (object_name, record_id, change.method, now, sent, changed),
         )
 
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
         with self._lock:
             return self._connection.execute(sql, values).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Keep everybody else out of the file until all is done, or undone by an error."""
         with self._lock:
             if self._connection.in_transaction:
-                yield
+                yield self._connection
                 return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._connection
                 self._connection.commit()
             except BaseException:
                 self._connection.rollback()

@@ -71,6 +71,24 @@ class LoggedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """One request for an access token, without its secrets.
+
+    Attributes:
+        at: When it was answered, in epoch seconds of the sandbox's clock.
+        grant_type: As sent (``refresh_token``, ``authorization_code``, …), or ``s2s``.
+        client_id: As sent, or the id of the installation; empty where there was none.
+        outcome: ``issued``, ``throttled``, or the error: ``invalid_client``, ``invalid_grant``,
+            ``invalid_request``, ``unsupported_grant_type``, ``unauthorized`` (of ``s2s``).
+    """
+
+    at: float
+    grant_type: str
+    client_id: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """One request with what was answered, for an observer.
 

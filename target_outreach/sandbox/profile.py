@@ -8,24 +8,47 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from target_outreach.sandbox.apps import App, Installation
+
 TakenWording = Literal["hash", "emails", "index"]
 UnauthorizedStyle = Literal["text", "gateway", "errors"]
 LimitHeaders = Literal["single", "double", "none"]
 RetryAfter = Literal["delta", "epoch", "iso", "none"]
 OversizedPage = Literal["clamp", "error"]
+ThrottleStyle = Literal["errors", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """How this Outreach behaves where the public sources disagree or are silent.
 
-    All values can be written as JSON: sequences may be lists, mappings may be dicts.
+    All values can be written as JSON: sequences may be lists, mappings may be dicts, and an `App`
+    or an `Installation` is made of such values.
     The numbers in brackets are sections of the API reference.
 
     Attributes:
         anonymous: Whether requests need no bearer token.
         tokens: Accepted bearer tokens with their scopes (``prospects.read``, ``prospects.all``,
-            …); None accepts every token that was not revoked, for everything (7).
+            …); None accepts every token that was not revoked, for everything, unless `apps` or
+            `installations` are listed: then only tokens that the sandbox issued are good (7).
+            Issued tokens are good beside these in any case, for their scopes and their time.
+        apps: The OAuth clients. Empty means `SANDBOX_APP` (``sandbox-client``,
+            ``sandbox-secret``), and a token endpoint that also takes clients, codes and refresh
+            tokens that it has never seen, unless they were revoked (7).
+        installations: The installed server-to-server apps (7).
+        strict_rotation: Whether a refresh token dies as soon as it has been used; otherwise it
+            lives on until it is too old or too many newer ones exist (7).
+        rotation_grace: Whether under `strict_rotation` the used refresh token lives on until the
+            tokens that it brought are first used, as with many OAuth servers; no source says so
+            of Outreach.
+        refresh_token_days: Life of a refresh token from its issue (7).
+        refresh_token_cap: How many refresh tokens of an app live at once; the oldest die (7).
+        access_token_seconds: Life of an access token, told as `expires_in` (7). Those of
+            `installations` live for an hour.
+        mint_throttle_seconds: For how long after an access token the token endpoint answers 429
+            to the same client, at 60 as documented; 0 for no such limit (5).
+        mint_throttle_style: Body of that 429: ``errors`` with a ``Retry-After`` in the form of
+            `retry_after`, or the plain ``text`` of a throttle in front, without any header (5).
         unauthorized_style: Form of a 401: plain ``text`` (2018), the ``gateway``'s JSON (2026),
             or a list of ``errors`` (3.3).
         governed: What the user may read but not write: ``"accounts"`` or ``"prospects/7"`` (3.3).
@@ -52,6 +75,15 @@ class Profile:
 
     anonymous: bool = False
     tokens: Mapping[str, Collection[str]] | None = None
+    apps: Collection[App] = ()
+    installations: Collection[Installation] = ()
+    strict_rotation: bool = False
+    rotation_grace: bool = False
+    refresh_token_days: float = 14
+    refresh_token_cap: int = 100
+    access_token_seconds: int = 7200
+    mint_throttle_seconds: float = 0
+    mint_throttle_style: ThrottleStyle = "errors"
     unauthorized_style: UnauthorizedStyle = "gateway"
     governed: Collection[str] = ()
     strict_media_type: bool = True

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from target_outreach.sandbox.api import PREFIX, Api
 from target_outreach.sandbox.faults import Fault, FaultPlan
 from target_outreach.sandbox.limits import RateLimit
 from target_outreach.sandbox.profile import Profile
-from target_outreach.sandbox.server import HttpServer
-from target_outreach.sandbox.store import Store
-from target_outreach.sandbox.tokens import Tokens
+from target_outreach.sandbox.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
-    from target_outreach.sandbox.messages import Answer, Exchange, LoggedRequest, Request
+    from target_outreach.sandbox.messages import (
+        Answer,
+        Exchange,
+        LoggedRequest,
+        Request,
+        TokenRequest,
+    )
+    from target_outreach.sandbox.store import Store
 
 REQUEST_LOG = 200_000
 
@@ -72,8 +76,7 @@ class Sandbox:
         self._observer = observer
         self._count_lock = threading.Lock()
         self._limit = RateLimit(clock)
-        self._tokens = Tokens(clock)
-        self._running: _Running | None = None
+        self._running: Running | None = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -92,8 +95,9 @@ class Sandbox:
             sqlite3.Error: The file is no database, or locked.
         """
         if self._running is None:
-            self._running = _Running(self, self._path, self._address)
-            self._api = Api(self.store, self._limit, self._tokens, self.clock, self.api_url)
+            self._running = Running(self, self._path, self._address)
+            access = self._running.access
+            self._api = Api(self.store, self._limit, access, self.clock, self.api_url)
             self._running.thread.start()
         return self
 
@@ -134,18 +138,48 @@ class Sandbox:
 
     def revoke(self, token: str) -> None:
         """Answer 401 to this access token, and refuse it as a refresh token, from now on."""
-        self._tokens.revoke(token)
+        self._started.access.revoke(token)
 
     def revoke_all(self) -> None:
         """Answer 401 to all access tokens but those that are issued from now on."""
-        self._tokens.revoke_all()
+        self._started.access.revoke_all()
+
+    def issue_refresh_token(
+        self, scopes: Iterable[str] | None = None, client_id: str | None = None
+    ) -> str:
+        """Issue a refresh token, as if a user had authorized the app.
+
+        It is no token request: neither `token_requests` nor the throttle knows of it.
+
+        Args:
+            scopes: What it covers, as ``prospects.read``; None for ``X.all`` of every object.
+            client_id: The app; by default the first of the profile, else `SANDBOX_APP`.
+
+        Returns:
+            The refresh token, to configure a client with.
+        """
+        return self._started.access.issue_refresh_token(scopes, client_id, self.profile)
+
+    @property
+    def live_refresh_tokens(self) -> int:
+        """How many issued refresh tokens are good at this moment, of all apps."""
+        return self._started.access.count_refresh_tokens()
+
+    @property
+    def token_requests(self) -> list[TokenRequest]:
+        """The requests for access tokens that were answered or whose answer was lost, in order.
+
+        They stand in the file, so those of an earlier sandbox on the same file come first. What a
+        fault kept from being worked on is not among them.
+        """
+        return self._started.access.token_requests()
 
     def spend(self, count: int) -> None:
         """Spend `count` requests of the window, as another client of the same user would."""
         self._limit.take(self.profile, count)
 
     @property
-    def _started(self) -> _Running:
+    def _started(self) -> Running:
         if self._running is None:
             message = "the sandbox is not running: use `with` or start()"
             raise RuntimeError(message)
@@ -170,41 +204,6 @@ class Sandbox:
         """Pass an exchange to the observer."""
         if self._observer is not None:
             self._observer(exchange)
-
-
-class _Running:
-    """What exists only while the sandbox runs: the file, the socket and the thread that listens."""
-
-    def __init__(self, sandbox: Sandbox, path: str | Path | None, address: tuple[str, int]) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        if path is None or str(path) == ":memory:":
-            self._folder = tempfile.TemporaryDirectory(prefix="outreach-sandbox-")
-            path = Path(self._folder.name, "outreach.db")
-        try:
-            self.server = HttpServer(*address, sandbox)
-        except OSError:
-            self._clean()
-            raise
-        try:
-            self.store = Store(Path(path), sandbox.clock)
-        except BaseException:
-            self.server.server_close()
-            self._clean()
-            raise
-        self.thread = threading.Thread(
-            target=self.server.serve_forever, args=(0.02,), name="sandbox-listener", daemon=True
-        )
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-        self.store.close()
-        self._clean()
-
-    def _clean(self) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
 
 
 def serve(

@@ -56,6 +56,27 @@ _TABLES = (
     "CREATE TABLE organisation (guid TEXT NOT NULL)",
 )
 
+# Files from before these tables get them too.
+_ADDED_TABLES = (
+    """CREATE TABLE IF NOT EXISTS issued (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        digest TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        redirect_uri TEXT NOT NULL,
+        expires_at REAL NOT NULL,
+        dead INTEGER NOT NULL DEFAULT 0
+    )""",
+    """CREATE TABLE IF NOT EXISTS token_requests (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        grant_type TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        outcome TEXT NOT NULL
+    )""",
+)
+
 
 def create_tables(connection: sqlite3.Connection) -> bool:
     """Create what is missing, inside the caller's transaction.
@@ -63,6 +84,8 @@ def create_tables(connection: sqlite3.Connection) -> bool:
     Returns:
         Whether the file was fresh.
     """
+    for statement in _ADDED_TABLES:
+        connection.execute(statement)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return False

@@ -76,7 +76,7 @@ class Store(Database):
         Raises:
             ValueError: No such object or attribute; then nothing is seeded.
         """
-        with self._transaction():
+        with self.transaction():
             return [self.seed(object_name, attributes) for attributes in rows]
 
     def update(
@@ -112,7 +112,7 @@ class Store(Database):
 
     def writes(self, object_name: str, record_id: int) -> list[Write]:
         """Return the accepted writes of a record, the oldest first; also after its deletion."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT method, at, sent, changed FROM writes WHERE object = ? AND record = ?"
             " ORDER BY number",
             (object_name, record_id),
@@ -139,7 +139,7 @@ class Store(Database):
             required: Whether a new record needs it.
         """
         validation = {"type": type, "required": required, "label": label, "definition": definition}
-        with self._transaction():
+        with self.transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO custom_fields VALUES (?, ?, ?)",
                 (object_type(object_name).name, f"custom{number}", json.dumps(validation)),

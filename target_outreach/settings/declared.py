@@ -50,6 +50,69 @@ CREDENTIALS = (
         description="A bearer token for Outreach's API; it is used as it is and never refreshed.",
     ),
     th.Property(
+        "client_id",
+        th.StringType(nullable=True),
+        title="Client id",
+        description="The id of your OAuth app in Outreach.",
+    ),
+    th.Property(
+        "client_secret",
+        th.StringType(nullable=True),
+        secret=True,
+        title="Client secret",
+        description="The secret of your OAuth app.",
+    ),
+    th.Property(
+        "refresh_token",
+        th.StringType(nullable=True),
+        secret=True,
+        title="Refresh token",
+        description=(
+            "The refresh token that access tokens are first got with; the newer ones are kept at "
+            "credentials_path. It is not needed after `target-outreach login`."
+        ),
+    ),
+    th.Property(
+        "redirect_uri",
+        th.StringType(nullable=True),
+        title="Redirect URI",
+        description=(
+            "A redirect URI of your OAuth app; `target-outreach login` needs it, and listens there "
+            "if it is on this machine."
+        ),
+    ),
+    th.Property(
+        "s2s_guid",
+        th.StringType(nullable=True),
+        title="S2S GUID",
+        description="The GUID of your server-to-server app.",
+    ),
+    th.Property(
+        "s2s_private_key",
+        th.StringType(nullable=True),
+        secret=True,
+        title="S2S private key",
+        description=(
+            "The RSA private key of your server-to-server app in PEM: as text, also with \\n for "
+            "the ends of lines, or the path of a file."
+        ),
+    ),
+    th.Property(
+        "s2s_install_id",
+        th.StringType(nullable=True),
+        title="S2S installation id",
+        description="The id of the installation of your server-to-server app in your organisation.",
+    ),
+    th.Property(
+        "credentials_path",
+        th.StringType(nullable=True),
+        title="Credentials file",
+        description=(
+            "File or fsspec URL where the newest tokens are kept between runs, readable by its "
+            "owner only; by default it is in the user's state folder."
+        ),
+    ),
+    th.Property(
         "sandbox",
         th.StringType(nullable=True),
         title="Sandbox file",
@@ -248,6 +311,16 @@ TUNING = (
         default="https://api.outreach.io/api/v2",
         title="API address",
         description="Base address of Outreach's API; https, unless it is on this machine.",
+    ),
+    th.Property(
+        "oauth_url",
+        th.StringType(nullable=True),
+        default="https://api.outreach.io/oauth",
+        title="OAuth address",
+        description=(
+            "Base address of Outreach's OAuth, with /authorize and /token under it; https, unless "
+            "it is on this machine."
+        ),
     ),
     th.Property(
         "user_agent",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
+from target_outreach.settings.access import Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
 
@@ -49,8 +50,8 @@ class StreamEntry:
 class Settings:
     """A configuration that is known to make sense; times are in seconds."""
 
-    access_token: str | None = field(repr=False)
-    sandbox: str | None
+    access: Access
+    credentials_path: str | None
     outreach_object: Literal["prospects", "accounts"] | None
     defaults: StreamSettings
     streams: tuple[StreamEntry, ...]
@@ -69,6 +70,7 @@ class Settings:
     dry_run: bool
     plan_path: str | None
     api_url: str
+    oauth_url: str
     user_agent: str | None
     validate_records: bool
 
@@ -81,14 +83,14 @@ class Settings:
         """
         values = {name: prop.get("default") for name, prop in _properties().items()}
         values |= without_nulls(config)
-        problems = [*_credential_problems(values), *_address_problems(values)]
-        problems += [*_path_problems(values), *_header_problems(values)]
-        if problems:
+        access, problems = read_access(values)
+        problems += [*_address_problems(values), *_path_problems(values), *_header_problems(values)]
+        if problems or access is None:
             raise SettingsError(*problems)
         defaults = _stream_settings(values, StreamSettings())
         return cls(
-            access_token=(values["access_token"] or "").strip() or None,
-            sandbox=values["sandbox"],
+            access=access,
+            credentials_path=values["credentials_path"],
             outreach_object=values["outreach_object"],
             defaults=defaults,
             streams=tuple(
@@ -110,6 +112,7 @@ class Settings:
             dry_run=values["dry_run"],
             plan_path=values["plan_path"],
             api_url=values["api_url"],
+            oauth_url=values["oauth_url"],
             user_agent=values["user_agent"],
             validate_records=config.get("validate_records") is not False,
         )
@@ -148,12 +151,6 @@ def _array_fields(value: Any) -> Any:  # noqa: ANN401 - the schema has checked i
     return rules
 
 
-def _credential_problems(values: Mapping[str, Any]) -> list[str]:
-    if values["sandbox"] or values["access_token"]:
-        return []
-    return ["No credentials: set access_token, or sandbox to try it without an account."]
-
-
 def _header_problems(values: Mapping[str, Any]) -> list[str]:
     """Refuse what cannot stand in an HTTP header."""
     return [
@@ -165,15 +162,23 @@ def _header_problems(values: Mapping[str, Any]) -> list[str]:
 
 def _address_problems(values: Mapping[str, Any]) -> list[str]:
     """Insist on TLS, unless the address is on this machine."""
+    return [
+        problem
+        for name in ("api_url", "oauth_url")
+        if (problem := _address_problem(name, values[name])) is not None
+    ]
+
+
+def _address_problem(name: str, address: str) -> str | None:
     try:
-        parts = urlsplit(values["api_url"])
+        parts = urlsplit(address)
     except ValueError:
-        return ["api_url is no address."]
+        return f"{name} is no address."
     if parts.scheme == "https" and parts.hostname:
-        return []
+        return None
     if parts.scheme == "http" and parts.hostname in LOOPBACK:
-        return []
-    return ["api_url must begin with https://, so that the token is never sent in the clear."]
+        return None
+    return f"{name} must begin with https://, so that no secret is ever sent in the clear."
 
 
 def _path_problems(values: Mapping[str, Any]) -> list[str]:

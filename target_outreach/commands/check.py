@@ -1,0 +1,169 @@
+"""``target-outreach check``: will the configured sync be let in, and on what budget?"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from target_outreach.commands import config_option, explained, open_settings
+from target_outreach.connection import Connection
+from target_outreach.errors import CredentialsError, ExitCode, RecordFault, RunError
+from target_outreach.outreach.pacing import Pacer
+from target_outreach.outreach.tokens import DAY, REFRESH_LIFETIME
+from target_outreach.scopes import missing_scopes, needed_scopes
+
+if TYPE_CHECKING:
+    from target_outreach.outreach.tokens import Tokens
+    from target_outreach.settings import Settings
+
+#: Days before the end of a refresh token at which that becomes a problem.
+TOO_FEW_DAYS = 2
+
+#: Seconds by which this machine's clock may differ from Outreach's without a word.
+CLOCK_TOLERANCE = 60.0
+
+
+@click.command()
+@config_option
+@click.pass_context
+@explained
+def check(context: click.Context, configs: tuple[str, ...]) -> int:
+    """Check credentials, scopes, the budget, and that the objects can be reached.
+
+    One line is printed for each finding; the exit code is 1 if one of them is a problem. A few
+    requests are sent, which only read.
+
+    Example: target-outreach check --config config.json
+    """
+    settings = open_settings(context, configs)
+    pacer = Pacer(max_wait=settings.max_wait)
+    findings = Findings()
+    with Connection(settings, pacer) as connection:
+        if _check_token(connection, findings):
+            _check_scopes(connection, settings, findings)
+            _check_objects(connection, settings, findings)
+            _check_budget(pacer, findings)
+            _check_clock(connection, findings)
+    return ExitCode.FAILED if findings.problems else ExitCode.DONE
+
+
+class Findings:
+    """Prints what is found, a line each.
+
+    Attributes:
+        problems: How many of them keep the sync from working.
+    """
+
+    def __init__(self) -> None:
+        self.problems = 0
+
+    def fine(self, text: str) -> None:
+        """Print what is as it should be."""
+        click.echo(f"ok       {text}")
+
+    def note(self, text: str) -> None:
+        """Print what is good to know."""
+        click.echo(f"note     {text}")
+
+    def problem(self, text: str) -> None:
+        """Print what keeps the sync from working."""
+        self.problems += 1
+        click.echo(f"problem  {text}")
+
+
+def _check_token(connection: Connection, findings: Findings) -> bool:
+    """Ask whose token it is; without an answer there is nothing else to ask."""
+    try:
+        identity = connection.client.get("/").document
+    except RunError as error:
+        findings.problem(str(error))
+        return False
+    except RecordFault as error:
+        findings.note(f"Outreach does not say whose token it is ({error.status}).")
+    else:
+        findings.fine(_whose(identity))
+    if (tokens := connection.tokens) is not None:
+        _check_lifetime(tokens, findings)
+    return True
+
+
+def _whose(identity: Any) -> str:  # noqa: ANN401 - JSON, whose shape is not published
+    """Say whose token it is, as far as the answer tells (API reference 1: it does)."""
+    meta = identity.get("meta") if isinstance(identity, dict) else None
+    user, organisation = (
+        part if isinstance(meta, dict) and isinstance(part := meta.get(name), dict) else {}
+        for name in ("user", "org")
+    )
+    who = user.get("email") or user.get("name")
+    where = organisation.get("name") or organisation.get("shortname")
+    said = [f"of {who}"] if who else []
+    said += [f"in the organisation {where}"] if where else []
+    return f"Outreach accepts the token {' '.join(said)}".rstrip() + "."
+
+
+def _check_lifetime(tokens: Tokens, findings: Findings) -> None:
+    now = time.time()
+    minutes = max(0.0, tokens.expires_at - now) / 60
+    findings.fine(f"The access token lives for another {minutes:,.0f} minutes, and is renewed.")
+    if not tokens.refresh_tokens:
+        return
+    age = max(0.0, now - tokens.issued_at) / DAY
+    left = REFRESH_LIFETIME / DAY - age
+    dies = datetime.fromtimestamp(tokens.issued_at + REFRESH_LIFETIME, UTC)
+    say = findings.fine if left > TOO_FEW_DAYS else findings.problem
+    say(
+        f"The refresh token is {age:.1f} days old; it dies on {dies:%Y-%m-%d} unless a run "
+        "renews it before."
+    )
+
+
+def _check_scopes(connection: Connection, settings: Settings, findings: Findings) -> None:
+    needed = [
+        scope
+        for scope in needed_scopes(settings)
+        if not (settings.dry_run and scope.endswith(".write"))
+    ]
+    granted = connection.tokens.scopes if connection.tokens is not None else None
+    if granted is None:
+        findings.note(
+            f"Outreach does not say which scopes this token has; needed: {' '.join(needed)}."
+        )
+        return
+    missing = missing_scopes(granted, needed)
+    for scope in missing:
+        findings.problem(f"The scope {scope} is missing: authorise the app with it and log in.")
+    if not missing:
+        findings.fine(f"All scopes that the sync needs are there: {' '.join(needed)}.")
+
+
+def _check_objects(connection: Connection, settings: Settings, findings: Findings) -> None:
+    """Read one record of each object, which shows at least that reading is allowed."""
+    for name in dict.fromkeys(scope.partition(".")[0] for scope in needed_scopes(settings)):
+        try:
+            connection.client.get(f"/{name}?page[size]=1&count=false")
+        except (CredentialsError, RecordFault) as error:
+            findings.problem(f"{name} cannot be read: {error}")
+        else:
+            findings.fine(f"{name} can be read.")
+
+
+def _check_budget(pacer: Pacer, findings: Findings) -> None:
+    budget = pacer.budget
+    if budget is None:
+        findings.note("Outreach does not say how many requests are left.")
+        return
+    until = datetime.now().astimezone() + budget.resets_in
+    say = findings.fine if budget.remaining else findings.note
+    say(
+        f"{budget.remaining:,} of {budget.limit:,} requests are left until {until:%H:%M} "
+        "for all that uses this Outreach user."
+    )
+
+
+def _check_clock(connection: Connection, findings: Findings) -> None:
+    ahead = connection.client.clock_offset.total_seconds()
+    if abs(ahead) > CLOCK_TOLERANCE:
+        findings.note(f"This machine's clock and Outreach's differ by {abs(ahead):,.0f} seconds.")

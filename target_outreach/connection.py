@@ -1,0 +1,179 @@
+"""The connection to one Outreach organisation that the settings describe.
+
+Whatever talks to Outreach, a run or a command, does it through a `Connection`: the sandbox if
+there is one, credentials of the kind that is configured, and a client that uses them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import ExitStack, closing, contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING, Self
+
+from target_outreach.errors import CredentialsError, SettingsError
+from target_outreach.outreach.auth import BearerToken, NoCredentials
+from target_outreach.outreach.client import Client
+from target_outreach.outreach.wire import Wire
+from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from target_outreach.outreach.auth import Credentials
+    from target_outreach.outreach.credentials_file import Chain
+    from target_outreach.outreach.pacing import Pacer
+    from target_outreach.outreach.token_endpoint import TokenEndpoint
+    from target_outreach.outreach.tokens import Tokens
+    from target_outreach.settings import Settings
+
+NAME = "target-outreach"
+
+
+class Connection:
+    """Opens what the settings describe, and closes it as a context manager.
+
+    Attributes:
+        api_url: The base address of the API, the sandbox's if there is one.
+        credentials: Where access tokens come from.
+        client: Sends requests.
+    """
+
+    def __init__(self, settings: Settings, pacer: Pacer) -> None:
+        """Open it; no request is sent yet.
+
+        Raises:
+            SettingsError: The credentials cannot be used as they are configured.
+            CredentialsError: There is no refresh token yet, or the file of tokens is unusable.
+        """
+        self._settings = settings
+        self._pacer = pacer
+        self._resources = ExitStack()
+        with ExitStack() as opened:
+            self.api_url = settings.api_url
+            if isinstance(settings.access, LocalOutreach):
+                self.api_url = _open_sandbox(settings.access.path, opened)
+            self.credentials = self._credentials(opened)
+            self.client = Client(
+                self.api_url,
+                self.credentials,
+                pacer,
+                user_agent=_user_agent(settings),
+                parallel=settings.max_parallel_requests,
+                timeout=settings.request_timeout,
+            )
+            opened.callback(self.client.close)
+            self._resources = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections and the sandbox."""
+        self._resources.close()
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens in use, where they renew themselves and one has been needed."""
+        return getattr(self.credentials, "tokens", None)
+
+    def _credentials(self, opened: ExitStack) -> Credentials:
+        access = self._settings.access
+        if isinstance(access, LocalOutreach):
+            return NoCredentials()
+        if isinstance(access, Bearer):
+            return BearerToken(access.access_token)
+        if isinstance(access, OAuthApp):
+            return self._oauth(access, opened)
+        return self._server(access, opened)
+
+    def _oauth(self, app: OAuthApp, opened: ExitStack) -> Credentials:
+        from target_outreach.outreach.renewal import RenewedToken  # noqa: PLC0415 - few need it
+        from target_outreach.outreach.token_endpoint import LOGIN, RefreshGrant  # noqa: PLC0415
+
+        chain = oauth_chain(self._settings, app)
+        if app.refresh_token is None and chain.read() is None:
+            raise CredentialsError(f"There is no refresh_token yet: {LOGIN}.")
+        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, self._pacer))
+        grant = RefreshGrant(endpoint, app.refresh_token)
+        return RenewedToken(grant, chain, rest=self._pacer.rest)
+
+    def _server(self, app: ServerApp, opened: ExitStack) -> Credentials:
+        from target_outreach.outreach.installation import (  # noqa: PLC0415 - few runs need it
+            Installation,
+            read_private_key,
+        )
+        from target_outreach.outreach.renewal import RenewedToken  # noqa: PLC0415 - few need it
+
+        base = self.api_url.rstrip("/").removesuffix("/v2")
+        url = f"{base}/app/installs/{app.install_id}/actions/accessToken"
+        private_key = read_private_key(app.private_key)
+        installation = Installation(
+            url,
+            opened.enter_context(closing(_wire(self._settings, url))),
+            guid=app.guid,
+            private_key=private_key,
+            rest=self._pacer.rest,
+        )
+        chain = _chain(self._settings, url, app.guid, private_key)
+        return RenewedToken(installation, chain, rest=self._pacer.rest)
+
+
+def _wire(settings: Settings, url: str) -> Wire:
+    """Return a wire for the occasional token."""
+    return Wire(url, user_agent=_user_agent(settings), parallel=1, timeout=settings.request_timeout)
+
+
+def _user_agent(settings: Settings) -> str:
+    return settings.user_agent or f"{NAME}/{metadata.version(NAME)}"
+
+
+def oauth_chain(settings: Settings, app: OAuthApp) -> Chain:
+    """Return where the tokens of an OAuth app are kept."""
+    return _chain(settings, _token_url(settings), app.client_id, app.refresh_token)
+
+
+@contextmanager
+def open_token_endpoint(settings: Settings, app: OAuthApp, pacer: Pacer) -> Iterator[TokenEndpoint]:
+    """Open the endpoint that trades codes and refresh tokens of an OAuth app."""
+    from target_outreach.outreach.token_endpoint import TokenEndpoint  # noqa: PLC0415 - few need it
+
+    url = _token_url(settings)
+    with closing(_wire(settings, url)) as wire:
+        yield TokenEndpoint(
+            url,
+            wire,
+            client_id=app.client_id,
+            client_secret=app.client_secret,
+            redirect_uri=app.redirect_uri,
+            rest=pacer.rest,
+        )
+
+
+def _token_url(settings: Settings) -> str:
+    return f"{settings.oauth_url.rstrip('/')}/token"
+
+
+def _chain(settings: Settings, endpoint: str, client: str, configured: str | None) -> Chain:
+    from target_outreach.outreach.credentials_file import (  # noqa: PLC0415 - few runs need it
+        Chain,
+        chain_name,
+        default_path,
+    )
+
+    path = settings.credentials_path or default_path()
+    return Chain(path, chain_name(endpoint, client, configured))
+
+
+def _open_sandbox(path: str, opened: ExitStack) -> str:
+    """Serve a sandbox for as long as the connection is open, and return its address."""
+    from target_outreach.sandbox import Profile, Sandbox  # noqa: PLC0415 - few runs need it
+
+    try:
+        sandbox = opened.enter_context(Sandbox(path, profile=Profile(anonymous=True)))
+    except (OSError, sqlite3.Error) as error:
+        raise SettingsError(f"The file of sandbox cannot be used ({error}).") from None
+    return sandbox.api_url

@@ -1,0 +1,223 @@
+"""The credentials file: the newest tokens, kept between runs and shared by processes.
+
+One file holds an entry for each chain of tokens. A chain is named by the address that mints its
+tokens, the client, and a hash of the refresh token that the user configured, from which the others
+descend: two organisations on one machine never mix, and a new configured token begins a new chain.
+
+A file of this machine is replaced as a whole, readable by its owner only, under a lock between
+processes. An object in a store is written as a whole too, but has no lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import filelock
+import fsspec
+import platformdirs
+
+from target_outreach.errors import CredentialsError, SettingsError
+from target_outreach.outreach.tokens import REFRESH_LIFETIME, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+#: Seconds to wait for another process that is renewing a token; it may be told to wait a minute.
+LOCK_TIMEOUT = 600.0
+
+
+def default_path() -> str:
+    """Return the path of the file in the user's state folder."""
+    folder = platformdirs.user_state_dir("target-outreach", appauthor=False)
+    return str(Path(folder) / "credentials.json")
+
+
+def chain_name(endpoint: str, client: str, configured: str | None) -> str:
+    """Name a chain of tokens.
+
+    Args:
+        endpoint: The address that mints its tokens.
+        client: Who asks there.
+        configured: The secret that the user configured and the chain begins with; None where it
+            begins with a login.
+    """
+    origin = hashlib.sha256(configured.encode()).hexdigest()[:16] if configured else "login"
+    return f"{endpoint} {client} {origin}"
+
+
+class Chain:
+    """The entry of one chain in a credentials file."""
+
+    def __init__(self, path: str, name: str) -> None:
+        """Read nothing yet.
+
+        Args:
+            path: A local path, or a URL that fsspec knows.
+            name: The chain's, as `chain_name` gives it.
+
+        Raises:
+            SettingsError: fsspec knows no such protocol, or lacks a package for it.
+        """
+        self.path = path.removeprefix("file://")
+        self._name = name
+        self._place: _Place = _Store(path) if "://" in self.path else _File(self.path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from renewing the same tokens meanwhile, where that can be had.
+
+        Raises:
+            CredentialsError: The file's folder cannot be written, or the lock is not to be had.
+        """
+        try:
+            lock = self._place.lock()
+        except OSError as error:
+            raise self._unusable("written", error) from None
+        except filelock.Timeout:
+            raise CredentialsError(
+                f"Another process has kept {self.path} locked for {LOCK_TIMEOUT / 60:.0f} minutes."
+            ) from None
+        with lock:
+            yield
+
+    def read(self) -> Tokens | None:
+        """Return the newest tokens, or None where the file holds none of this chain.
+
+        Raises:
+            CredentialsError: The file cannot be read, or is not ours.
+        """
+        kept = self._entries().get(self._name)
+        try:
+            return None if kept is None else Tokens.from_json(kept)
+        except ValueError:
+            raise self._foreign() from None
+
+    def write(self, tokens: Tokens) -> None:
+        """Keep new tokens, and forget chains whose refresh tokens are long dead.
+
+        Raises:
+            CredentialsError: The file cannot be written.
+        """
+        oldest = tokens.issued_at - 2 * REFRESH_LIFETIME
+        entries = {
+            name: kept for name, kept in self._entries().items() if kept["issued_at"] > oldest
+        }
+        entries[self._name] = tokens.to_json()
+        self._save(entries)
+
+    def check(self) -> None:
+        """Find out that the file can be written, by writing what it holds.
+
+        A token that was minted and could not be kept may be the only one that still works.
+
+        Raises:
+            CredentialsError: It cannot.
+        """
+        self._save(self._entries())
+
+    def _save(self, entries: dict[str, Any]) -> None:
+        text = json.dumps({"version": 1, "chains": entries}, indent=1)
+        try:
+            self._place.write(text.encode())
+        except OSError as error:
+            raise self._unusable("written", error) from None
+
+    def _entries(self) -> dict[str, Any]:
+        try:
+            content = self._place.read()
+        except OSError as error:
+            raise self._unusable("read", error) from None
+        if not content.strip():
+            return {}
+        try:
+            document = json.loads(content)
+            entries: dict[str, Any] = document["chains"]
+            if not all(isinstance(kept["issued_at"], int | float) for kept in entries.values()):
+                raise self._foreign()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise self._foreign() from None
+        return entries
+
+    def _foreign(self) -> CredentialsError:
+        return CredentialsError(
+            f"{self.path} holds something else than tokens: check credentials_path, or delete "
+            "the file and log in again."
+        )
+
+    def _unusable(self, what: str, error: OSError) -> CredentialsError:
+        reason = error.strerror or type(error).__name__
+        return CredentialsError(
+            f"The tokens in {self.path} cannot be {what} ({reason}): check credentials_path."
+        )
+
+
+class _Place(Protocol):
+    """Where the file is."""
+
+    def lock(self) -> AbstractContextManager[object]: ...
+
+    def read(self) -> bytes: ...
+
+    def write(self, content: bytes) -> None: ...
+
+
+class _File:
+    """A file that only its owner may read."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).expanduser().resolve()  # a link is kept, not replaced
+        self._lock = filelock.FileLock(f"{self._path}.lock", LOCK_TIMEOUT, thread_local=False)
+
+    def lock(self) -> AbstractContextManager[object]:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._lock.acquire()
+
+    def read(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def write(self, content: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:  # `mkstemp` makes it 0600
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+class _Store:
+    """An object in a store that fsspec knows."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._filesystem, self._path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise SettingsError(f"credentials_path cannot be used: {error}") from None
+
+    def lock(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def read(self) -> bytes:
+        try:
+            content: bytes = self._filesystem.cat_file(self._path)
+        except FileNotFoundError:
+            return b""
+        return content
+
+    def write(self, content: bytes) -> None:
+        self._filesystem.makedirs(self._filesystem._parent(self._path), exist_ok=True)  # noqa: SLF001
+        self._filesystem.pipe_file(self._path, content)

@@ -1,0 +1,159 @@
+"""OAuth's token endpoint: a code or a refresh token in, new tokens out (API reference 7).
+
+Nothing here repeats a request that was refused. One whose answer was lost is sent again with the
+same refresh token: where refresh tokens are good for one use, the usual server lets the old one
+live until the new one has been seen.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import requests
+
+from target_outreach.errors import CredentialsError, GrantRefused, Retriable
+from target_outreach.outreach.patience import ask_patiently, check_for_delay
+from target_outreach.outreach.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from target_outreach.outreach.answers import Answer
+    from target_outreach.outreach.wire import Wire
+
+LOGIN = "log in again with `target-outreach login`, or set a new refresh_token"
+
+
+class TokenEndpoint:
+    """Trades codes and refresh tokens of one app for new tokens."""
+
+    def __init__(  # noqa: PLR0913 - each is a setting of its own
+        self,
+        url: str,
+        wire: Wire,
+        *,
+        client_id: str,
+        client_secret: str,
+        redirect_uri: str | None,
+        rest: Callable[[float], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Ask for nothing yet.
+
+        Args:
+            url: Address of the endpoint.
+            wire: Sends the requests.
+            client_id: The app's id.
+            client_secret: The app's secret.
+            redirect_uri: The app's redirect URI; clients send it with a refresh as well.
+            rest: Waits for some seconds, or raises because the run ends.
+            clock: Tells the time in seconds since the epoch.
+        """
+        self._url = url
+        self._wire = wire
+        self._form = {"client_id": client_id, "client_secret": client_secret}
+        if redirect_uri is not None:
+            self._form["redirect_uri"] = redirect_uri
+        self._rest = rest
+        self._clock = clock
+
+    def exchange(self, code: str) -> Tokens:
+        """Trade the code that a login brought.
+
+        Raises:
+            CredentialsError: The code or the app is refused.
+            OutreachError: The endpoint does not answer.
+        """
+        return self._asked({"grant_type": "authorization_code", "code": code}, None, None)
+
+    def refresh(self, refresh_token: str, *, minted_at: float | None = None) -> Tokens:
+        """Trade a refresh token.
+
+        Args:
+            refresh_token: The token to show.
+            minted_at: When the last access token was issued, in seconds since the epoch.
+
+        Raises:
+            GrantRefused: The refresh token is not accepted any more.
+            CredentialsError: The app is refused.
+            OutreachError: The endpoint does not answer.
+        """
+        grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        return self._asked(grant, refresh_token, minted_at)
+
+    def _asked(self, grant: dict[str, str], used: str | None, minted_at: float | None) -> Tokens:
+        form = self._form | grant
+        return ask_patiently(
+            lambda: self._asked_once(form, used), self._rest, self._clock, minted_at
+        )
+
+    def _asked_once(self, form: dict[str, str], used: str | None) -> Tokens:
+        asked_at = self._clock()
+        headers = {"Accept": "application/json"}
+        answer = self._wire.send(requests.Request("POST", self._url, headers, data=form))
+        _raise_refusal(answer)
+        try:
+            return Tokens.read(answer.document, used=used, asked_at=asked_at)
+        except ValueError:
+            raise Retriable("The token endpoint answered without a token.") from None
+
+
+class RefreshGrant:
+    """Gets new tokens for a refresh token, or for the one before it."""
+
+    def __init__(self, endpoint: TokenEndpoint, configured: str | None) -> None:
+        """Ask for nothing yet.
+
+        Args:
+            endpoint: Trades them.
+            configured: The refresh token that the user configured, if any.
+        """
+        self._endpoint = endpoint
+        self._configured = configured
+
+    def mint(self, held: Tokens | None) -> Tokens:
+        """Trade the newest refresh token, and if it is refused, those before it.
+
+        Raises:
+            GrantRefused: None of them is accepted any more.
+            RunError: No tokens are to be had.
+        """
+        known = held.refresh_tokens if held is not None else ()
+        minted_at = held.issued_at if held is not None else None
+        for token in dict.fromkeys([*known, self._configured]):
+            if token is None:
+                continue
+            try:
+                return self._endpoint.refresh(token, minted_at=minted_at)
+            except GrantRefused:
+                continue
+        raise GrantRefused(
+            "Outreach refuses the refresh token: it has expired, which happens after 14 days "
+            f"without a run, or was revoked; {LOGIN}."
+        )
+
+
+def _raise_refusal(answer: Answer) -> None:
+    """Say what it means that the endpoint gave no tokens."""
+    status = answer.status
+    if 200 <= status < 300:  # noqa: PLR2004 - the successes of HTTP
+        return
+    check_for_delay(answer, "The token endpoint")
+    code, said = _code(answer)
+    if code == "invalid_client" or (status == 401 and code != "invalid_grant"):  # noqa: PLR2004
+        raise CredentialsError(
+            f"Outreach does not know the app ({said}): check client_id and client_secret."
+        )
+    if code == "invalid_grant" or (status == 400 and not code):  # noqa: PLR2004
+        raise GrantRefused(f"Outreach refuses the code or the refresh token ({said}).")
+    raise CredentialsError(
+        f"The token endpoint answered {said}: check oauth_url, redirect_uri and the app's settings."
+    )
+
+
+def _code(answer: Answer) -> tuple[str, str]:
+    """Return OAuth's code for an error, and how to name it beside the status."""
+    code = answer.error.id if re.fullmatch(r"[\w.]{1,80}", answer.error.id) else ""
+    return code, f"{answer.status} {code}".rstrip()

@@ -1,0 +1,103 @@
+"""Running a target to its end, and saying in a sentence how it ended.
+
+Nothing that goes wrong leaves here as a traceback: each error becomes one line of the log and an
+exit code.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+from singer_sdk.exceptions import ConfigValidationError
+
+from target_outreach.errors import EndedEarly, ExitCode, RunError
+from target_outreach.target import TargetOutreach
+
+logger = logging.getLogger("target-outreach")
+
+
+def make_target(config: Any) -> TargetOutreach:  # noqa: ANN401 - a private type of the SDK
+    """Make a target from what ``--config`` says.
+
+    Raises:
+        SettingsError: A setting, or its environment variable, is wrong.
+    """
+    if config.parse_env:
+        TargetOutreach.check_environment(os.environ)
+    return TargetOutreach(config=config.config, parse_env_config=config.parse_env)
+
+
+def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
+    """Run a target to its end, whatever happens, and say how it ended."""
+    failure: ExitCode | None = None
+    try:
+        target.prepare(file_input or sys.stdin)
+    except (ConfigValidationError, RunError) as error:
+        target.close()
+        return explain(error)  # not even the report may be written
+    try:
+        target.listen(file_input)
+    except Exception as error:  # noqa: BLE001 - the last one who can say what happened
+        failure = explain(error)
+        try:
+            target.wind_up(error)
+        except Exception as later:  # noqa: BLE001 - idem
+            if later is not error:
+                explain(later)
+    code = _conclude(target, failure)
+    if code == ExitCode.ENDED_EARLY:
+        try:
+            target.discard_rest()
+        except RunError as signal:
+            code = signal.exit_code
+    try:
+        target.close()
+    except RunError as error:
+        code = explain(error)
+    return code
+
+
+def _conclude(target: TargetOutreach, failure: ExitCode | None) -> ExitCode:
+    """Report on the run, whatever became of it."""
+    report = target.report()
+    code = target.exit_code(report, failure)
+    if not report.adds_up:
+        logger.error("The counts do not add up; please report this as a fault of target-outreach.")
+    report.log()
+    if target.settings.report_path:
+        try:
+            report.write(target.settings.report_path, code)
+        except RunError as error:
+            code = explain(error)
+    return code
+
+
+def explain(error: Exception) -> ExitCode:
+    """Say in one sentence what went wrong, and return the exit code that fits it."""
+    if isinstance(error, ConfigValidationError):
+        for problem in error.errors:
+            logger.error("%s", problem)
+        return ExitCode.FAILED
+    if isinstance(error, EndedEarly):
+        logger.warning("%s", error)
+        return error.exit_code
+    if isinstance(error, RunError):
+        logger.error("%s", error)
+        return error.exit_code
+    logger.error(
+        "The run stopped at a fault of target-outreach itself, %s at %s; please report it.",
+        type(error).__name__,
+        _place(error),
+    )
+    return ExitCode.FAILED
+
+
+def _place(error: Exception) -> str:
+    """Name the line of code where an error came up."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "no known line"

@@ -1,0 +1,152 @@
+"""The page on which a user lets an app in, or does not (API reference 7)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+from target_outreach.sandbox.issued import Grant
+from target_outreach.sandbox.messages import Answer
+from target_outreach.sandbox.oauth import join_scopes, known_apps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_outreach.sandbox.apps import App
+    from target_outreach.sandbox.issued import IssuedTokens
+    from target_outreach.sandbox.messages import Request
+    from target_outreach.sandbox.profile import Profile
+
+CODE_SECONDS = 600
+
+# Neither `@` nor `\`: browsers and servers do not agree where the host ends then.
+_LOOPBACK = re.compile(
+    r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?(?:[/?][!$-?A-\[\]-~]*)?"
+)
+_HEADERS = (
+    ("Cache-Control", "no-store"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    ),
+)
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 32rem; margin: 4rem auto; padding: 0 1rem }
+code { overflow-wrap: anywhere }
+button { font: inherit; padding: .5rem 1.5rem; margin-right: .5rem }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What an app asks a user for."""
+
+    app: App
+    scope: str
+    redirect_uri: str
+    state: str | None
+
+
+class _WrongWishError(Exception):
+    """A request that must not be answered by a redirect, for nobody knows whom it would reach."""
+
+    def __init__(self, sentence: str, status: int = 400) -> None:
+        super().__init__(sentence)
+        self.answer = _page(status, "This request cannot be granted", f"<p>{escape(sentence)}</p>")
+
+
+def answer_authorize(request: Request, profile: Profile, issued: IssuedTokens) -> Answer:
+    """Ask the user on a GET; on a POST of the page's form send the answer to the app."""
+    is_decision = request.method == "POST"
+    text = request.body.decode("utf-8", "replace") if is_decision else request.query
+    parameters = dict(parse_qsl(text, keep_blank_values=True))
+    try:
+        wish = _read_wish(parameters, profile)
+        if is_decision:
+            return _redirect(wish, _decide(wish, parameters.get("decision"), issued))
+    except _WrongWishError as error:
+        return error.answer
+    return _ask(wish, parameters)
+
+
+def _read_wish(parameters: Mapping[str, str], profile: Profile) -> _Wish:
+    app = known_apps(profile).get(parameters.get("client_id", ""))
+    if app is None:
+        raise _WrongWishError("No app has this client_id.", 401)
+    redirect_uri = parameters.get("redirect_uri", "")
+    if not _is_registered(redirect_uri, app):
+        raise _WrongWishError("The redirect_uri is not one that is registered for the app.")
+    if parameters.get("response_type") != "code":
+        raise _WrongWishError("The response_type must be code.")
+    scopes = parameters.get("scope", "").split()
+    if not scopes or (app.scopes is not None and not set(scopes) <= set(app.scopes)):
+        raise _WrongWishError("The scope names nothing, or something the app may not ask for.")
+    return _Wish(app, join_scopes(scopes), redirect_uri, parameters.get("state"))
+
+
+def _is_registered(redirect_uri: str, app: App) -> bool:
+    if app.redirect_uris:
+        return redirect_uri in app.redirect_uris
+    return _LOOPBACK.fullmatch(redirect_uri) is not None
+
+
+def _decide(wish: _Wish, decision: str | None, issued: IssuedTokens) -> dict[str, str]:
+    if decision == "deny":
+        return {"error": "access_denied"}
+    if decision != "authorize":
+        raise _WrongWishError("The decision must be authorize or deny.")
+    code = secrets.token_urlsafe(32)
+    issued.add(code, "code", Grant(wish.app.client_id, wish.scope, wish.redirect_uri), CODE_SECONDS)
+    return {"code": code}
+
+
+def _redirect(wish: _Wish, result: dict[str, str]) -> Answer:
+    if wish.state is not None:
+        result["state"] = wish.state
+    glue = "&" if "?" in wish.redirect_uri else "?"
+    location = wish.redirect_uri + glue + urlencode(result)
+    headers = (("Location", location), ("Cache-Control", "no-store"))
+    return Answer(302, headers=headers, media_type="text/html; charset=utf-8")
+
+
+def _ask(wish: _Wish, parameters: Mapping[str, str]) -> Answer:
+    names = ("client_id", "redirect_uri", "response_type", "scope", "state")
+    hidden = "\n".join(
+        f'<input type="hidden" name="{name}" value="{escape(parameters[name])}">'
+        for name in names
+        if name in parameters
+    )
+    scopes = "\n".join(f"<li><code>{escape(scope)}</code></li>" for scope in wish.scope.split())
+    content = f"""<p>It will be able to do this in your sandbox:</p>
+<ul>
+{scopes}
+</ul>
+<p>You will be sent to <code>{escape(wish.redirect_uri)}</code>.</p>
+<form method="post" action="/oauth/authorize">
+{hidden}
+<button name="decision" value="authorize">Authorize</button>
+<button name="decision" value="deny">Deny</button>
+</form>"""
+    return _page(200, f"{wish.app.name} asks for access", content)
+
+
+def _page(status: int, title: str, content: str) -> Answer:
+    page = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+{content}
+</body>
+</html>
+"""
+    return Answer(status, page.encode(), _HEADERS, "text/html; charset=utf-8")
