@@ -31,6 +31,9 @@ SAME_WINDOW = 0.9
 #: Seconds after which a thread that waits for other threads' answers looks again.
 ANSWER_DUE = 0.5
 
+#: Seconds of a rest that is no wait for a limit but one between two tries.
+SHORT_REST = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -123,9 +126,10 @@ class Pacer:
             seconds: From now.
 
         Raises:
-            EndedEarly: That is longer than `max_wait`, or the run ends.
+            EndedEarly: That is longer than `max_wait` and no short rest between tries, or the run
+                ends.
         """
-        if seconds > self._max_wait:
+        if seconds > max(self._max_wait, SHORT_REST):
             raise EndedEarly(
                 f"Outreach asks to wait for {seconds / 60:,.0f} minutes, which is longer than "
                 f"max_wait_minutes ({self._max_wait / 60:,.0f}); the next run goes on."

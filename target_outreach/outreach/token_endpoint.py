@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.wire import Wire
 
-LOGIN = "log in again with `target-outreach login`, or set a new refresh_token"
+LOGIN = "log in with `target-outreach login`, or set a new refresh_token"
 
 
 class TokenEndpoint:
