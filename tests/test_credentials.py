@@ -167,6 +167,7 @@ def test_a_429_of_the_token_endpoint_is_waited_out(  # noqa: PLR0917 - a case of
 def test_without_a_word_the_wait_lasts_until_a_minute_after_the_last_token(monkeypatch):
     monkeypatch.setattr(patience, "MINT_INTERVAL", 60.0)
     monkeypatch.setattr(patience, "FIRST_THROTTLE", 5.0)
+    monkeypatch.setattr(patience, "TRIES", 8)
     now, rests = [1000.0], []
 
     def rest(seconds):

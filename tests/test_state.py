@@ -7,6 +7,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -158,6 +160,21 @@ def test_a_signal_while_the_tap_is_silent_ends_the_run_at_once(start):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 143
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_the_program_is_still_loading_leaves_no_traceback(number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "target_outreach"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while b" click" not in process.stderr.readline():
+        pass
+    process.send_signal(number)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert b"Traceback" not in err
 
 
 def test_a_second_signal_exits_at_once(start, sandbox):
