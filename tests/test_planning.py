@@ -10,8 +10,25 @@ from target_outreach.errors import RecordFault
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.folding import fold
 from target_outreach.records.mapping import Desired
-from target_outreach.records.matching import Picture, Resource, choose, match
-from target_outreach.records.planning import Create, Rules, Skip, Unchanged, Update, plan
+from target_outreach.records.matching import (
+    Key,
+    Picture,
+    Resource,
+    choose,
+    comparable,
+    keys_of,
+    match,
+    order_keys,
+)
+from target_outreach.records.planning import (
+    Create,
+    Rules,
+    Skip,
+    Unchanged,
+    Update,
+    needs_fresh_read,
+    plan,
+)
 
 CATALOG = load_catalog()
 PROSPECTS, ACCOUNTS = CATALOG["prospects"], CATALOG["accounts"]
@@ -84,12 +101,81 @@ def test_an_update_sends_what_the_rules_allow_and_no_more(ours, theirs, rules, e
     assert changes(person(**ours), held(**theirs), **rules) == expected
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"emailOptedOut": False}, {"optedOut": True}),
+        ({"emailOptedOut": False}, {"emailsOptStatus": "opted_out"}),
+        ({"emailsOptStatus": "opted_in"}, {"optedOut": True}),
+        ({"emailsOptStatus": "opted_in"}, {"emailOptedOut": True}),
+        ({"callOptedOut": False}, {"optedOut": True}),
+        ({"callOptedOut": False}, {"callsOptStatus": "opted_out"}),
+        ({"callsOptStatus": "opted_in"}, {"optedOut": True}),
+        ({"callsOptStatus": "opted_in"}, {"callOptedOut": True}),
+    ],
+)
+def test_an_opt_out_protects_what_is_related_to_it(ours, theirs):
+    assert changes(person(**ours), held(**theirs)) == {}
+    assert changes(person(**ours), held(**theirs), allow_opt_in=True) == ours
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"emailOptedOut": True}, {"optedOut": True}),
+        ({"emailsOptStatus": "opted_out"}, {"optedOut": True}),
+        ({"callsOptStatus": "opted_out"}, {"callOptedOut": True}),
+        ({"callOptedOut": False}, {"emailOptedOut": True}),
+        ({"emailsOptStatus": "opted_in"}, {"callsOptStatus": "opted_out"}),
+        ({"optedOut": False}, {"emailOptedOut": True}),
+        ({"title": "T"}, {"optedOut": True}),
+    ],
+)
+def test_an_opt_out_stops_neither_another_nor_what_it_is_not_about(ours, theirs):
+    assert changes(person(**ours), held(**theirs)) == ours
+
+
+def test_an_update_names_whom_it_is_about_and_what_it_holds_back():
+    found = held(title="A", optedOut=True)
+    ours = person(title="B", optedOut=False)
+    decided = plan(PROSPECTS, ours, found, Rules(match_fields=BY_MAIL))
+    assert decided == Update(found, {"title": "B"}, {}, {"optedOut": 1})
+    assert plan(PROSPECTS, person(), found, Rules()) == Unchanged(found, {})
+
+
 def test_company_is_left_alone_once_an_account_is_linked():
     ours = person(company="Ours")
     assert changes(ours, held(company="Theirs")) == {"company": "Ours"}
     assert changes(ours, held(company="Theirs", account=3)) == {}
     always = {"company": "always"}
     assert changes(ours, held(company="T", account=3), field_rules=always) == {"company": "Ours"}
+
+
+@pytest.mark.parametrize(
+    ("account", "field_rules", "company", "held_back"),
+    [
+        (5, {}, {}, {"company": 1}),
+        (5, {"company": "always"}, {"company": "Ours"}, {}),
+        (None, {}, {"company": "Ours"}, {}),
+        (None, {"company": "never"}, {}, {"company": 1}),
+    ],
+)
+def test_a_create_leaves_company_to_the_account_that_it_links(
+    account, field_rules, company, held_back
+):
+    ours = Desired(
+        attributes={"emails": ["a@x.test"], "company": "Ours", "title": "T"},
+        relationships={"account": account},
+    )
+    decided = plan(PROSPECTS, ours, None, Rules(field_rules=field_rules))
+    links = {"account": account} if account else {}
+    assert decided == Create({"emails": ["a@x.test"], "title": "T"} | company, links, held_back)
+
+
+def test_an_account_that_the_record_is_to_link_names_the_company():
+    ours = Desired(attributes={"company": "Ours"}, relationships={"account": 5})
+    decided = plan(PROSPECTS, ours, held(company="Theirs"), Rules())
+    assert (decided.attributes, decided.relationships) == ({}, {"account": 5})
 
 
 def test_what_is_held_back_is_counted_only_where_it_differs():
@@ -111,18 +197,26 @@ def test_links_are_set_by_id_and_cleared_only_on_request():
 
 def test_a_create_sends_what_has_a_value():
     rules = Rules(match_fields=BY_MAIL, field_rules={"title": "never", "nickname": "if_empty"})
-    decided = plan(PROSPECTS, person(title="X", nickname="N", tags=[], company=None), None, rules)
+    decided = plan(PROSPECTS, person(tags=[], company=None, title="X", nickname="N"), None, rules)
     assert decided == Create({"emails": ["a@x.test"], "nickname": "N"}, {}, {"title": 1})
+
+
+NOT_FOUND = (
+    "record_not_found",
+    "id",
+    "Outreach has no record of this id, or the token may not see it.",
+)
+MISSING = ("missing_required", "emails", "A new record needs a value in emails.")
 
 
 @pytest.mark.parametrize(
     ("desired", "mode", "outcome"),
     [
         (person(), "update", Skip("no_match")),
-        (Desired(id=5), "update", "record_not_found"),
-        (Desired(id=5, attributes={"emails": ["a@x.test"]}), "upsert", "record_not_found"),
-        (Desired(attributes={"title": "X"}), "upsert", "missing_required"),
-        (Desired(attributes={"emails": []}), "insert", "missing_required"),
+        (Desired(id=5), "update", NOT_FOUND),
+        (Desired(id=5, attributes={"emails": ["a@x.test"]}), "upsert", NOT_FOUND),
+        (Desired(attributes={"title": "X"}), "upsert", MISSING),
+        (Desired(attributes={"emails": []}), "insert", MISSING),
     ],
 )
 def test_what_is_not_found_is_created_only_where_it_may_be(desired, mode, outcome):
@@ -132,7 +226,91 @@ def test_what_is_not_found_is_created_only_where_it_may_be(desired, mode, outcom
         return
     with pytest.raises(RecordFault) as caught:
         plan(PROSPECTS, desired, None, rules)
-    assert caught.value.code == outcome
+    fault = caught.value
+    assert (fault.code, fault.field, str(fault)) == outcome
+
+
+def test_insert_creates_whatever_is_there_already():
+    decided = plan(PROSPECTS, person(title="X"), held(), Rules(mode="insert"))
+    assert decided == Create({"emails": ["a@x.test"], "title": "X"}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("object_type", "decided", "rules", "expected"),
+    [
+        (ACCOUNTS, Create({"name": "A"}, {}, {}), {}, True),
+        (ACCOUNTS, Create({"name": "A"}, {}, {}), {"mode": "insert"}, False),
+        (PROSPECTS, Create({"emails": ["a@x.test"]}, {}, {}), {}, False),
+        (PROSPECTS, Update(held(), {"title": "A"}, {}, {}), {}, False),
+        (PROSPECTS, Update(held(), {"tags": ["a"]}, {}, {}), {}, True),
+        (PROSPECTS, Update(held(), {"title": "A", "tags": ["a"]}, {}, {}), {}, True),
+        (
+            PROSPECTS,
+            Update(held(), {"title": "A"}, {}, {}),
+            {"field_rules": {"title": "if_empty"}},
+            True,
+        ),
+        (
+            PROSPECTS,
+            Update(held(), {"title": "A"}, {}, {}),
+            {"field_rules": {"nickname": "if_empty"}},
+            False,
+        ),
+        (PROSPECTS, Unchanged(held(), {}), {}, False),
+        (PROSPECTS, Skip("no_match"), {}, False),
+    ],
+)
+def test_a_plan_that_rests_on_what_was_read_needs_a_fresh_read(
+    object_type, decided, rules, expected
+):
+    assert needs_fresh_read(object_type, decided, Rules(**rules)) is expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("name", " Acme \t INC ", {"acme inc"}),
+        ("name", "Gießerei", {"giesserei"}),
+        ("name", None, set()),
+        ("name", " ", set()),
+        ("domain", "https://www.Acme.test:443/about", {"acme.test"}),
+        ("domain", "n/a", set()),
+        ("customId", " A1 ", {"A1"}),
+        ("customId", "A  1", {"A  1"}),
+        ("customId", 12, {"12"}),
+        ("customId", 12.0, {"12"}),
+        ("customId", 12.5, {"12.5"}),
+        (
+            "tags",
+            ["A@X.test", " a@x.test ", "b@x.test", "", " ", None, 5],
+            {"a@x.test", "b@x.test"},
+        ),
+    ],
+)
+def test_a_match_field_is_compared_without_what_does_not_count(field, value, expected):
+    assert comparable(ACCOUNTS, field, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("desired", "found_by", "in_common"),
+    [
+        (Desired(id=5), [Key("id", 5)], [Key("id", 5)]),
+        (
+            Desired(id=5, attributes={"name": "Acme"}),
+            [Key("id", 5)],
+            [Key("id", 5), Key("name", "acme")],
+        ),
+        (
+            Desired(attributes={"name": "Acme", "domain": "a.test", "customId": None}),
+            [Key("domain", "a.test"), Key("name", "acme")],
+            [Key("domain", "a.test"), Key("name", "acme")],
+        ),
+        (Desired(attributes={"industry": "Tools"}), [], []),
+    ],
+)
+def test_a_record_is_found_by_its_id_alone_but_shares_all_its_keys(desired, found_by, in_common):
+    assert keys_of(ACCOUNTS, desired, BY_NAME) == found_by
+    assert order_keys(ACCOUNTS, desired, BY_NAME) == in_common
 
 
 def company(resource_id, **attributes):
@@ -168,11 +346,59 @@ def test_the_first_match_field_that_fits_decides(desired, companies, ids):
     assert matched(desired, *companies) == ids
 
 
-@pytest.mark.parametrize(("policy", "expected"), [("reject", None), ("oldest", 1), ("newest", 2)])
-def test_one_of_several_matches_is_chosen_by_age_or_none(policy, expected):
-    found = [company(1), company(2)]
-    chosen = choose(found, policy)
+def test_matches_of_one_age_or_of_none_are_in_the_order_of_their_ids():
+    ageless = [Resource(number, {"name": "Acme"}, {}) for number in (3, 2)]
+    assert matched({"name": "Acme"}, company(1, name="Acme"), *ageless) == [2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("ids", "policy", "expected"),
+    [
+        ([1, 2, 3], "reject", None),
+        ([1, 2, 3], "oldest", 1),
+        ([1, 2, 3], "newest", 3),
+        ([2], "reject", 2),
+        ([2], "newest", 2),
+        ([], "oldest", None),
+    ],
+)
+def test_one_of_several_matches_is_chosen_by_age_or_none(ids, policy, expected):
+    chosen = choose([company(number) for number in ids], policy)
     assert (chosen.id if chosen else None) == expected
+
+
+def test_a_record_with_an_id_is_about_the_one_of_that_id_and_no_other():
+    picture = Picture(ACCOUNTS, BY_NAME)
+    for number in (1, 2):
+        picture.put(company(number, name="Acme"))
+    named = {"name": "Acme"}
+    assert match(Desired(id=2, attributes=named), picture, BY_NAME) == [company(2, name="Acme")]
+    assert match(Desired(id=3, attributes=named), picture, BY_NAME) == []
+
+
+def test_what_is_known_is_had_by_id_and_by_each_key():
+    picture = Picture(ACCOUNTS, BY_NAME)
+    acme = company(1, name="Acme", domain="a.test")
+    picture.put(acme)
+    assert picture.having(Key("id", 1)) == picture.having(Key("name", "acme")) == [acme]
+    assert picture.having(Key("id", 2)) == picture.having(Key("name", "other")) == []
+    assert picture.known_keys(1) == (Key("id", 1), Key("domain", "a.test"), Key("name", "acme"))
+    assert picture.known_keys(2) == (Key("id", 2),)
+
+
+def test_what_is_forgotten_is_had_by_no_key_and_takes_nobody_along():
+    picture = Picture(ACCOUNTS, BY_NAME)
+    first, second = company(1, name="Acme"), company(2, name="Acme")
+    picture.put(first)
+    picture.put(second)
+    picture.forget(1)
+    picture.forget(3)
+    assert picture.get(1) is None
+    assert picture.get(2) == second
+    assert picture.known_keys(1) == (Key("id", 1),)
+    assert list(picture) == picture.having(Key("name", "acme")) == [second]
+    picture.forget(2)
+    assert picture.having(Key("name", "acme")) == []
 
 
 def test_what_was_written_replaces_what_was_known():
@@ -207,14 +433,132 @@ def test_records_that_share_only_some_addresses_wait_for_each_other():
     assert third.waits_for == {second}
 
 
+def test_records_of_one_key_become_one_write_whatever_stands_between_them():
+    ann, bob = folded(person(title="A"), person(emails=["b@x.test"]), person(title="B"))
+    assert (ann.members, bob.members) == ([0, 2], [1])
+    assert ann.desired.attributes["title"] == "B"
+
+
+def test_accounts_are_folded_by_their_name_and_domain():
+    records = [Desired(attributes={"name": name, "domain": "a.test"}) for name in ("Acme", "ACME")]
+    (group,) = fold(ACCOUNTS, enumerate(records), Rules(match_fields=BY_NAME))
+    assert group.members == [0, 1]
+    assert group.keys == {Key("name", "acme"), Key("domain", "a.test")}
+
+
 def test_insert_never_folds_but_keeps_the_order():
     first, second = folded(person(), person(), mode="insert")
     assert second.waits_for == {first}
 
 
-def test_an_array_that_is_emptied_and_filled_again_is_not_folded():
-    assert len(folded(person(tags=None), person(tags=["a"]), on_null="clear")) == 2
-    assert len(folded(person(tags=None), person(tags=["a"]))) == 1
+@pytest.mark.parametrize(
+    ("earlier", "later", "rules", "groups"),
+    [
+        ({"tags": None}, {"tags": ["a"]}, {"on_null": "clear"}, 2),
+        ({"tags": None}, {"tags": []}, {"on_null": "clear"}, 2),
+        ({"tags": None}, {"tags": ["a"]}, {}, 1),
+        ({"tags": None}, {"title": "B"}, {"on_null": "clear"}, 1),
+        ({"title": None}, {"title": "B"}, {"on_null": "clear"}, 1),
+        ({"tags": ["a"]}, {"tags": ["b"]}, {"on_null": "clear"}, 1),
+        ({"tags": None}, {"tags": ["a"]}, {"on_null": "clear", "array_default": "replace"}, 1),
+        (
+            {"tags": None},
+            {"tags": ["a"]},
+            {"on_null": "clear", "array_fields": {"tags": "replace"}},
+            1,
+        ),
+    ],
+)
+def test_only_an_array_that_is_emptied_and_then_added_to_needs_two_writes(
+    earlier, later, rules, groups
+):
+    assert len(folded(person(**earlier), person(**later), **rules)) == groups
+
+
+ONCE = {"field_rules": {"title": "on_create"}}
+EMPTY = {"field_rules": {"title": "if_empty"}}
+CLEAR = {"on_null": "clear"}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "rules", "expected"),
+    [
+        ({"title": "A"}, {"title": "B"}, {}, {"title": "B"}),
+        ({"title": "A"}, {}, {}, {"title": "A"}),
+        ({}, {"title": "B"}, {}, {"title": "B"}),
+        ({}, {"title": None}, {}, {"title": None}),
+        ({"title": "A"}, {"title": None}, {}, {"title": "A"}),
+        ({"title": "A"}, {"title": None}, CLEAR, {"title": None}),
+        ({"title": None}, {"title": "B"}, {}, {"title": "B"}),
+        ({"title": "A"}, {"title": "B"}, EMPTY, {"title": "A"}),
+        ({"title": None}, {"title": "B"}, EMPTY, {"title": "B"}),
+        ({}, {"title": "B"}, EMPTY, {"title": "B"}),
+        ({"title": "A"}, {"title": None}, EMPTY | CLEAR, {"title": "A"}),
+        ({"title": "A"}, {"title": "B"}, ONCE, {"title": "A"}),
+        ({}, {"title": "B", "nickname": "N"}, ONCE, {"nickname": "N"}),
+        ({"tags": ["a"]}, {"tags": ["b"]}, {}, {"tags": ["a", "b"]}),
+        ({"tags": ["a"]}, {"tags": ["b"]}, {"array_default": "merge_first"}, {"tags": ["b", "a"]}),
+        ({"tags": ["a"]}, {"tags": ["b"]}, {"array_default": "replace"}, {"tags": ["b"]}),
+        ({"tags": ["a"]}, {"tags": ["b"]}, {"array_fields": {"tags": "replace"}}, {"tags": ["b"]}),
+        ({"tags": ["a"]}, {"tags": None}, CLEAR, {"tags": None}),
+        ({"optedOut": True}, {"optedOut": False}, {}, {"optedOut": True}),
+        ({"optedOut": True}, {"optedOut": None}, CLEAR, {"optedOut": True}),
+        ({"optedOut": True}, {"emailsOptStatus": "opted_in"}, {}, {"optedOut": True}),
+        (
+            {"emailsOptStatus": "opted_out"},
+            {"emailOptedOut": False},
+            {},
+            {"emailsOptStatus": "opted_out"},
+        ),
+        (
+            {"optedOut": True},
+            {"emailsOptStatus": "opted_out"},
+            {},
+            {"optedOut": True, "emailsOptStatus": "opted_out"},
+        ),
+        (
+            {"optedOut": True},
+            {"emailOptedOut": False},
+            {"allow_opt_in": True},
+            {"optedOut": True, "emailOptedOut": False},
+        ),
+        ({"optedOut": False}, {"optedOut": True}, {}, {"optedOut": True}),
+        ({"optedOut": True}, {"optedOut": False}, {"allow_opt_in": True}, {"optedOut": False}),
+        (
+            {"optedOut": True, "emailOptedOut": False},
+            {"emailOptedOut": True},
+            {},
+            {"optedOut": True, "emailOptedOut": True},
+        ),
+        (
+            {"optedOut": True, "emailOptedOut": True},
+            {"emailOptedOut": None},
+            CLEAR,
+            {"optedOut": True, "emailOptedOut": True},
+        ),
+    ],
+)
+def test_the_later_record_is_laid_over_the_earlier_by_the_rules(earlier, later, rules, expected):
+    (group,) = folded(person(**earlier), person(**later), **rules)
+    assert group.desired.attributes == {"emails": ["a@x.test"]} | expected
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "on_null", "expected"),
+    [
+        ({"account": 1}, {"account": 2}, "ignore", {"account": 2}),
+        ({"account": 1}, {"owner": 2}, "ignore", {"account": 1, "owner": 2}),
+        ({"account": 1}, {}, "ignore", {"account": 1}),
+        ({"account": 1}, {"account": None}, "ignore", {"account": 1}),
+        ({"account": 1}, {"account": None}, "clear", {"account": None}),
+        ({}, {"account": None}, "ignore", {"account": None}),
+    ],
+)
+def test_the_later_link_counts_and_a_null_only_clears_on_request(earlier, later, on_null, expected):
+    mail = {"emails": ["a@x.test"]}
+    records = [Desired(attributes=mail, relationships=links) for links in (earlier, later)]
+    (group,) = folded(*records, on_null=on_null)
+    assert group.desired.relationships == expected
 
 
 NAMES = st.sampled_from(["title", "tags", "optedOut", "company", "workPhones"])

@@ -239,7 +239,7 @@ def foldable(object_type: ObjectType, earlier: Desired, later: Desired, rules: R
     It cannot where an array is to be emptied first and then added to.
     """
     return not any(
-        object_type.attributes[name].is_array and later.attributes.get(name)
+        object_type.attributes[name].is_array and later.attributes.get(name) is not None
         for name, value in earlier.attributes.items()
         if value is None and rules.on_null == "clear" and rules.array_rule(name) != "replace"
     )
@@ -247,17 +247,19 @@ def foldable(object_type: ObjectType, earlier: Desired, later: Desired, rules: R
 
 def lay_over(object_type: ObjectType, earlier: Desired, later: Desired, rules: Rules) -> Desired:
     """Fold two records of one key that wait together into the one that both amount to."""
-    attributes = dict(earlier.attributes)
+    said = earlier.attributes
+    attributes = dict(said)
     for name, value in later.attributes.items():
         if _rule(name, rules) == "on_create":
             continue  # what the earlier record says, or leaves unsaid, is what would be created
         before = attributes.get(name)
         if name not in attributes or (is_empty(before) and value is not None):
-            attributes[name] = value
+            if rules.allow_opt_in or not undoes_opt_out(name, value, said):
+                attributes[name] = value
         elif value is None:
-            if rules.on_null == "clear" and not _keeps_earlier(name, None, attributes, rules):
+            if rules.on_null == "clear" and not _keeps_earlier(name, None, said, rules):
                 attributes[name] = None
-        elif not _keeps_earlier(name, value, attributes, rules):
+        elif not _keeps_earlier(name, value, said, rules):
             attributes[name] = _later_value(object_type.attributes[name], before, value, rules)
     links = dict(earlier.relationships)
     for name, link in later.relationships.items():
@@ -274,6 +276,6 @@ def _later_value(attribute: Attribute, before: Value, value: Value, rules: Rules
 
 def _keeps_earlier(name: str, wanted: Value, before: Mapping[str, Value], rules: Rules) -> bool:
     """Whether a rule would have kept the earlier value, had both been written."""
-    if _rule(name, rules) in {"if_empty", "on_create"}:
+    if _rule(name, rules) == "if_empty":
         return True
     return not rules.allow_opt_in and undoes_opt_out(name, wanted, before)
