@@ -7,6 +7,7 @@ the tap is silent. No message of an error repeats a line.
 from __future__ import annotations
 
 import json
+import logging
 import select
 import sys
 import threading
@@ -28,6 +29,8 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+logger = logging.getLogger("target-outreach")
 
 CHUNK_BYTES = 256 * 1024
 CHUNKS_AHEAD = 4
@@ -142,7 +145,7 @@ class MessageReader(SimpleSingerReader):
         for path in self.first:
             with path.open("rb") as earlier:
                 while lines := earlier.readlines(CHUNK_BYTES):
-                    yield lines
+                    yield _without_torn_end(lines, path)
         self.line_number = 0
         yield from self._chunks(file)
 
@@ -192,3 +195,15 @@ class MessageReader(SimpleSingerReader):
     def bad_line(self, what: str, kind: type[InputError] = InputError) -> InputError:
         """Word an error about the line under way."""
         return kind(f"Line {self.line_number} of the input {what}.")
+
+
+def _without_torn_end(lines: list[bytes], path: Path) -> list[bytes]:
+    """Leave out a last line that a crash has cut off; no STATE has passed its record."""
+    if lines[-1].endswith(b"\n"):
+        return lines
+    try:
+        json.loads(lines[-1])
+    except ValueError:
+        logger.warning("The last line of %s was cut off and is left out.", path)
+        return lines[:-1]
+    return lines

@@ -216,7 +216,7 @@ class ExactTarget(Target):
         try:
             sys.stdout.write(serialize_json(state) + "\n")
             sys.stdout.flush()
-        except (OSError, ValueError):
+        except (AttributeError, OSError, ValueError):  # there is no sys.stdout where it was closed
             raise OutputError(
                 "STATE cannot be written to standard output, which is closed or full; "
                 "the next run repeats what this one has delivered since."

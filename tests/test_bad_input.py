@@ -75,11 +75,86 @@ def test_no_input_at_all_is_a_run_of_nothing(execute):
     assert run.report["streams"] == {}
 
 
-def test_activate_version_is_ignored_wherever_it_comes(sync):
-    version = {"type": "ACTIVATE_VERSION", "stream": "prospects", "version": 1}
-    run = sync([version, *GOOD, version])
+@pytest.mark.parametrize("stream", ["prospects", "unknown"])
+@pytest.mark.parametrize("place", range(len(GOOD) + 1))
+def test_activate_version_is_ignored_wherever_it_comes(sync, place, stream):
+    version = {"type": "ACTIVATE_VERSION", "stream": stream, "version": 1}
+    run = sync([*GOOD[:place], version, *GOOD[place:]])
     assert run.exit_code == 0
     assert run.counts("prospects") == {"received": 1, "created": 1}
+    assert run.states == [{"at": 1}]
+
+
+@pytest.mark.parametrize("stream", ["prospects", "unknown"])
+@pytest.mark.parametrize("place", range(len(GOOD) + 1))
+def test_a_batch_message_ends_the_run_wherever_it_comes(sync, sandbox, place, stream):
+    encoding = {"format": "jsonl", "compression": "gzip"}
+    manifest = [f"file:///tmp/{SECRET}.gz"]
+    batch = {"type": "BATCH", "stream": stream, "encoding": encoding, "manifest": manifest}
+    run = sync([*GOOD[:place], batch, *GOOD[place:]])
+    assert run.exit_code == 1
+    assert f"Line {place + 1} of the input is a BATCH message" in run.log
+    assert "switch batch files off in the tap" in run.log
+    assert run.states == ([{"at": 1}] if place == len(GOOD) else [])
+    assert sandbox.store.count("prospects") == (place >= 2)
+    assert SECRET not in run.log
+
+
+def test_a_column_that_leaves_the_schema_halfway_keeps_what_it_has_brought(sync, sandbox):
+    narrower = {name: PROSPECTS[name] for name in ("id", "emails", "first_name")}
+    run = sync(
+        [
+            schema("prospects"),
+            record("prospects", emails="a@x.test", title="Head", first_name="Old"),
+            schema("prospects", narrower),
+            record("prospects", emails="a@x.test", first_name="New"),
+            state({"n": 2}),
+        ]
+    )
+    assert run.exit_code == 0
+    assert run.states == [{"n": 2}]
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["title"] == "Head"
+    assert person["attributes"]["firstName"] == "New"
+
+
+def test_a_column_that_changes_its_type_halfway_is_checked_by_the_schema_of_the_day(sync, sandbox):
+    numbers = schema("prospects", PROSPECTS | {"title": {"type": "integer"}})
+    run = sync(
+        [
+            schema("prospects"),
+            record("prospects", id=1, emails="a@x.test", title="text"),
+            record("prospects", id=2, emails="nope"),
+            numbers,
+            record("prospects", id=3, emails="b@x.test", title=7),
+            record("prospects", id=4, emails="c@x.test", title="text"),
+        ]
+    )
+    assert run.counts("prospects") == {"received": 4, "created": 2, "rejected": 2}
+    titles = [one["attributes"]["title"] for one in sandbox.store.all("prospects")]
+    assert sorted(titles) == ["7", "text"]
+    assert [line["type"] for line in run.rejects] == ["SCHEMA", "RECORD"] * 2
+    assert run.rejects[2] == numbers
+    assert run.rejects[3]["error"]["code"] == "schema_violation"
+
+
+@pytest.mark.parametrize("keys", ["absent", None, []])
+def test_a_stream_needs_no_key_properties(sync, keys):
+    header = schema("prospects") | {"key_properties": keys}
+    if keys == "absent":
+        del header["key_properties"]
+    run = sync([header, *GOOD[1:]])
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+    assert run.states == [{"at": 1}]
+
+
+def test_key_properties_that_no_record_has_end_the_run_in_words(sync, sandbox):
+    run = sync([GOOD[0] | {"key_properties": ["nosuch"]}, *GOOD[1:]])
+    assert run.exit_code == 1
+    assert "Line 2 of the input is a RECORD without one of its key properties" in run.log
+    assert run.states == []
+    assert sandbox.store.count("prospects") == 0
 
 
 def test_a_line_of_ten_megabytes_is_read(execute):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import fsspec
 import pytest
-from conftest import record, schema, state
+from conftest import PROSPECTS, record, schema, state
 
 from target_outreach.delivery import writing
 from target_outreach.delivery.rejects import RejectsFile
 from target_outreach.errors import RecordFault
-from target_outreach.sandbox import Fault
+from target_outreach.outreach import client
+from target_outreach.sandbox import Fault, Sandbox, paging
 
 LOST = [
     Fault("reset_before", method="POST"),
@@ -32,6 +35,32 @@ LOST = [
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     monkeypatch.setattr(writing, "SECOND_LOOK_AFTER", 0.05)
+
+
+@pytest.fixture
+def outreach(tmp_path, watcher):
+    """Start a sandbox that is told of each exchange before its client is, and may have a clock."""
+    with ExitStack() as running:
+
+        def _start(react=None, clock=time.time):
+            def observe(exchange):
+                watcher(exchange)
+                if react is not None:
+                    react(exchange)
+
+            return running.enter_context(
+                Sandbox(tmp_path / "other.db", observer=observe, clock=clock)
+            )
+
+        yield _start
+
+
+def people(count, **values):
+    return [record("prospects", id=n, emails=f"p{n}@x.test", **values) for n in range(count)]
+
+
+def refusals(sandbox):
+    return sum(entry.status == 429 for entry in sandbox.requests)
 
 
 def ids(fault):
@@ -87,17 +116,16 @@ def test_without_a_key_an_unknown_outcome_is_rejected_as_that(sync, sandbox):
 
 
 @pytest.mark.parametrize("wording", ["hash", "emails", "index"])
-def test_a_lost_race_for_an_address_becomes_an_update(sync, sandbox, wording):
-    sandbox.profile = replace(sandbox.profile, taken_wording=wording, latency_seconds=0.05)
+def test_a_lost_race_for_an_address_becomes_an_update(sync, outreach, wording):
+    def win(_exchange):
+        if not sandbox.store.count("prospects"):
+            sandbox.store.seed("prospects", {"emails": ["a@x.test"], "title": "Theirs"})
 
-    def win():
-        while sandbox.request_count < 1:
-            time.sleep(0.002)
-        sandbox.store.seed("prospects", {"emails": ["a@x.test"], "title": "Theirs"})
-
-    threading.Thread(target=win, daemon=True).start()
-    sandbox.add_fault(Fault("delay", method="POST", seconds=0.3))
-    run = sync([schema("prospects"), record("prospects", emails="A@x.test", title="Ours")])
+    sandbox = outreach(win)
+    sandbox.profile = replace(sandbox.profile, taken_wording=wording)
+    rows = [schema("prospects"), record("prospects", emails="A@x.test", title="Ours")]
+    run = sync(rows, api_url=sandbox.api_url)
+    assert [entry.status for entry in sandbox.requests][:2] == [200, 422]
     assert run.counts("prospects") == {"received": 1, "updated": 1}
     (person,) = sandbox.store.all("prospects")
     assert person["attributes"]["title"] == "Ours"
@@ -113,19 +141,16 @@ def test_an_address_whose_owner_cannot_be_seen_has_a_code_of_its_own(sync, sandb
 @pytest.mark.parametrize(
     ("mode", "counts"), [("upsert", {"created": 1}), ("update", {"rejected": 1})]
 )
-def test_a_record_deleted_in_between_is_created_or_rejected_by_mode(sync, sandbox, mode, counts):
+def test_a_record_deleted_in_between_is_created_or_rejected_by_mode(sync, outreach, mode, counts):
+    def delete(_exchange):
+        if sandbox.request_count == 1:
+            sandbox.store.delete("prospects", person)
+
+    sandbox = outreach(delete)
     person = sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
-
-    def delete():
-        while sandbox.request_count < 1:
-            time.sleep(0.002)
-        sandbox.store.delete("prospects", person)
-
-    threading.Thread(target=delete, daemon=True).start()
-    sandbox.add_fault(Fault("delay", method="PATCH", seconds=0.3))
-    run = sync(
-        [schema("prospects"), record("prospects", emails="a@x.test", title="T")], sync_mode=mode
-    )
+    rows = [schema("prospects"), record("prospects", emails="a@x.test", title="T")]
+    run = sync(rows, sync_mode=mode, api_url=sandbox.api_url)
+    assert [entry.status for entry in sandbox.requests][:2] == [200, 404]
     assert run.counts("prospects") == {"received": 1} | counts
     if mode == "update":
         assert run.rejects[-1]["error"]["code"] == "record_not_found"
@@ -259,3 +284,426 @@ def test_rejects_go_to_any_url_that_fsspec_knows():
     file.sync()
     filesystem, path = fsspec.core.url_to_fs(file.path)
     assert filesystem.cat(path).count(b"\n") == 2
+
+
+# What is taken, and by whom
+
+
+def taken(status):
+    body = '{"errors":[{"id":"validationError","title":"Validation Error","detail":"%s"}]}'
+    detail = "Contacts email hash has already been taken."
+    return {"kind": "status", "status": status, "body": body % detail}
+
+
+@pytest.mark.parametrize("wording", ["hash", "emails", "index"])
+def test_an_update_that_would_take_anothers_address_is_rejected_and_nothing_else_is(
+    sync, sandbox, wording
+):
+    sandbox.profile = replace(sandbox.profile, taken_wording=wording)
+    person = sandbox.store.seed("prospects", {"emails": ["a@x.test"], "title": "Clerk"})
+    sandbox.store.trash("prospects", sandbox.store.seed("prospects", {"emails": ["b@x.test"]}))
+    rows = [
+        record("prospects", id=1, emails=["a@x.test", "b@x.test"], title="Head"),
+        record("prospects", id=2, emails="c@x.test"),
+    ]
+    run = sync([schema("prospects"), *rows, state({"n": 2})])
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 2, "created": 1, "rejected": 1}
+    assert run.states == [{"n": 2}]
+    error = run.rejects[-1]["error"]
+    assert (error["code"], error["status"], error["attempts"]) == ("already_taken", 422, 1)
+    attributes = sandbox.store.get("prospects", person)["attributes"]
+    assert (attributes["emails"], attributes["title"]) == (["a@x.test"], "Clerk")
+
+
+def test_an_address_of_somebody_else_is_rejected_with_an_outreach_id_too(sync, sandbox):
+    mine, _ = sandbox.store.seed_many(
+        "prospects", [{"emails": ["a@x.test"]}, {"emails": ["b@x.test"]}]
+    )
+    columns = PROSPECTS | {"outreach_id": {"type": "integer"}}
+    run = sync(
+        [schema("prospects", columns), record("prospects", emails="b@x.test", outreach_id=mine)]
+    )
+    assert run.rejects[-1]["error"]["code"] == "already_taken"
+    assert sandbox.store.get("prospects", mine)["attributes"]["emails"] == ["a@x.test"]
+
+
+@pytest.mark.parametrize("status", [409, 422])
+def test_a_taken_address_is_understood_with_either_status(sync, sandbox, status):
+    person = sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
+    sandbox.add_fault(Fault("status", method="GET", status=200, body='{"data": []}'))
+    sandbox.add_fault(Fault(**taken(status), method="POST"))
+    rows = [schema("prospects"), record("prospects", emails="a@x.test", title="T")]
+    assert sync(rows).counts("prospects") == {"received": 1, "updated": 1}
+    sandbox.add_fault(Fault(**taken(status), method="PATCH"))
+    rows[1]["record"]["title"] = "U"
+    error = sync(rows).rejects[-1]["error"]
+    assert (error["code"], error["status"]) == ("already_taken", status)
+    assert sandbox.store.get("prospects", person)["attributes"]["title"] == "T"
+
+
+@pytest.mark.parametrize(
+    ("rival", "detail"),
+    [
+        ({"name": "Acme"}, "Name has already been taken."),
+        ({"name": "Old Acme", "customId": "A-1"}, "Custom has already been taken."),
+    ],
+)
+def test_an_account_whose_name_or_number_is_taken_meanwhile_is_updated(
+    sync, outreach, rival, detail
+):
+    def react(exchange):
+        # The last look before an account is created is the one that tests the lists.
+        if exchange.method == "GET" and "filter" not in exchange.url:
+            sandbox.store.seed("accounts", rival)
+
+    sandbox = outreach(react)
+    body = json.dumps({"errors": [{"id": "validationError", "detail": detail}]})
+    sandbox.add_fault(Fault("status", method="POST", status=422, body=body))
+    rows = [schema("accounts"), record("accounts", name="Acme", custom_id="A-1", industry="X")]
+    run = sync(rows, api_url=sandbox.api_url)
+    assert run.counts("accounts") == {"received": 1, "updated": 1}
+    (account,) = sandbox.store.all("accounts")
+    assert account["attributes"]["industry"] == "X"
+
+
+# What a record is refused for
+
+REFUSALS = {
+    "envelope": {
+        "errors": [{"id": "x", "title": "T", "detail": "Said.", "source": {"pointer": "/data"}}]
+    },
+    "pointer": {
+        "errors": [{"id": "x", "detail": "Said.", "source": {"pointer": "/data/attributes/title"}}]
+    },
+    "details": {"errors": [{"id": "x", "details": "Said."}]},
+    "gateway": {"error": "x", "description": "Said."},
+    "text": "Said.",
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "shape"),
+    [
+        (400, "bad_request", "pointer"),
+        (403, "not_authorized", "envelope"),
+        (404, "record_not_found", "gateway"),
+        (409, "conflict", "text"),
+        (422, "validation_error", "details"),
+        (422, "validation_error", "pointer"),
+    ],
+)
+def test_a_refusal_in_any_shape_rejects_its_record_in_outreachs_words(
+    sync, sandbox, status, code, shape
+):
+    body = REFUSALS[shape] if shape == "text" else json.dumps(REFUSALS[shape])
+    sandbox.add_fault(Fault("status", method="POST", status=status, body=body))
+    run = sync([schema("prospects"), *people(2), state({"n": 2})], max_parallel_requests=1)
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 2, "created": 1, "rejected": 1}
+    assert run.states == [{"n": 2}]
+    error = run.rejects[-1]["error"]
+    assert (error["code"], error["status"]) == (code, status)
+    assert error["field"] == ("title" if shape == "pointer" else None)
+    assert "Said." in error["message"]
+    assert "Said." not in run.log
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"emails": "someone@outreach.io"}, "excluded email address"),
+        ({"last_name": "x" * 51}, "Data provided is too long"),
+    ],
+)
+def test_an_excluded_address_and_a_long_name_are_rejected_and_the_others_are_not(
+    sync, sandbox, bad, words
+):
+    sandbox.profile = replace(sandbox.profile, max_name_length=50)
+    rows = people(3, last_name="Fine")
+    rows[1]["record"] |= bad
+    run = sync([schema("prospects"), *rows, state({"n": 3})])
+    assert run.counts("prospects") == {"received": 3, "created": 2, "rejected": 1}
+    assert run.states == [{"n": 3}]
+    error = run.rejects[-1]["error"]
+    assert (error["code"], error["status"]) == ("validation_error", 422)
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_lookup_that_is_refused_stops_the_run_before_anything_is_created(sync, sandbox, status):
+    body = '{"errors":[{"id":"filterParameter.unfilterableAttribute","title":"No","detail":"No."}]}'
+    sandbox.add_fault(Fault("status", method="GET", status=status, body=body, times=None))
+    run = sync([schema("prospects"), *people(2), state({"n": 2})])
+    assert run.exit_code == 1
+    assert run.log.count("ERROR") == 1
+    assert f"{status} filterParameter.unfilterableAttribute" in run.log
+    assert run.states == []
+    assert sandbox.store.count("prospects") == 0
+
+
+def test_a_prospect_without_an_address_is_never_sent(sync, sandbox):
+    rows = [schema("prospects"), record("prospects", emails=None, first_name="Ann")]
+    for mode in "insert", "upsert":
+        assert sync(rows, sync_mode=mode).rejects[-1]["error"]["code"] == "missing_required"
+    assert not [entry for entry in sandbox.requests if entry.method == "POST"]
+
+
+@pytest.mark.parametrize("kind", ["reset_before", "reset_after", "hang_after"])
+def test_a_prospect_whose_key_is_empty_is_not_sent_twice_on_a_guess(sync, sandbox, kind):
+    sandbox.add_fault(Fault(kind, method="POST", seconds=3))
+    columns = PROSPECTS | {"linked_in_id": {"type": ["null", "string"]}}
+    run = sync(
+        [schema("prospects", columns), record("prospects", emails="a@x.test", linked_in_id=None)],
+        streams=[{"stream": "prospects", "match_on": ["linkedInId"]}],
+        request_timeout_seconds=1,
+    )
+    error = run.rejects[-1]["error"]
+    assert (error["code"], error["attempts"]) == ("outcome_unknown", 1)
+    assert sandbox.request_count == 1
+
+
+# What lists hold
+
+
+def test_lists_that_count_nothing_and_have_small_pages_are_read_to_their_end(
+    sync, outreach, monkeypatch
+):
+    monkeypatch.setattr(paging, "MAX_SIZE", 7)
+    lists = []
+
+    def react(exchange):
+        if exchange.method == "GET":
+            lists.append(json.loads(exchange.body))
+
+    sandbox = outreach(react)
+    sandbox.store.seed_many("prospects", [{"emails": [f"p{n}@x.test"]} for n in range(100)])
+    run = sync([schema("prospects"), *people(110)], api_url=sandbox.api_url)
+    assert run.counts("prospects") == {"received": 110, "unchanged": 100, "created": 10}
+    assert {one["meta"]["count"] for one in lists} == {None}
+    assert max(len(one["data"]) for one in lists) == 7
+
+
+def test_a_lookup_filters_by_one_field_at_a_time(sync, sandbox):
+    account = sandbox.store.seed("accounts", {"name": "Acme, Inc.", "domain": "acme.example"})
+    rows = [
+        record("accounts", id=1, name="Acme, Inc.", domain="acme.test", custom_id="A-1"),
+        record("accounts", id=2, name="Acme, Inc.", custom_id="A-2", industry="X"),
+    ]
+    run = sync([schema("accounts"), *rows])
+    assert run.counts("accounts") == {"received": 2, "created": 1, "updated": 1}
+    assert sandbox.store.get("accounts", account)["attributes"]["industry"] == "X"
+    filters = [{key for key, _ in one.parameters if "filter" in key} for one in sandbox.requests]
+    assert {len(keys) for keys in filters} == {0, 1}
+
+
+def test_no_page_is_asked_for_that_is_larger_than_outreach_allows(sync, sandbox):
+    sandbox.profile = replace(sandbox.profile, oversized_page="error")
+    sandbox.store.seed_many("accounts", [{"name": f"A{n}"} for n in range(60)])
+    rows = [record("accounts", id=n, name=f"A{n}") for n in range(70)]
+    run = sync([schema("accounts"), *rows])
+    assert run.counts("accounts") == {"received": 70, "unchanged": 60, "created": 10}
+    sizes = [dict(one.parameters).get("page[size]") for one in sandbox.requests]
+    assert max(int(size) for size in sizes if size) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("policy", "counts"),
+    [("reject", {"rejected": 1}), ("oldest", {"updated": 1}), ("newest", {"updated": 1})],
+)
+def test_two_prospects_of_one_address_are_told_apart_by_age_or_not_at_all(
+    sync, sandbox, policy, counts
+):
+    sandbox.profile = replace(sandbox.profile, purposeful_duplicates=True)
+    moments = ["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]
+    old, new = sandbox.store.seed_many(
+        "prospects", [{"emails": ["a@x.test"], "createdAt": moment} for moment in moments]
+    )
+    rows = [schema("prospects"), record("prospects", emails="a@x.test", title="T")]
+    run = sync(rows, on_ambiguous=policy)
+    assert run.counts("prospects") == {"received": 1} | counts
+    titled = [one["id"] for one in sandbox.store.all("prospects") if one["attributes"]["title"]]
+    assert titled == {"reject": [], "oldest": [old], "newest": [new]}[policy]
+    if policy == "reject":
+        assert run.rejects[-1]["error"]["code"] == "ambiguous_match"
+
+
+@pytest.mark.parametrize("links", ["null", '{"account": null}', '{"account": {"data": null}}'])
+def test_a_relationship_that_is_null_is_one_that_is_not_set(sync, sandbox, links):
+    account = sandbox.store.seed("accounts", {"name": "Acme"})
+    person = sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
+    shown = {"type": "prospect", "id": person, "attributes": {"emails": ["a@x.test"]}}
+    shown["relationships"] = json.loads(links)
+    body = json.dumps({"data": [shown]})
+    sandbox.add_fault(Fault("status", method="GET", status=200, body=body))
+    columns = PROSPECTS | {"outreach_account_id": {"type": ["null", "integer"]}}
+    rows = [record("prospects", emails="a@x.test", outreach_account_id=account)]
+    run = sync([schema("prospects", columns), *rows])
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    linked = sandbox.store.get("prospects", person)["relationships"]["account"]["data"]["id"]
+    assert linked == account
+    rows[0]["record"]["outreach_account_id"] = None
+    run = sync([schema("prospects", columns), *rows])
+    assert run.counts("prospects") == {"received": 1, "unchanged": 1}
+
+
+@pytest.mark.parametrize("text_is_taken", [False, True])
+def test_related_ids_are_sent_as_integers_whether_text_is_taken_or_not(
+    sync, sandbox, text_is_taken
+):
+    sandbox.profile = replace(sandbox.profile, string_relationship_ids=text_is_taken)
+    account = sandbox.store.seed("accounts", {"name": "Acme"})
+    columns = PROSPECTS | {"outreach_account_id": {"type": "string"}}
+    rows = [record("prospects", emails="a@x.test", outreach_account_id=str(account))]
+    assert sync([schema("prospects", columns), *rows]).exit_code == 0
+    (post,) = [entry for entry in sandbox.requests if entry.method == "POST"]
+    assert post.body["data"]["relationships"]["account"]["data"] == {
+        "type": "account",
+        "id": account,
+    }
+
+
+def test_what_was_softly_deleted_is_not_written_to(sync, sandbox):
+    sandbox.profile = replace(sandbox.profile, soft_delete=True)
+    person = sandbox.store.seed("prospects", {"emails": ["a@x.test"], "title": "Old"})
+    sandbox.store.trash("prospects", person)
+    columns = PROSPECTS | {"outreach_id": {"type": ["null", "integer"]}}
+    rows = [
+        record("prospects", emails="b@x.test", outreach_id=person),
+        record("prospects", emails="c@x.test", outreach_id=None),
+    ]
+    run = sync([schema("prospects", columns), *rows])
+    assert run.counts("prospects") == {"received": 2, "created": 1, "rejected": 1}
+    assert run.rejects[-1]["error"]["code"] == "record_not_found"
+
+
+# Servers that are down, and limits
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("kind", ["status", "status_after"])
+def test_a_burst_of_errors_loses_and_doubles_nothing(sync, sandbox, monkeypatch, status, kind):
+    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    sandbox.store.seed_many("prospects", [{"emails": [f"p{n}@x.test"]} for n in range(5)])
+    for method in "GET", "POST", "PATCH":
+        sandbox.add_fault(Fault(kind, method=method, after=1, times=3, status=status))
+    run = sync([schema("prospects"), *people(15, title="T"), state({"n": 15})], batch_size_rows=5)
+    assert run.exit_code == 0
+    assert run.states[-1] == {"n": 15}
+    assert run.counts("prospects") == {"received": 15, "updated": 5, "created": 10}
+    assert sandbox.store.count("prospects") == 15
+    assert {one["attributes"]["title"] for one in sandbox.store.all("prospects")} == {"T"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
+def test_a_throttle_in_front_that_says_nothing_but_retry_later_is_waited_out(sync, sandbox, method):
+    sandbox.store.seed("prospects", {"emails": ["p0@x.test"]})
+    plain = [("Content-Type", "text/plain")]
+    sandbox.add_fault(
+        Fault("status", method=method, status=429, body="Retry later", headers=plain, times=2)
+    )
+    run = sync([schema("prospects"), *people(2, title="T")])
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 2, "updated": 1, "created": 1}
+    assert refusals(sandbox) == 2
+
+
+def test_a_second_client_that_eats_the_budget_is_waited_for(sync, outreach):
+    def react(exchange):
+        if exchange.method == "POST" and sandbox.store.count("prospects") % 10 == 0:
+            sandbox.spend(15)
+
+    sandbox = outreach(react)
+    sandbox.profile = replace(sandbox.profile, rate_limit=30, rate_window_seconds=1)
+    run = sync([schema("prospects"), *people(40)], api_url=sandbox.api_url)
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 40, "created": 40}
+    # What is in flight while the other one spends cannot be called back.
+    assert refusals(sandbox) <= 4 * 4
+
+
+# A clock that is wrong
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+@pytest.mark.parametrize(
+    ("headers", "form"), [("single", "epoch"), ("none", "epoch"), ("none", "iso")]
+)
+def test_the_end_of_a_limit_is_read_by_the_servers_clock(sync, outreach, hours, headers, form):
+    sandbox = outreach(clock=lambda: time.time() + 3600 * hours)
+    sandbox.profile = replace(
+        sandbox.profile,
+        rate_limit=15,
+        rate_window_seconds=1,
+        limit_headers=headers,
+        retry_after=form,
+    )
+    began = time.monotonic()
+    run = sync([schema("prospects"), *people(20)], api_url=sandbox.api_url, max_wait_minutes=1)
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 20, "created": 20}
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_jumps_halfway_neither_stops_nor_doubles_anything(sync, outreach, hours):
+    jumped = threading.Event()
+
+    def react(_exchange):
+        if sandbox.request_count >= 20:
+            jumped.set()
+
+    def clock():
+        return time.time() + 3600 * hours * jumped.is_set()
+
+    sandbox = outreach(react, clock)
+    sandbox.profile = replace(sandbox.profile, rate_limit=25, rate_window_seconds=1)
+    sandbox.add_fault(Fault("reset_after", method="POST", after=25))
+    began = time.monotonic()
+    run = sync([schema("prospects"), *people(60)], api_url=sandbox.api_url, max_wait_minutes=1)
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 60, "created": 60}
+    assert sandbox.store.count("prospects") == 60
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_what_we_created_is_told_by_the_servers_clock(sync, outreach, hours):
+    sandbox = outreach(clock=lambda: time.time() + 3600 * hours)
+    sandbox.add_fault(Fault("reset_after", method="POST"))
+    rows = [schema("prospects"), record("prospects", emails="a@x.test")]
+    run = sync(rows, sync_mode="insert", api_url=sandbox.api_url)
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_what_was_there_before_is_told_by_the_servers_clock(sync, outreach, hours):
+    sandbox = outreach(clock=lambda: time.time() + 3600 * hours)
+    an_hour_ago = datetime.now(UTC) + timedelta(hours=hours - 1)
+    sandbox.store.seed("prospects", {"emails": ["a@x.test"], "createdAt": an_hour_ago.isoformat()})
+    sandbox.add_fault(Fault("reset_before", method="POST"))
+    rows = [schema("prospects"), record("prospects", emails="a@x.test")]
+    run = sync(rows, sync_mode="insert", api_url=sandbox.api_url)
+    assert run.rejects[-1]["error"]["code"] == "already_taken"
+    assert sandbox.store.count("prospects") == 1
+
+
+@pytest.mark.parametrize("style", ["text", "gateway", "errors"])
+def test_a_token_that_is_revoked_halfway_ends_the_run_with_the_state_of_what_was_delivered(
+    sync, outreach, style
+):
+    def react(exchange):
+        if exchange.method == "POST" and sandbox.store.count("prospects") == 10:
+            sandbox.revoke_all()
+
+    sandbox = outreach(react)
+    sandbox.profile = replace(sandbox.profile, unauthorized_style=style)
+    rows = [schema("prospects")]
+    for n, row in enumerate(people(40)):
+        rows += [row, state({"n": n + 1})]
+    run = sync(rows, api_url=sandbox.api_url, batch_size_rows=2, max_parallel_requests=1)
+    assert run.exit_code == 1
+    assert run.states[-1] == {"n": 10}
+    assert sandbox.store.count("prospects") == 10
+    assert run.log.count("ERROR") == 1
+    assert "401" in run.log

@@ -109,21 +109,23 @@ class PlanFile:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.chmod(path, 0o600)  # noqa: PTH101 - an older file may have been readable by all
         except OSError as error:
             raise _unwritable(error) from None
-        os.chmod(path, 0o600)  # noqa: PTH101 - an older file may have been readable by all
         self._file = os.fdopen(descriptor, "w", encoding="utf-8")
+        self._failed = False
 
     def close(self) -> None:
         """Write all that was noted.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: It cannot be written, and no note has said so.
         """
         try:
             self._file.flush()
         except OSError as error:
-            raise _unwritable(error) from None
+            if not self._failed:
+                raise _unwritable(error) from None
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -160,6 +162,7 @@ class PlanFile:
         try:
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         except OSError as error:
+            self._failed = True
             raise _unwritable(error) from None
 
 

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import platformdirs
 from singer_sdk.singerlib.json import deserialize_json, serialize_json
 
-from target_outreach.errors import OutputError, SettingsError
+from target_outreach.errors import OutputError
+from target_outreach.stored import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class RejectsFile:
         """
         self._clock = clock
         if "://" in folder:
-            _check_url(folder)
+            StoredObject(folder, "rejects_path")  # says at the start if that can be used
         folder = folder.removeprefix("file://")
         name = f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.jsonl"
         self.path = f"{folder.rstrip('/')}/{name}" if "://" in folder else str(Path(folder) / name)
@@ -123,7 +123,7 @@ class RejectsFile:
             self._file.close()
 
     def _unwritable(self, error: OSError) -> OutputError:
-        reason = error.strerror or type(error).__name__
+        reason = error.strerror or str(error) or type(error).__name__
         return OutputError(
             f"The rejects file {self.path} cannot be written ({reason}): check rejects_path; "
             "no STATE has passed what is not saved."
@@ -138,18 +138,6 @@ def _with_error(record_line: str, error: dict[str, Any]) -> str:
         message["error"] = error
         return serialize_json(message)
     return f'{line[:-1].rstrip()}, "error": {json.dumps(error)}}}'
-
-
-def _check_url(url: str) -> None:
-    """Find out at the start whether fsspec can write there.
-
-    Raises:
-        SettingsError: It knows no such protocol, or lacks a package for it.
-    """
-    try:
-        fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise SettingsError(f"rejects_path cannot be used: {error}") from None
 
 
 class _LocalFile:
@@ -179,7 +167,7 @@ class _RemoteFile:
     """An object in a store, which can only be written as a whole."""
 
     def __init__(self, url: str) -> None:
-        self._filesystem, self._path = fsspec.core.url_to_fs(url)
+        self._stored = StoredObject(url, "rejects_path")
         self._text: list[str] = []
         self._saved = 0
 
@@ -188,9 +176,7 @@ class _RemoteFile:
 
     def sync(self) -> None:
         if self._saved < len(self._text):
-            content = "".join(self._text).encode("utf-8", "surrogatepass")
-            self._filesystem.makedirs(self._filesystem._parent(self._path), exist_ok=True)  # noqa: SLF001
-            self._filesystem.pipe_file(self._path, content)
+            self._stored.write("".join(self._text).encode("utf-8", "surrogatepass"))
             self._saved = len(self._text)
 
     def close(self) -> None:

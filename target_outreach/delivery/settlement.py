@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from target_outreach.delivery.breaker import Breaker
 from target_outreach.delivery.tally import Tally
-from target_outreach.errors import RejectsError
+from target_outreach.errors import OutputError, RejectsError
 from target_outreach.records.planning import Unchanged
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Settlement:
         self._emit = emit
         self._breaker = Breaker()
         self._abort_at: int | None = None
+        self._unsaved: list[int] = []
         self._received = 0
         self._rejected = 0
 
@@ -83,6 +84,7 @@ class Settlement:
 
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
         """Settle a group that is in Outreach as it should be; all but its last are superseded."""
+        self._journal.delivered(stream, group, delivered)
         tally = self.tallies[stream.name]
         tally.outcomes[delivered.outcome] += 1
         tally.outcomes["superseded"] += len(group.members) - 1
@@ -91,15 +93,14 @@ class Settlement:
         if not isinstance(delivered.decided, Unchanged):
             tally.written.update(delivered.decided.attributes.keys())
             self._breaker.succeeded(stream.name)
-        self._journal.delivered(stream, group, delivered)
         self._ledger.settle(stream.name, (item.number for item in group.members))
 
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
         """Settle records that are left out by policy."""
+        self._journal.skipped(stream, items, reason)
         tally = self.tallies[stream.name]
         tally.outcomes["skipped"] += len(items)
         tally.skipped[reason] += len(items)
-        self._journal.skipped(stream, items, reason)
         self._ledger.settle(stream.name, (item.number for item in items))
 
     def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
@@ -111,14 +112,15 @@ class Settlement:
             OutreachError: Outreach refuses everything.
         """
         self._rejects.add(stream.source, stream.schema_line, item.line, fault)
+        self._journal.rejected(stream, item, fault)
         tally = self.tallies[stream.name]
         tally.outcomes["rejected"] += 1
         tally.rejected[fault.code] += 1
-        self._journal.rejected(stream, item, fault)
         if self._policy.holds_state:
             self._ledger.hold(item.number)
         if self._policy.aborts and not self.is_aborted_before(item):
             self._abort_at = item.number
+        self._unsaved.append(item.number)
         self._ledger.settle(stream.name, [item.number])
         self._rejected += 1
         if (too_many := self._policy.verdict(self._rejected, self._received)) is not None:
@@ -151,7 +153,17 @@ class Settlement:
         Raises:
             OutputError: Standard output or the rejects file cannot be written.
         """
-        self._rejects.sync()
+        try:
+            self._rejects.sync()
+        except OutputError:
+            if self._unsaved:
+                self._ledger.hold(min(self._unsaved))
+            self._release()
+            raise
+        self._unsaved.clear()
+        self._release()
+
+    def _release(self) -> None:
         state = self._ledger.release()
         if state is not None:
             self._emit(state)

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import filelock
-import fsspec
 import platformdirs
 
-from target_outreach.errors import CredentialsError, SettingsError
+from target_outreach.errors import CredentialsError
 from target_outreach.outreach.tokens import REFRESH_LIFETIME, Tokens
+from target_outreach.stored import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,9 @@ class Chain:
         """
         self.path = path.removeprefix("file://")
         self._name = name
-        self._place: _Place = _Store(path) if "://" in self.path else _File(self.path)
+        self._place: _Place = _File(self.path)
+        if "://" in self.path:
+            self._place = _Store(StoredObject(self.path, "credentials_path"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -152,7 +154,7 @@ class Chain:
         )
 
     def _unusable(self, what: str, error: OSError) -> CredentialsError:
-        reason = error.strerror or type(error).__name__
+        reason = error.strerror or str(error) or type(error).__name__
         return CredentialsError(
             f"The tokens in {self.path} cannot be {what} ({reason}): check credentials_path."
         )
@@ -200,24 +202,16 @@ class _File:
 
 
 class _Store:
-    """An object in a store that fsspec knows."""
+    """An object in a store, which has no lock."""
 
-    def __init__(self, url: str) -> None:
-        try:
-            self._filesystem, self._path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            raise SettingsError(f"credentials_path cannot be used: {error}") from None
+    def __init__(self, stored: StoredObject) -> None:
+        self._stored = stored
 
     def lock(self) -> AbstractContextManager[object]:
         return nullcontext()
 
     def read(self) -> bytes:
-        try:
-            content: bytes = self._filesystem.cat_file(self._path)
-        except FileNotFoundError:
-            return b""
-        return content
+        return self._stored.read()
 
     def write(self, content: bytes) -> None:
-        self._filesystem.makedirs(self._filesystem._parent(self._path), exist_ok=True)  # noqa: SLF001
-        self._filesystem.pipe_file(self._path, content)
+        self._stored.write(content)
