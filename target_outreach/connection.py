@@ -6,6 +6,7 @@ there is one, credentials of the kind that is configured, and a client that uses
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from contextlib import ExitStack, closing, contextmanager
 from importlib import metadata
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from target_outreach.errors import CredentialsError, SettingsError
 from target_outreach.outreach.auth import BearerToken, NoCredentials
 from target_outreach.outreach.client import Client
+from target_outreach.outreach.identity import ask_identity
 from target_outreach.outreach.wire import Wire
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
 
@@ -79,6 +81,31 @@ class Connection:
     def tokens(self) -> Tokens | None:
         """The tokens in use, where they renew themselves and one has been needed."""
         return getattr(self.credentials, "tokens", None)
+
+    def place(self) -> str:
+        """Name the organisation and the API that this connects to; it costs a request.
+
+        Where Outreach does not say which organisation it is, the credentials stand for it, so that
+        two organisations are never taken for one.
+
+        Raises:
+            RunError: As for any request.
+        """
+        identity = ask_identity(self.client)
+        organisation = identity.organisation_id if identity is not None else None
+        if isinstance(self._settings.access, LocalOutreach):
+            return f"sandbox {organisation}"
+        return f"{organisation or self._who()} {self.api_url}"
+
+    def _who(self) -> str:
+        access = self._settings.access
+        if isinstance(access, OAuthApp):
+            secret = f"{access.client_id} {access.refresh_token}"
+        elif isinstance(access, ServerApp):
+            secret = f"{access.guid} {access.install_id}"
+        else:
+            secret = access.access_token if isinstance(access, Bearer) else ""
+        return hashlib.sha256(secret.encode()).hexdigest()
 
     def _credentials(self, opened: ExitStack) -> Credentials:
         access = self._settings.access

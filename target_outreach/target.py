@@ -8,12 +8,14 @@ import time
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 
 from target_outreach.connection import Connection
 from target_outreach.delivery.dry_run import DryWriter, NoRejects, PlanFile
 from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
+from target_outreach.delivery.memory import Memory, copy_memory
 from target_outreach.delivery.pipeline import Pipeline
 from target_outreach.delivery.rejects import (
     RejectsFile,
@@ -123,12 +125,15 @@ class TargetOutreach(ExactTarget):
     def pipeline(self) -> Pipeline:
         """Delivers batches; its threads start with the first one."""
         client = self.connection.client
+        if self.memory is not None:
+            self.memory.place = self.connection.place()
         lookup = Lookup(client)
         return Pipeline(
             lookup=lookup,
             writer=DryWriter() if self.settings.dry_run else Writer(client, lookup),
             pacer=self.pacer,
             settlement=self.settlement,
+            memory=self.memory,
             wake=self.message_reader.inbox.wake,
             parallel=self.settings.max_parallel_requests,
         )
@@ -138,9 +143,24 @@ class TargetOutreach(ExactTarget):
         """The connection to Outreach; nothing is sent before the first record needs it."""
         return self._resources.enter_context(Connection(self.settings, self.pacer))
 
+    @cached_property
+    def memory(self) -> Memory | None:
+        """What earlier runs delivered, if the settings want it remembered; a dry run has a copy."""
+        path = self.settings.memory_path
+        if path is None or not self.settings.uses_memory:
+            return None
+        if self.settings.dry_run:
+            folder = self._resources.enter_context(TemporaryDirectory())
+            copy = str(Path(folder) / "memory.db")
+            copy_memory(path, copy)
+            path = copy
+        memory = Memory(path)
+        self._resources.callback(memory.close)
+        return memory
+
     def _journal(self) -> Journal:
         if self.settings.plan_path is None:
-            return NoJournal()
+            return NoJournal() if self.memory is None or self.settings.dry_run else self.memory
         plan = PlanFile(self.settings.plan_path)
         self._resources.callback(plan.close)
         return plan
@@ -157,6 +177,7 @@ class TargetOutreach(ExactTarget):
         """
         self._refuse_to_overwrite(file_input)
         _ = self.connection
+        _ = self.memory
 
     def _refuse_to_overwrite(self, file_input: IO[str]) -> None:
         """Refuse an input that is also where the report, the plan or STATE would be written."""
@@ -269,6 +290,10 @@ class TargetOutreach(ExactTarget):
     def report(self) -> Report:
         """Return the figures of the run."""
         tallies = dict(self.settlement.tallies)
+        memory: Memory | None = self.__dict__.get("memory")
+        if memory is not None:
+            for name, tally in tallies.items():
+                tally.edited_by_others = memory.edits[name]
         rejected = any(tally.outcomes["rejected"] for tally in tallies.values())
         return Report(
             streams=tallies,

@@ -115,6 +115,9 @@ class PlanFile:
         self._file = os.fdopen(descriptor, "w", encoding="utf-8")
         self._failed = False
 
+    def commit(self) -> None:
+        """Do nothing: a plan is written when the run ends, and no STATE rests on it."""
+
     def close(self) -> None:
         """Write all that was noted.
 

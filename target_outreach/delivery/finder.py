@@ -173,6 +173,9 @@ class Finder:
 def _texts(object_type: ObjectType, groups: Iterable[Records], field_name: str) -> list[str]:
     """List what to ask for by one field: every spelling of every value of every record."""
     texts: list[str] = []
+    if field_name == "id":
+        ids = (group.desired.remembered for group in groups)
+        texts += [str(known) for known in ids if known is not None]
     for desired in (item.desired for group in groups for item in group.members):
         if desired is None:
             continue

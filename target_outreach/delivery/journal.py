@@ -25,6 +25,13 @@ class Journal(Protocol):
     def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
         """Hear that a record is rejected."""
 
+    def commit(self) -> None:
+        """Save what was heard, before STATE passes it.
+
+        Raises:
+            OutputError: It cannot be saved.
+        """
+
 
 class NoJournal:
     """Keeps nothing."""
@@ -37,3 +44,6 @@ class NoJournal:
 
     def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
         """Forget it."""
+
+    def commit(self) -> None:
+        """Do nothing."""

@@ -9,6 +9,7 @@ from target_outreach.delivery.stream import Item
 from target_outreach.records.folding import Group
 
 if TYPE_CHECKING:
+    from target_outreach.delivery.memory import Known
     from target_outreach.delivery.stream import Stream
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.matching import Picture
@@ -39,6 +40,9 @@ class Load:
         complete: Groups that were looked up by all fields, having been found by none.
         found_late: Groups whose record a create has shown to be there.
         again: Groups of which the lookup is too old to act on.
+        recalled: Groups that are to be decided by what is remembered of them; None for those of
+            which that is to be asked again.
+        unseen: Groups that were decided on without a look at Outreach.
         written: When records of Outreach were written meanwhile, by id.
     """
 
@@ -53,6 +57,8 @@ class Load:
     found_late: set[Records] = field(default_factory=set)
     again: list[Records] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)
+    recalled: dict[Records, Known | None] = field(default_factory=dict)
+    unseen: set[Records] = field(default_factory=set)
 
     def is_no_later_than(self, other: Load) -> bool:
         """Whether this batch was handed over before another one, or is it."""

@@ -20,6 +20,7 @@ from target_outreach.errors import RecordFault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from target_outreach.delivery.memory import Memory
     from target_outreach.delivery.scheduler import Deliverer
     from target_outreach.delivery.settlement import Settlement
     from target_outreach.delivery.stream import Item, Stream
@@ -48,6 +49,7 @@ class Pipeline:
         settlement: Settlement,
         wake: Callable[[], None],
         parallel: int = 4,
+        memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the threads.
@@ -59,6 +61,7 @@ class Pipeline:
             settlement: Settles records.
             wake: Called, on any thread, when the pipeline has failed.
             parallel: The most requests in flight.
+            memory: Knows what was delivered before, if a memory is kept.
             clock: A monotonic clock in seconds.
         """
         self.error: Exception | None = None
@@ -81,6 +84,7 @@ class Pipeline:
             send=self._send,
             batch_done=self._batch_done,
             parallel=parallel,
+            memory=memory,
             clock=clock,
         )
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)

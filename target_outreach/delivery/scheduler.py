@@ -11,12 +11,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict, deque
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from target_outreach.delivery.finder import Finder
 from target_outreach.delivery.load import Load, Read
-from target_outreach.delivery.writing import Delivered, Found, Job, ambiguous
+from target_outreach.delivery.recall import Recall
+from target_outreach.delivery.writing import Delivered, Found, Gone, Job, ambiguous
 from target_outreach.errors import RecordFault
 from target_outreach.records.folding import Group, fold
 from target_outreach.records.matching import Picture, choose, match
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.finder import Send
     from target_outreach.delivery.load import Records
+    from target_outreach.delivery.memory import Memory
     from target_outreach.delivery.settlement import Settlement
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.outreach.lookup import Lookup
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 class Deliverer(Protocol):
     """Writes a record to Outreach, or does as if."""
 
-    def write(self, job: Job) -> Delivered | Found:
+    def write(self, job: Job) -> Delivered | Found | Gone:
         """Carry a plan out, unless the record is there after all."""
 
     def recall(self, picture: Picture, groups: Iterable[Records]) -> None:
@@ -59,6 +62,7 @@ class Scheduler:
         send: Send,
         batch_done: Callable[[], None],
         parallel: int,
+        memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with no batch.
@@ -71,6 +75,7 @@ class Scheduler:
             send: Runs a request on a worker and hands its result back on this thread.
             batch_done: Called when all records of a batch are settled.
             parallel: The most requests in flight.
+            memory: Knows what was delivered before, if a memory is kept.
             clock: A monotonic clock in seconds.
         """
         self._writer = writer
@@ -81,6 +86,9 @@ class Scheduler:
         self._clock = clock
         self._finder = Finder(
             lookup, send=send, recall=writer.recall, ready=self._is_due, clock=clock
+        )
+        self._recall = Recall(
+            memory, lookup, send=send, ready=self._is_due, find=self._finder.find, clock=clock
         )
         self._order = itertools.count()
         self._loads: list[Load] = []
@@ -108,7 +116,7 @@ class Scheduler:
         if stream.object is None or not deliverable:
             self._batch_done()
             return
-        groups = fold(stream.object, deliverable, stream.rules)
+        groups = fold(stream.object, self._recall.with_ids(stream, deliverable), stream.rules)
         for group in groups:
             for earlier in group.waits_for:
                 self._dependents.setdefault(earlier, []).append(group)
@@ -126,7 +134,7 @@ class Scheduler:
         for group in groups:
             self._hold(load, group)
         load.blocked = [group for group in groups if group.keys & taken]
-        self._finder.find(load, [group for group in groups if not group.keys & taken])
+        self._recall.find(load, [group for group in groups if not group.keys & taken])
 
     def _hold(self, load: Load, group: Records) -> None:
         """Enter a group among those that are not settled."""
@@ -138,6 +146,7 @@ class Scheduler:
         """Strike a group out."""
         load.open.remove(group)
         load.ready.discard(group)
+        load.unseen.discard(group)
         for key in group.keys:
             holders = self._holders[load.object.name, key]
             del holders[group]
@@ -164,6 +173,9 @@ class Scheduler:
             self._finder.find_again(load)
 
     def _decide(self, load: Load, group: Records) -> None:
+        if group in load.recalled:
+            self._decide_by_memory(load, group)
+            return
         try:
             matches = _matches(load, group)
             if self._must_wait(load, group, matches):
@@ -184,7 +196,23 @@ class Scheduler:
         if isinstance(decided, Skip):
             self._settlement.skipped(load.stream, group.members, decided.reason)
             self._done(load, group)
-        elif isinstance(decided, Unchanged):
+        else:
+            self._carry_out(load, group, decided)
+
+    def _decide_by_memory(self, load: Load, group: Records) -> None:
+        """Decide about a group without a look at Outreach, if its turn has come."""
+        entry = load.recalled[group]
+        decided = self._recall.decide(load, group)
+        if decided is None:
+            return
+        if isinstance(decided, Update) and self._must_wait(load, group, [decided.resource]):
+            load.recalled[group] = entry
+            return
+        load.unseen.add(group)
+        self._carry_out(load, group, decided)
+
+    def _carry_out(self, load: Load, group: Records, decided: Create | Update | Unchanged) -> None:
+        if isinstance(decided, Unchanged):
             self._settle(load, group, Delivered("unchanged", decided.resource, decided))
         else:
             self._write(load, group, decided)
@@ -225,7 +253,7 @@ class Scheduler:
             self._busy[place] = []
         self._writing += 1
 
-        def on_written(result: Delivered | Found | RecordFault | None) -> None:
+        def on_written(result: Delivered | Found | Gone | RecordFault | None) -> None:
             self._writing -= 1
             for waiting, other in self._busy.pop(place) if place is not None else ():
                 self._is_due(waiting, [other])
@@ -233,6 +261,8 @@ class Scheduler:
                 load.again.append(group)
             elif isinstance(result, RecordFault):
                 self._refuse(load, group, result)
+            elif isinstance(result, Gone):
+                self._recall.forget(load, group)
             elif isinstance(result, Found):
                 self._decide_by(load, group, result)
             else:
@@ -243,7 +273,7 @@ class Scheduler:
 
     def _write_fresh(
         self, load: Load, group: Records, decided: Create | Update
-    ) -> Delivered | Found | None:
+    ) -> Delivered | Found | Gone | None:
         """Write on a worker thread, unless the wait for budget has made the plan too old."""
         self._pacer.wait()
         if self._finder.is_stale(load, group, decided):
@@ -298,6 +328,7 @@ class Scheduler:
     def _unfold(self, load: Load, groups: list[Records]) -> None:
         """Replace groups by their records, each waiting for the one that arrived before."""
         earlier: Records | None = None
+        unseen: list[Records] = []
         members = sorted(
             ((item, group) for group in groups for item in group.members),
             key=lambda pair: pair[0].number,
@@ -311,20 +342,27 @@ class Scheduler:
                 if before.members[-1].number < item.number
             }
             single = Group(
-                item.desired, group.keys, [item], waits_for | ({earlier} if earlier else set())
+                replace(item.desired, remembered=group.desired.remembered),
+                group.keys,
+                [item],
+                waits_for | ({earlier} if earlier else set()),
             )
             for before in single.waits_for:
                 self._dependents.setdefault(before, []).append(single)
             if item is group.members[-1]:
                 self._hand_on(group, single)
             self._hold(load, single)
+            earlier = single
             load.reads[single] = load.reads[group]
             if group in load.complete:
                 load.complete.add(single)
-            self._is_due(load, [single])
-            earlier = single
+            if group in load.unseen:
+                unseen.append(single)
+            else:
+                self._is_due(load, [single])
         for group in groups:
             self._forget(load, group)
+        self._recall.find(load, unseen)
 
     def _hand_on(self, group: Records, last: Records) -> None:
         """Let what waited for a group wait for the last of its records instead."""
@@ -354,7 +392,7 @@ class Scheduler:
             earlier = {other.object.name for other in self._loads[:position]}
             if load.blocked and load.object.name not in earlier:
                 blocked, load.blocked = load.blocked, []
-                self._finder.find(load, blocked)
+                self._recall.find(load, blocked)
 
 
 def _matches(load: Load, group: Records) -> list[Resource]:

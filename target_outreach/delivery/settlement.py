@@ -161,6 +161,7 @@ class Settlement:
             self._release()
             raise
         self._unsaved.clear()
+        self._journal.commit()
         self._release()
 
     def _release(self) -> None:

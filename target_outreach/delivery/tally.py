@@ -29,6 +29,8 @@ class Tally:
         written: Records in which an attribute was set, by its name.
         held_back: Attributes that a rule kept from being written, by name.
         kept_differently: Attributes of which Outreach kept something else than was sent, by name.
+        edited_by_others: Attributes that others had changed since they were last seen here, by
+            name, where a memory is kept.
     """
 
     received: int = 0
@@ -38,6 +40,7 @@ class Tally:
     written: Counter[str] = field(default_factory=Counter)
     held_back: Counter[str] = field(default_factory=Counter)
     kept_differently: Counter[str] = field(default_factory=Counter)
+    edited_by_others: Counter[str] = field(default_factory=Counter)
 
     def adds_up(self, unsettled: int) -> bool:
         """Whether every record received is accounted for."""
@@ -54,4 +57,5 @@ class Tally:
             "written": dict(self.written),
             "held_back": dict(self.held_back),
             "kept_differently": dict(self.kept_differently),
+            "edited_by_others": dict(self.edited_by_others),
         }

@@ -93,6 +93,11 @@ class Found:
     read_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The record that was remembered is not there any more."""
+
+
 class Writer:
     """Carries records into Outreach, one a call, from any number of threads."""
 
@@ -103,20 +108,21 @@ class Writer:
         self.lookup = lookup
         self.sleep = sleep
         self._lock = threading.Lock()
-        self._created: deque[int] = deque(maxlen=REMEMBERED_CREATES)
+        self._created: deque[tuple[str, int]] = deque(maxlen=REMEMBERED_CREATES)
 
-    def created(self, resource_id: int) -> bool:
+    def created(self, object_type: ObjectType, resource_id: int) -> bool:
         """Claim a record as created by this run, which no two records may; say if it is ours."""
+        place = object_type.name, resource_id  # ids are unique within an object only
         with self._lock:
-            if resource_id in self._created:
+            if place in self._created:
                 return False
-            self._created.append(resource_id)
+            self._created.append(place)
             return True
 
     def recall(self, picture: Picture, groups: Iterable[Any]) -> None:
         """Add nothing: what was written is in Outreach, where a lookup shows it."""
 
-    def write(self, job: Job) -> Delivered | Found:
+    def write(self, job: Job) -> Delivered | Found | Gone:
         """Do what was planned for a record, or say that it is there already.
 
         Raises:
@@ -157,18 +163,20 @@ class _Attempt:
             except RecordFault as fault:
                 raise self._counted(fault) from None
             else:
-                self.writer.created(resource.id)
+                self.writer.created(self.object, resource.id)
                 return _delivered("created", self.object, resource, decided)
         raise OutreachError(
             f"Outreach gave no usable answer to {CREATE_TRIES} tries to create a record; "
             "the next run goes on from STATE."
         )
 
-    def update(self, decided: Update) -> Delivered | Found:
+    def update(self, decided: Update) -> Delivered | Found | Gone:
         """PATCH what differs; in `upsert`, a record deleted meanwhile is created."""
         try:
             return _delivered("updated", self.object, self._patch(decided), decided)
         except RecordFault as fault:
+            if fault.code == "record_not_found" and decided.resource.id == self.desired.remembered:
+                return Gone()
             if fault.code == "record_not_found" and self._may_create():
                 anew = plan(self.object, self.desired, None, self.rules)
                 if isinstance(anew, Create):
@@ -229,7 +237,7 @@ class _Attempt:
         complete = plan(self.object, self.desired, resource, replace(self.rules, mode="upsert"))
         if self.rules.mode == "insert" and not isinstance(complete, Unchanged):
             return None
-        if not self.writer.created(resource.id):
+        if not self.writer.created(self.object, resource.id):
             return None
         if isinstance(complete, Update):
             resource = self._patch(complete)

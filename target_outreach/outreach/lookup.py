@@ -13,6 +13,8 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -60,6 +62,23 @@ def spellings(object_type: ObjectType, field: str, value: Value) -> Iterator[str
         elif field != "customId":
             forms.append(" ".join(text.split()))
         yield from dict.fromkeys(forms)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list.
+
+    Attributes:
+        resources: What is on it.
+        following: The address of the next one, or None.
+        count: How many records the list has, where that was asked for and said.
+        server_time: When it was answered, by Outreach's clock.
+    """
+
+    resources: list[Resource]
+    following: str | None
+    count: int | None
+    server_time: datetime
 
 
 class Lookup:
@@ -132,6 +151,19 @@ class Lookup:
             for chunk in _chunks(pairs, room - len(newer), most)
         ]
 
+    def changes_path(self, object_type: ObjectType, since: str | None, asked: Sequence[str]) -> str:
+        """Write the request for what has changed since some time.
+
+        Args:
+            object_type: Whose changes are asked for.
+            since: A time in ISO 8601; None asks for nothing but what time it is there.
+            asked: The attributes and relationships to read.
+        """
+        if since is None:
+            return f"/{object_type.name}?page[size]=1&count=false"
+        changed = urlencode({"filter[updatedAt]": f"{since}..inf", "sort": "updatedAt"}, safe=":")
+        return f"/{object_type.name}?{changed}&{_common(object_type, asked)}"
+
     def read(self, path: str) -> list[Resource]:
         """Read a list with all its pages.
 
@@ -142,13 +174,21 @@ class Lookup:
         resources: list[Resource] = []
         following: str | None = path
         while following:
-            found, following = self._page(following)
-            resources += found
+            page = self.page(following)
+            resources += page.resources
+            following = page.following
         return resources
 
-    def _page(self, path: str) -> tuple[list[Resource], str | None]:
+    def page(self, path: str) -> Page:
+        """Read one page of a list.
+
+        Raises:
+            OutreachError: The answer is no list of resources.
+            RunError: As for any request.
+        """
         try:
-            document = self._client.get(path).document
+            answer = self._client.get(path)
+            document = answer.document
         except (RecordFault, OutcomeUnknown) as error:
             raise OutreachError(f"Outreach cannot be read: {error}") from None
         try:
@@ -157,7 +197,14 @@ class Lookup:
             raise OutreachError("Outreach answered with something else than a list.") from None
         links = document.get("links")
         following = links.get("next") if isinstance(links, dict) else None
-        return resources, following if isinstance(following, str) else None
+        meta = document.get("meta")
+        count = meta.get("count") if isinstance(meta, dict) else None
+        return Page(
+            resources,
+            following if isinstance(following, str) else None,
+            count if isinstance(count, int) else None,
+            answer.server_time or datetime.now(UTC),
+        )
 
     def find(
         self, object_type: ObjectType, field: str, value: Value, asked: Sequence[str]
@@ -191,7 +238,7 @@ class Lookup:
             {f"fields[{object_type.type}]": ",".join(fields), "page[size]": TESTED_RECORDS},
             safe=",",
         )
-        known, _ = self._page(f"/{object_type.name}?{sparse}&count=false")
+        known = self.page(f"/{object_type.name}?{sparse}&count=false").resources
         for field in fields:
             if (most := self._longest_trusted(object_type, field, known)) == 0:
                 as_stored = _texts_to_test(object_type, field, known, _unchanged)

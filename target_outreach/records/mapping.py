@@ -44,11 +44,15 @@ class Desired:
         id: The Outreach id, if a column says it.
         attributes: Coerced values by attribute; None where the record has a null.
         relationships: Ids of linked records by relationship; None where the record has a null.
+        source_key: The key of the record in its source, where a memory is kept by it.
+        remembered: The Outreach id under which a record of this key was delivered before.
     """
 
     id: int | None = None
     attributes: Mapping[str, Value] = field(default_factory=dict)
     relationships: Mapping[str, int | None] = field(default_factory=dict)
+    source_key: str | None = None
+    remembered: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

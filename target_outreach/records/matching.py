@@ -95,10 +95,12 @@ def order_keys(object_type: ObjectType, desired: Desired, match_fields: Sequence
     """List all that a record may have in common with another, which must then wait for it.
 
     A record that is found by its id may give the one in Outreach an address or a name that the next
-    record is found by.
+    record is found by. Records of one source key are about one record, whatever else they say.
     """
-    fields = keys_of(object_type, replace(desired, id=None), match_fields)
-    return fields if desired.id is None else [Key("id", desired.id), *fields]
+    ids = dict.fromkeys((desired.id, desired.remembered))
+    keys = [Key("id", known) for known in ids if known is not None]
+    keys += keys_of(object_type, replace(desired, id=None), match_fields)
+    return keys if desired.source_key is None else [*keys, Key("source", desired.source_key)]
 
 
 class Picture:
@@ -167,6 +169,8 @@ def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> li
     if desired.id is not None:
         known = picture.get(desired.id)
         return [known] if known else []
+    if desired.remembered is not None and (known := picture.get(desired.remembered)):
+        return [known]
     for position, field in enumerate(match_fields):
         keys = keys_of(picture.object, desired, [field])
         found = {resource.id: resource for key in keys for resource in picture.having(key)}

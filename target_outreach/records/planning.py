@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault
 from target_outreach.records.mapping import REQUIRED, Desired, SyncMode
+from target_outreach.records.matching import Resource
 from target_outreach.records.values import as_held, is_empty, missing_from, same, texts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from target_outreach.records.catalog import Attribute, ObjectType
-    from target_outreach.records.matching import OnAmbiguous, Resource
+    from target_outreach.records.matching import OnAmbiguous
     from target_outreach.records.values import Value
 
 OnNull = Literal["ignore", "clear"]
 ArrayRule = Literal["merge", "merge_first", "replace"]
 FieldRule = Literal["always", "on_create", "if_empty", "never"]
+ChangeDetection = Literal["outreach", "source", "drift", "none"]
+
+#: The ways of knowing what has changed that rest on what was delivered before.
+BY_MEMORY: frozenset[ChangeDetection] = frozenset({"source", "drift"})
 
 #: For each attribute about consent, those in which an opt-out forbids to undo it.
 OPT_OUTS: Mapping[str, tuple[str, ...]] = {
@@ -46,6 +51,7 @@ class Rules:
     array_default: ArrayRule = "merge"
     field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
     allow_opt_in: bool = False
+    detection: ChangeDetection = "outreach"
 
     def array_rule(self, attribute: str) -> ArrayRule:
         """Return how an array attribute is laid over what Outreach holds."""
@@ -128,6 +134,57 @@ def plan(object_type: ObjectType, desired: Desired, found: Resource | None, rule
     return _plan_create(object_type, desired, rules)
 
 
+def plan_unseen(
+    object_type: ObjectType,
+    desired: Desired,
+    resource_id: int,
+    changed: Collection[str],
+    rules: Rules,
+) -> Update | Unchanged | None:
+    """Decide about a record that was delivered before, without knowing what Outreach holds.
+
+    Args:
+        object_type: The object that the record is for.
+        desired: What the record says.
+        resource_id: The Outreach id that it was delivered to.
+        changed: The attributes and relationships in which it says something else than it did.
+        rules: The settings of its stream.
+
+    Returns:
+        The plan, or None where it depends on what Outreach holds: a list is laid over it,
+        `if_empty` asks for it, and an opt-out or a linked account may forbid the change.
+    """
+    unseen = Resource(resource_id, {}, {})
+    held_back: Counter[str] = Counter()
+    attributes: dict[str, Value] = {}
+    for name in changed:
+        if name not in desired.attributes:
+            continue
+        if _depends_on_held(object_type, name, desired.attributes[name], rules):
+            return None
+        if _rule(name, rules) in {"never", "on_create"}:
+            held_back[name] += 1
+        else:
+            attributes[name] = desired.attributes[name]
+    links = {name: desired.relationships[name] for name in changed if name in desired.relationships}
+    if rules.mode == "insert":
+        return None if changed else Unchanged(unseen, held_back)
+    if attributes or links:
+        return Update(unseen, attributes, links, held_back)
+    return Unchanged(unseen, held_back)
+
+
+def _depends_on_held(object_type: ObjectType, name: str, value: Value, rules: Rules) -> bool:
+    rule = _rule(name, rules)
+    if rule in {"never", "on_create"}:
+        return False
+    if object_type.attributes[name].is_array or rule == "if_empty":
+        return True
+    if name == "company" and "company" not in rules.field_rules:
+        return True
+    return name in OPT_OUTS and not rules.allow_opt_in and not _is_opt_out(value)
+
+
 def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Create:
     required = REQUIRED[object_type.name]
     if is_empty(desired.attributes.get(required)):
@@ -164,7 +221,7 @@ def _plan_update(
         attribute = object_type.attributes[name]
         held = found.attributes.get(name)
         wanted = _wanted(attribute, value, held, rules)
-        if wanted is _KEEP or same(attribute, wanted, held):
+        if wanted is _KEEP or (rules.detection != "none" and same(attribute, wanted, held)):
             continue
         if _is_held_back(name, wanted, desired, found, rules):
             held_back[name] += 1
@@ -173,7 +230,8 @@ def _plan_update(
     links = {
         name: link
         for name, link in desired.relationships.items()
-        if link != found.links.get(name) and (link is not None or rules.on_null == "clear")
+        if (rules.detection == "none" or link != found.links.get(name))
+        and (link is not None or rules.on_null == "clear")
     }
     if changes or links:
         return Update(found, changes, links, held_back)
@@ -183,11 +241,16 @@ def _plan_update(
 _KEEP: Any = object()
 
 
+def says_something(name: str, value: Value, rules: Rules) -> bool:
+    """Whether a record says anything of an attribute; a null does only where nulls clear."""
+    return value is not None or (rules.on_null == "clear" and name != "emails")
+
+
 def _wanted(attribute: Attribute, value: Value, held: Any, rules: Rules) -> Any:  # noqa: ANN401
     """Say what the attribute should be, or `_KEEP` where the record has nothing to say of it."""
+    if not says_something(attribute.name, value, rules):
+        return _KEEP
     if value is None:
-        if rules.on_null == "ignore" or attribute.name == "emails":
-            return _KEEP
         return [] if attribute.is_array else None
     if isinstance(value, list):
         return lay_list_over(attribute, texts_of(held), value, rules)

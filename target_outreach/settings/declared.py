@@ -14,6 +14,7 @@ ON_NULL = ["ignore", "clear"]
 ARRAY_RULES = ["merge", "merge_first", "replace"]
 FIELD_RULES = ["always", "on_create", "if_empty", "never"]
 ON_AMBIGUOUS = ["reject", "oldest", "newest"]
+CHANGE_DETECTION = ["outreach", "source", "drift", "none"]
 ON_REJECT = ["fail", "ignore", "abort", "hold"]
 OBJECTS = ["prospects", "accounts"]
 
@@ -38,6 +39,7 @@ STREAM_ENTRY = th.PropertiesList(
     th.Property("on_null", _choice(ON_NULL)),
     th.Property("array_fields", th.StringType(nullable=True)),
     th.Property("on_ambiguous", _choice(ON_AMBIGUOUS)),
+    th.Property("change_detection", _choice(CHANGE_DETECTION)),
     additional_properties=False,
 )
 
@@ -148,7 +150,7 @@ EVERYDAY = (
         description=(
             "What differs for single streams: a list of entries with the name or glob of a stream, "
             "its object, sync_mode, match_on, columns, ignore_columns, field_rules, on_null, "
-            "array_fields and on_ambiguous; the first entry that matches wins."
+            "array_fields, on_ambiguous and change_detection; the first entry that matches wins."
         ),
     ),
     th.Property(
@@ -168,6 +170,18 @@ EVERYDAY = (
         description=(
             "How emails, phones and tags are laid over what Outreach holds: appended (merge), put "
             "first (merge_first), or instead of it (replace); also as an object by attribute."
+        ),
+    ),
+    th.Property(
+        "change_detection",
+        _choice(CHANGE_DETECTION),
+        default="outreach",
+        title="Change detection",
+        description=(
+            "How a row that needs no write is known: by comparing it with what Outreach holds "
+            "(outreach), by what was last delivered, which costs no request (source), by that and "
+            "by asking Outreach what others have edited since (drift), or not at all (none); "
+            "source and drift need memory_path."
         ),
     ),
     th.Property(
@@ -208,6 +222,15 @@ TUNING = (
         default=False,
         title="Allow opt-in",
         description="Whether a record may take back somebody's refusal to be contacted.",
+    ),
+    th.Property(
+        "memory_path",
+        th.StringType(nullable=True),
+        title="Memory",
+        description=(
+            "Path of a SQLite file that remembers, as hashes, what was delivered; needed by "
+            "change_detection source and drift."
+        ),
     ),
     th.Property(
         "batch_size_rows",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
+from target_outreach.records.planning import BY_MEMORY
 from target_outreach.settings.access import Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from target_outreach.records.mapping import SyncMode
     from target_outreach.records.matching import OnAmbiguous
-    from target_outreach.records.planning import ArrayRule, FieldRule, OnNull
+    from target_outreach.records.planning import ArrayRule, ChangeDetection, FieldRule, OnNull
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class StreamSettings:
     on_null: OnNull = "ignore"
     array_fields: ArrayRule | Mapping[str, ArrayRule] = "merge"
     on_ambiguous: OnAmbiguous = "reject"
+    detection: ChangeDetection = "outreach"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Settings:
     defaults: StreamSettings
     streams: tuple[StreamEntry, ...]
     allow_opt_in: bool
+    memory_path: str | None
     batch_size_rows: int
     max_parallel_requests: int
     request_budget_percent: int
@@ -73,6 +76,12 @@ class Settings:
     oauth_url: str
     user_agent: str | None
     validate_records: bool
+
+    @property
+    def uses_memory(self) -> bool:
+        """Whether any stream is to be compared with what was delivered before."""
+        every = [self.defaults, *(entry.settings for entry in self.streams)]
+        return any(settings.detection in BY_MEMORY for settings in every)
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
@@ -98,6 +107,7 @@ class Settings:
                 for entry in values["streams"] or ()
             ),
             allow_opt_in=values["allow_opt_in"],
+            memory_path=values["memory_path"],
             batch_size_rows=values["batch_size_rows"],
             max_parallel_requests=values["max_parallel_requests"],
             request_budget_percent=values["request_budget_percent"],
@@ -135,6 +145,7 @@ def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> Str
         on_null=values.get("on_null", defaults.on_null),
         array_fields=_array_fields(values.get("array_fields", defaults.array_fields)),
         on_ambiguous=values.get("on_ambiguous", defaults.on_ambiguous),
+        detection=values.get("change_detection", defaults.detection),
     )
 
 
@@ -187,6 +198,10 @@ def _path_problems(values: Mapping[str, Any]) -> list[str]:
         return ["report_path must end in .json."]
     if values["retry_rejects"] and "://" in (values["rejects_path"] or ""):
         return ["retry_rejects needs a rejects_path on this machine."]
+    detections = {values["change_detection"]}
+    detections |= {entry.get("change_detection") for entry in values["streams"] or ()}
+    if values["memory_path"] is None and (by_memory := detections & BY_MEMORY):
+        return [f"change_detection {' and '.join(sorted(by_memory))} needs memory_path."]
     if values["plan_path"] is not None and not values["dry_run"]:
         return ["plan_path is for a dry run: set dry_run too."]
     return []

@@ -1,0 +1,297 @@
+"""What earlier runs delivered: the Outreach id of each source key, and hashes of what was said.
+
+The memory is a SQLite file. It changes in one transaction a batch, after the writes are confirmed
+and before STATE passes them, so that it never knows more than Outreach holds. It is divided by
+organisation, API address, object and stream. Keys and values are in it as hashes only.
+
+Under `drift` it also keeps when Outreach was last asked what has changed there, and which records
+others have edited since: those are compared again when their row comes, however long that takes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter, defaultdict
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.errors import OutputError, SettingsError
+from target_outreach.records.fingerprints import Remembered, edited, key_hash, remember
+from target_outreach.records.planning import Create
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.writing import Delivered
+    from target_outreach.errors import RecordFault
+    from target_outreach.records.folding import Group
+    from target_outreach.records.matching import Resource
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS scopes (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    asked_at TEXT
+);
+CREATE TABLE IF NOT EXISTS delivered (
+    scope INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    id INTEGER NOT NULL,
+    hashes BLOB NOT NULL,
+    edited INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (scope, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS delivered_id ON delivered (scope, id);
+"""
+
+#: Marks the file as ours, of this form.
+APPLICATION_ID = 0x0E7A_4C01
+
+#: Seconds to wait for another run that uses the same file.
+BUSY = 30.0
+
+#: Keys that one statement asks for.
+AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A record that was delivered before, and whether somebody else has edited it since."""
+
+    remembered: Remembered
+    is_edited: bool
+
+
+class Memory:
+    """A memory in a SQLite file, used on the pipeline's thread only; also a journal.
+
+    Attributes:
+        place: Names the organisation and the address of its API; to be set before anything is
+            asked.
+        edits: How often others had changed what was delivered, by stream and attribute.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the file, and make it if there is none.
+
+        Args:
+            path: The path of the file.
+
+        Raises:
+            SettingsError: It is no such file, or cannot be opened.
+        """
+        self._path = path
+        self.place = ""
+        self.edits: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._scopes: dict[str, int] = {}
+        self._news: dict[tuple[int, bytes], tuple[int, bytes] | None] = {}
+        try:
+            self._connection = self._open(path)
+        except (OSError, sqlite3.Error) as error:
+            raise SettingsError(f"memory_path cannot be used ({error}).") from None
+
+    @staticmethod
+    def _open(path: str) -> sqlite3.Connection:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.chmod(path, 0o600)  # noqa: PTH101 - an older file may have been readable by all
+        connection = sqlite3.connect(
+            path, timeout=BUSY, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _refuse_foreign(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.executescript(SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Close the file; what was not committed is forgotten."""
+        self._connection.close()
+
+    # What is known
+
+    def recall(self, stream: Stream, source_keys: Iterable[str]) -> dict[str, Known]:
+        """Return what is known of records of a stream, by their keys.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
+        scope = self._scope(stream)
+        hashed = {key_hash(key): key for key in source_keys}
+        known: dict[str, Known] = {}
+        for key, packed in self._rows(scope, list(hashed)):
+            known[hashed[key]] = packed
+        for key, source_key in hashed.items():
+            if (scope, key) in self._news:
+                known.pop(source_key, None)
+                if (news := self._news[scope, key]) is not None:
+                    known[source_key] = Known(Remembered.unpack(*news), is_edited=False)
+        return known
+
+    def _rows(self, scope: int, keys: list[bytes]) -> Iterable[tuple[bytes, Known]]:
+        for start in range(0, len(keys), AT_ONCE):
+            part = keys[start : start + AT_ONCE]
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT key, id, hashes, edited FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
+            for key, resource_id, hashes, is_edited in self._run(sql, (scope, *part)):
+                yield key, Known(Remembered.unpack(resource_id, hashes), bool(is_edited))
+
+    def forget(self, stream: Stream, source_key: str) -> None:
+        """Forget a record whose id Outreach does not know any more."""
+        self._news[self._scope(stream), key_hash(source_key)] = None
+
+    # What others edited
+
+    def asked_at(self, stream: Stream) -> str | None:
+        """Return since when Outreach's changes are not known, in ISO 8601, or None for ever."""
+        ((asked_at,),) = self._run(
+            "SELECT asked_at FROM scopes WHERE number = ?", (self._scope(stream),)
+        )
+        return str(asked_at) if asked_at else None
+
+    def note_edits(
+        self, stream: Stream, resources: Iterable[Resource], asked: Sequence[str]
+    ) -> list[Resource]:
+        """Take in what has changed in Outreach, and return what others have edited of ours.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        scope = self._scope(stream)
+        found: list[Resource] = []
+        for resource in resources:
+            rows = self._run(
+                "SELECT key, hashes FROM delivered WHERE scope = ? AND id = ?", (scope, resource.id)
+            )
+            for key, hashes in rows:
+                if edited(resource, asked, Remembered.unpack(resource.id, hashes)):
+                    self._run(
+                        "UPDATE delivered SET edited = 1 WHERE scope = ? AND key = ?", (scope, key)
+                    )
+                    found.append(resource)
+        return found
+
+    def note_asked(self, stream: Stream, at: str) -> None:
+        """Remember that all of Outreach's changes before some time are taken in.
+
+        Args:
+            stream: The stream that they were asked for.
+            at: The time by Outreach's clock, in ISO 8601.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        self._run("UPDATE scopes SET asked_at = ? WHERE number = ?", (at, self._scope(stream)))
+
+    # The journal
+
+    def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
+        """Note what a record said and what Outreach holds of it, to be kept by `commit`."""
+        source_key = group.desired.source_key
+        if source_key is None or not delivered.resource.attributes:
+            return  # it was settled by what is known already
+        known = self.recall(stream, [source_key]).get(source_key)
+        before = known.remembered if known is not None else None
+        if before is not None and before.id != delivered.resource.id:
+            before = None
+        self._count_edits(stream, delivered, before)
+        now = remember(group.desired, stream.rules, delivered.resource, before)
+        if known is None or known.is_edited or now != before:
+            place = self._scope(stream), key_hash(source_key)
+            self._news[place] = now.id, now.pack()
+
+    def _count_edits(self, stream: Stream, delivered: Delivered, before: Remembered | None) -> None:
+        """Count what others had changed of a record since it was delivered last."""
+        if before is not None and not isinstance(delivered.decided, Create):
+            found = edited(delivered.decided.resource, stream.asked, before)
+            self.edits[stream.name].update(found)
+
+    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
+        """Do nothing: what was skipped is not in Outreach on our account."""
+
+    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+        """Do nothing: the record comes again, or not at all."""
+
+    def commit(self) -> None:
+        """Keep all that was noted, in one transaction.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        if not self._news:
+            return
+        kept = [(*place, *news) for place, news in self._news.items() if news is not None]
+        gone = [place for place, news in self._news.items() if news is None]
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO delivered (scope, key, id, hashes) VALUES (?, ?, ?, ?)",
+                    kept,
+                )
+                self._connection.executemany(
+                    "DELETE FROM delivered WHERE scope = ? AND key = ?", gone
+                )
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        self._news.clear()
+
+    def _scope(self, stream: Stream) -> int:
+        object_name = stream.object.name if stream.object is not None else ""
+        name = f"{self.place} {object_name} {stream.name}"
+        if name not in self._scopes:
+            self._run("INSERT OR IGNORE INTO scopes (name) VALUES (?)", (name,))
+            ((number,),) = self._run("SELECT number FROM scopes WHERE name = ?", (name,))
+            self._scopes[name] = number
+        return self._scopes[name]
+
+    def _run(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: sqlite3.Error) -> OutputError:
+        return OutputError(
+            f"The memory {self._path} cannot be used ({error}): check memory_path; no STATE has "
+            "passed what is not saved."
+        )
+
+
+def _refuse_foreign(connection: sqlite3.Connection) -> None:
+    """Leave a database of something else alone.
+
+    Raises:
+        DatabaseError: It is one.
+    """
+    ((found,),) = connection.execute("PRAGMA application_id")
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+    if tables and found != APPLICATION_ID:
+        raise sqlite3.DatabaseError("it is a database of something else")
+
+
+def copy_memory(path: str, copy: str) -> None:
+    """Copy a memory, if there is one, so that a dry run leaves it as it is.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
+    if not Path(path).exists():
+        return
+    try:
+        address = f"{Path(path).resolve().as_uri()}?mode=ro"
+        with (
+            closing(sqlite3.connect(address, uri=True)) as kept,
+            closing(sqlite3.connect(copy)) as copied,
+        ):
+            kept.backup(copied)
+    except sqlite3.Error as error:
+        raise SettingsError(f"memory_path cannot be used ({error}).") from None

@@ -1,0 +1,203 @@
+"""Deciding from memory, before anything is asked of Outreach.
+
+A record that says what it said when it was delivered is unchanged. One that says something else is
+written right away, if that does not depend on what Outreach holds. Any other is looked up, by the
+id that is remembered first. Under `drift`, Outreach is asked once a run, before the first record of
+a stream, what others have edited there since; such records are compared again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from target_outreach.delivery.load import Load, Read
+from target_outreach.records.fingerprints import changes
+from target_outreach.records.planning import BY_MEMORY, plan_unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from target_outreach.delivery.finder import Ready, Send
+    from target_outreach.delivery.load import Records
+    from target_outreach.delivery.memory import Known, Memory
+    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.outreach.lookup import Lookup, Page
+    from target_outreach.records.mapping import Desired
+    from target_outreach.records.matching import Resource
+    from target_outreach.records.planning import Unchanged, Update
+
+#: Edited records that are kept from the question to their row; the others are looked up again.
+MOST_EDITS = 50_000
+
+#: How much of the time before is asked for again, since requests take time to be seen.
+OVERLAP = timedelta(minutes=1)
+
+
+class Recall:
+    """Settles what memory can settle, on the pipeline's thread, and has the rest looked up."""
+
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
+        self,
+        memory: Memory | None,
+        lookup: Lookup,
+        *,
+        send: Send,
+        ready: Ready,
+        find: Callable[[Load, list[Records]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            memory: Knows what was delivered before, if a memory is kept.
+            lookup: Reads what has changed in Outreach.
+            send: Runs a request on a worker and hands its result back on this thread.
+            ready: Hears which groups can be decided on.
+            find: Looks groups up.
+            clock: A monotonic clock in seconds.
+        """
+        self._kept = memory
+        self._lookup = lookup
+        self._send = send
+        self._ready = ready
+        self._find = find
+        self._clock = clock
+        self._asking: dict[str, list[tuple[Load, list[Records]]]] = {}
+        self._asked: set[str] = set()
+        self._edits: defaultdict[str, dict[int, tuple[Resource, Read]]] = defaultdict(dict)
+
+    def _remembers(self, stream: Stream) -> bool:
+        return self._kept is not None and stream.rules.detection in BY_MEMORY
+
+    @property
+    def _memory(self) -> Memory:
+        assert self._kept is not None  # noqa: S101 - for the type checker
+        return self._kept
+
+    def with_ids(
+        self, stream: Stream, records: list[tuple[Item, Desired]]
+    ) -> list[tuple[Item, Desired]]:
+        """Add the ids that are remembered, which records may have in common with others."""
+        if not self._remembers(stream):
+            return records
+        keys = (key for _, desired in records if (key := desired.source_key) is not None)
+        known = self._memory.recall(stream, keys)
+        return [
+            (item, replace(desired, remembered=known[desired.source_key].remembered.id))
+            if desired.source_key in known
+            else (item, desired)
+            for item, desired in records
+        ]
+
+    def find(self, load: Load, groups: list[Records]) -> None:
+        """Find out about groups: from memory where that is enough, else from Outreach."""
+        stream = load.stream
+        if not groups or not self._remembers(stream):
+            self._find(load, groups)
+        elif stream.name in self._asking:
+            self._asking[stream.name].append((load, groups))
+        elif stream.rules.detection == "drift" and stream.name not in self._asked:
+            self._asking[stream.name] = [(load, groups)]
+            self._ask(load)
+        else:
+            self._recall(load, groups)
+
+    def _recall(self, load: Load, groups: list[Records]) -> None:
+        keys = [key for group in groups if (key := group.desired.source_key) is not None]
+        known = self._memory.recall(load.stream, keys)
+        unknown: list[Records] = []
+        settled: list[Records] = []
+        for group in groups:
+            entry = _fitting(group, known.get(group.desired.source_key or ""))
+            remembered = entry.remembered.id if entry is not None else None
+            group.desired = replace(group.desired, remembered=remembered)
+            if entry is not None and self._knows(load, group, entry):
+                settled.append(group)
+            else:
+                unknown.append(group)
+        self._ready(load, settled)
+        self._find(load, unknown)
+
+    def _knows(self, load: Load, group: Records, entry: Known) -> bool:
+        """Whether nothing need be asked of Outreach for a group."""
+        if entry.is_edited:
+            seen = self._edits[load.stream.name].get(entry.remembered.id)
+            if seen is None or load.stream.rules.mode == "insert":
+                return False
+            resource, load.reads[group] = seen
+            if load.written.get(resource.id) is None:
+                load.picture.put(resource)
+            return True
+        if not group.waits_for and _plan(load, group, entry) is None:
+            return False
+        load.reads[group] = Read(self._clock(), self._lookup.version)
+        # What waits for another record is decided by what is known when its turn comes.
+        load.recalled[group] = None if group.waits_for else entry
+        return True
+
+    def decide(self, load: Load, group: Records) -> Update | Unchanged | None:
+        """Decide about a group that was recalled, or have it looked up after all."""
+        key = group.desired.source_key or ""
+        entry = load.recalled.pop(group)
+        if entry is None:
+            entry = _fitting(group, self._memory.recall(load.stream, [key]).get(key))
+        if entry is not None and not entry.is_edited:
+            group.desired = replace(group.desired, remembered=entry.remembered.id)
+            if (decided := _plan(load, group, entry)) is not None:
+                return decided
+        self._find(load, [group])
+        return None
+
+    def forget(self, load: Load, group: Records) -> None:
+        """Look a group up without the id that Outreach does not know any more."""
+        if group.desired.source_key is not None:
+            self._memory.forget(load.stream, group.desired.source_key)
+        if group.desired.remembered is not None:
+            load.picture.forget(group.desired.remembered)
+        group.desired = replace(group.desired, remembered=None)
+        self._find(load, [group])
+
+    # What others have edited
+
+    def _ask(self, load: Load) -> None:
+        """Ask Outreach what has changed since it was last asked; at first, only what time it is."""
+        stream = load.stream
+        since = self._memory.asked_at(stream)
+        path = self._lookup.changes_path(load.object, since, stream.asked)
+        self._send(partial(self._lookup.page, path), partial(self._on_page, load, None))
+
+    def _on_page(self, load: Load, began: datetime | None, page: Page) -> None:
+        stream = load.stream
+        began = began or page.server_time
+        edits = self._edits[stream.name]
+        read = Read(self._clock(), self._lookup.version)
+        for resource in self._memory.note_edits(stream, page.resources, stream.asked):
+            if len(edits) < MOST_EDITS:
+                edits[resource.id] = resource, read
+        if page.following is not None:
+            task = partial(self._lookup.page, page.following)
+            self._send(task, partial(self._on_page, load, began))
+            return
+        self._memory.note_asked(stream, f"{began - OVERLAP:%Y-%m-%dT%H:%M:%S}Z")
+        self._asked.add(stream.name)
+        for waiting, groups in self._asking.pop(stream.name):
+            self._recall(waiting, groups)
+
+
+def _fitting(group: Records, entry: Known | None) -> Known | None:
+    """Drop what is remembered of another record than the one whose id the row says."""
+    if entry is not None and group.desired.id not in {None, entry.remembered.id}:
+        return None
+    return entry
+
+
+def _plan(load: Load, group: Records, entry: Known) -> Update | Unchanged | None:
+    rules = load.stream.rules
+    changed = changes(group.desired, rules, entry.remembered)
+    return plan_unseen(load.object, group.desired, entry.remembered.id, changed, rules)

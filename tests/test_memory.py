@@ -1,0 +1,331 @@
+"""What is remembered of earlier runs: rows that cost nothing, and edits that are still seen."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import PROSPECTS, lines, record, schema, state
+
+from target_outreach.sandbox import Fault, Sandbox
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """The settings of a memory."""
+    return {"change_detection": "source", "memory_path": str(tmp_path / "a memory" / "m.db")}
+
+
+def people(count, **values):
+    rows = (record("prospects", id=n, emails=[f"p{n}@x.test"], **values) for n in range(count))
+    return [schema("prospects"), *rows, state({"n": count})]
+
+
+def spent(sandbox, run):
+    """Run, and return what came out with the requests that it took but for who we are."""
+    before = len(sandbox.requests)
+    outcome = run()
+    sent = [(one.method, one.path) for one in list(sandbox.requests)[before:]]
+    return outcome, [one for one in sent if one != ("GET", "/api/v2/")]
+
+
+def titles(sandbox):
+    return {one["attributes"]["title"] for one in sandbox.store.all("prospects")}
+
+
+@pytest.mark.parametrize("detection", ["source", "drift"])
+def test_a_row_that_is_what_was_delivered_costs_nothing(sync, sandbox, memory, detection):
+    memory["change_detection"] = detection
+    sync(people(700, title="T"), **memory)
+    run, requests = spent(sandbox, lambda: sync(people(700, title="T"), **memory))
+    assert run.counts("prospects") == {"received": 700, "unchanged": 700}
+    assert run.states == [{"n": 700}]
+    assert len(requests) == (0 if detection == "source" else 1)
+    assert stat.S_IMODE(Path(memory["memory_path"]).stat().st_mode) == 0o600
+
+
+def test_a_changed_row_is_patched_without_a_lookup(sync, sandbox, memory):
+    sync(people(3, title="old"), **memory)
+    run, requests = spent(sandbox, lambda: sync(people(3, title="new"), **memory))
+    assert run.counts("prospects") == {"received": 3, "updated": 3}
+    assert [method for method, _ in requests] == ["PATCH"] * 3
+    assert titles(sandbox) == {"new"}
+    writes = [one.body for one in sandbox.requests if one.method == "PATCH"]
+    assert {tuple(one["data"]["attributes"]) for one in writes} == {("title",)}
+
+
+def test_a_changed_list_is_laid_over_what_outreach_holds(sync, sandbox, memory):
+    sync([schema("prospects"), record("prospects", id=1, emails="a@x.test", tags=["a"])], **memory)
+    (person,) = sandbox.store.all("prospects")
+    sandbox.store.update("prospects", person["id"], {"tags": ["a", "theirs"]})
+    rows = [schema("prospects"), record("prospects", id=1, emails="a@x.test", tags=["a", "b"])]
+    run, requests = spent(sandbox, lambda: sync(rows, **memory))
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    assert [method for method, _ in requests] == ["GET", "PATCH"]
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["tags"] == ["a", "theirs", "b"]
+
+
+def test_a_changed_address_is_an_update_of_the_same_person(sync, sandbox, memory):
+    sync([schema("prospects"), record("prospects", id=1, emails="old@x.test")], **memory)
+    rows = [schema("prospects"), record("prospects", id=1, emails="new@x.test", title="T")]
+    run = sync(rows, **memory, array_fields="replace")
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["emails"] == ["new@x.test"]
+
+
+def test_what_is_gone_in_outreach_is_looked_up_and_created_anew(sync, sandbox, memory):
+    sync(people(2, title="old"), **memory)
+    first, _ = sandbox.store.all("prospects")
+    sandbox.store.delete("prospects", first["id"])
+    run = sync(people(2, title="new"), **memory)
+    assert run.counts("prospects") == {"received": 2, "created": 1, "updated": 1}
+    run, requests = spent(sandbox, lambda: sync(people(2, title="new"), **memory))
+    assert run.counts("prospects") == {"received": 2, "unchanged": 2}
+    assert requests == []
+
+
+def test_what_was_gone_is_found_by_its_address_before_another_is_made(sync, sandbox, memory):
+    rows = people(1, title="old")
+    sync(rows, **memory)
+    (person,) = sandbox.store.all("prospects")
+    sandbox.store.delete("prospects", person["id"])
+    twin = sandbox.store.seed("prospects", {"emails": ["p0@x.test"]})
+    run = sync(people(1, title="new"), **memory)
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    assert sandbox.store.get("prospects", twin)["attributes"]["title"] == "new"
+    assert sandbox.store.count("prospects") == 1
+
+
+def test_a_b_a_within_a_run_ends_with_a(sync, sandbox, memory):
+    sync(people(1, title="A"), **memory)
+    rows = [*people(1, title="B")[:2], *people(1, title="A")[1:]]
+    for size in (1, 500):
+        run = sync(rows, **memory, batch_size_rows=size)
+        assert titles(sandbox) == {"A"}
+        assert run.exit_code == 0
+
+
+def test_a_setting_that_shapes_what_is_written_makes_rows_look_changed(sync, sandbox, memory):
+    sync(people(1, title="T"), **memory)
+    (person,) = sandbox.store.all("prospects")
+    sandbox.store.update("prospects", person["id"], {"title": "theirs"})
+    rules = [{"stream": "prospects", "field_rules": {"title": "if_empty"}}]
+    run, requests = spent(sandbox, lambda: sync(people(1, title="T"), **memory, streams=rules))
+    assert run.counts("prospects") == {"received": 1, "unchanged": 1}
+    assert run.report["streams"]["prospects"]["held_back"] == {"title": 1}
+    assert [method for method, _ in requests] == ["GET"]
+
+
+def test_nulls_that_are_ignored_are_no_change(sync, sandbox, memory):
+    sync(people(1, title="T"), **memory)
+    for title in (None, "T"):
+        run, requests = spent(sandbox, lambda title=title: sync(people(1, title=title), **memory))
+        assert run.counts("prospects") == {"received": 1, "unchanged": 1}
+        assert requests == []
+    run = sync(people(1, title=None), **memory, on_null="clear")
+    assert titles(sandbox) == {None}
+
+
+def test_an_opt_out_in_outreach_is_seen_before_it_is_undone(sync, sandbox, memory):
+    properties = PROSPECTS | {"opted_out": {"type": ["null", "boolean"]}}
+    rows = [schema("prospects", properties), record("prospects", id=1, emails="a@x.test")]
+    sync([*rows[:1], record("prospects", id=1, emails="a@x.test", opted_out=True)], **memory)
+    run = sync([*rows[:1], record("prospects", id=1, emails="a@x.test", opted_out=False)], **memory)
+    assert run.counts("prospects") == {"received": 1, "unchanged": 1}
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["optedOut"] is True
+
+
+def test_what_outreach_keeps_differently_is_not_written_again(sync, sandbox, memory):
+    sandbox.profile = replace(sandbox.profile, normalise_phones=True)
+    rows = [schema("prospects"), record("prospects", id=1, emails="a@x.test", phone="(020) 1-2")]
+    sync(rows, **memory)
+    _, requests = spent(sandbox, lambda: sync(rows, **memory))
+    assert requests == []
+
+
+def test_insert_writes_what_is_new_and_nothing_twice(sync, memory):
+    run = sync(people(2, title="T"), **memory, sync_mode="insert")
+    assert run.counts("prospects") == {"received": 2, "created": 2}
+    run = sync(people(3, title="T"), **memory, sync_mode="insert")
+    assert run.counts("prospects") == {"received": 3, "created": 1, "unchanged": 2}
+
+
+def test_without_key_properties_the_match_fields_are_the_key(sync, sandbox, memory):
+    rows = [schema("prospects", keys=()), record("prospects", emails="a@x.test", title="T")]
+    sync(rows, **memory)
+    _, requests = spent(sandbox, lambda: sync(rows, **memory))
+    assert requests == []
+
+
+def test_streams_and_organisations_remember_for_themselves(sync, sandbox, memory, tmp_path):
+    sync(people(1, title="T"), **memory)
+    rows = [schema("b-prospects"), record("b-prospects", id=0, emails="p0@x.test", title="T")]
+    _, requests = spent(sandbox, lambda: sync(rows, **memory))
+    assert [method for method, _ in requests] == ["GET"]
+    with Sandbox(tmp_path / "other.db") as other:
+        run = sync(people(1, title="T"), **memory, api_url=other.api_url)
+        assert run.counts("prospects") == {"received": 1, "created": 1}
+    run = sync(people(1, title="T"), **memory)
+    assert run.counts("prospects") == {"received": 1, "unchanged": 1}
+
+
+def test_the_sandbox_setting_has_a_memory_of_its_own(sync, config, memory, tmp_path):
+    del config["access_token"], config["api_url"]
+    for outcome in ("created", "unchanged"):
+        run = sync(people(1, title="T"), **memory, sandbox=str(tmp_path / "local.db"))
+        assert run.counts("prospects") == {"received": 1, outcome: 1}
+
+
+def test_the_memory_holds_no_value_of_a_record(sync, memory):
+    sync(people(5, title="whisper-4711"), **memory)
+    content = b"".join(path.read_bytes() for path in Path(memory["memory_path"]).parent.iterdir())
+    assert b"whisper" not in content
+    assert b"x.test" not in content
+
+
+def test_a_dry_run_knows_the_memory_and_leaves_it_alone(sync, sandbox, memory):
+    sync(people(1, title="A"), **memory)
+    run, requests = spent(sandbox, lambda: sync(people(2, title="A"), **memory, dry_run=True))
+    assert run.counts("prospects") == {"received": 2, "created": 1, "unchanged": 1}
+    assert [method for method, _ in requests] == ["GET"]
+    run = sync(people(2, title="A"), **memory)
+    assert run.counts("prospects") == {"received": 2, "created": 1, "unchanged": 1}
+
+
+def test_a_rejected_row_is_tried_again(sync, sandbox, memory):
+    sync(people(1, title="A"), **memory)
+    sandbox.add_fault(Fault("status", method="PATCH", status=422, body="no"))
+    run = sync(people(1, title="B"), **memory)
+    assert run.counts("prospects") == {"received": 1, "rejected": 1}
+    run = sync(people(1, title="B"), **memory)
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+
+
+def test_memory_never_knows_more_than_outreach_holds(start, sandbox, memory):
+    """Killed at any moment, the next run writes what is missing."""
+    sandbox.profile = replace(sandbox.profile, latency_seconds=0.003)
+    for kill_at in (3, 12, 31, 47):
+        process = start(batch_size_rows=5, **memory)
+        process.stdin.write(lines(people(60, title="T")).encode())
+        process.stdin.flush()
+        while sandbox.store.count("prospects") < kill_at and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+    process = start(**memory)
+    process.communicate(lines(people(60, title="T")).encode(), timeout=60)
+    assert process.returncode == 0
+    assert sandbox.store.count("prospects") == 60
+    assert titles(sandbox) == {"T"}
+
+
+@pytest.mark.parametrize("content", [b"not a database, but precious" * 100, None])
+def test_another_database_is_left_alone(execute, tmp_path, content):
+    path = tmp_path / "other.db"
+    if content is None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE precious (x)")
+            connection.commit()
+        content = path.read_bytes()
+    else:
+        path.write_bytes(content)
+    run = execute(people(1), change_detection="source", memory_path=str(path))
+    assert run.exit_code == 1
+    assert "memory_path cannot be used" in run.log
+    assert path.read_bytes() == content
+
+
+def test_source_and_drift_need_a_memory(execute):
+    for settings in (
+        {"change_detection": "drift"},
+        {"streams": [{"stream": "x", "change_detection": "source"}]},
+    ):
+        run = execute(people(1), **settings)
+        assert run.exit_code == 1
+        assert "needs memory_path" in run.log
+
+
+# What others edit
+
+
+def drift(memory):
+    return memory | {"change_detection": "drift"}
+
+
+def test_an_edit_in_outreach_is_overwritten_under_drift_only(sync, sandbox, memory):
+    sync(people(20, title="T"), **drift(memory))
+    person = sandbox.store.all("prospects")[7]
+    time.sleep(1.1)
+    sandbox.store.update("prospects", person["id"], {"title": "edited"})
+    run = sync(people(20, title="T"), **memory)
+    assert run.counts("prospects") == {"received": 20, "unchanged": 20}
+    run, requests = spent(sandbox, lambda: sync(people(20, title="T"), **drift(memory)))
+    assert run.counts("prospects") == {"received": 20, "unchanged": 19, "updated": 1}
+    assert run.report["streams"]["prospects"]["edited_by_others"] == {"title": 1}
+    assert "changed by others since we wrote: title (1)" in run.log
+    assert [method for method, _ in requests] == ["GET", "PATCH"]
+    assert titles(sandbox) == {"T"}
+    run, requests = spent(sandbox, lambda: sync(people(20, title="T"), **drift(memory)))
+    assert run.counts("prospects") == {"received": 20, "unchanged": 20}
+    assert len(requests) == 1
+
+
+def test_an_edit_that_a_rule_protects_is_reported_and_kept(sync, sandbox, memory):
+    rules = [{"stream": "prospects", "field_rules": {"title": "on_create"}}]
+    sync(people(2, title="T"), **drift(memory), streams=rules)
+    person, _ = sandbox.store.all("prospects")
+    time.sleep(1.1)
+    sandbox.store.update("prospects", person["id"], {"title": "edited"})
+    run = sync(people(2, title="T"), **drift(memory), streams=rules)
+    assert run.counts("prospects") == {"received": 2, "unchanged": 2}
+    assert run.report["streams"]["prospects"]["edited_by_others"] == {"title": 1}
+    assert titles(sandbox) == {"T", "edited"}
+
+
+def test_an_edit_is_remembered_until_its_row_comes(sync, sandbox, memory):
+    sync(people(3, title="T"), **drift(memory))
+    by_address = {one["attributes"]["emails"][0]: one for one in sandbox.store.all("prospects")}
+    last = by_address["p2@x.test"]
+    time.sleep(1.1)
+    sandbox.store.update("prospects", last["id"], {"title": "edited"})
+    sync(people(2, title="T"), **drift(memory))
+    sync(people(1, title="T"), **drift(memory))
+    run = sync(people(3, title="T"), **drift(memory))
+    assert run.counts("prospects") == {"received": 3, "unchanged": 2, "updated": 1}
+    assert titles(sandbox) == {"T"}
+
+
+def test_an_edit_of_what_is_not_ours_is_none(sync, sandbox, memory):
+    sync(people(2, title="T"), **drift(memory))
+    person, _ = sandbox.store.all("prospects")
+    time.sleep(1.1)
+    sandbox.store.update("prospects", person["id"], {"nickname": "theirs"})
+    run, requests = spent(sandbox, lambda: sync(people(2, title="T"), **drift(memory)))
+    assert run.counts("prospects") == {"received": 2, "unchanged": 2}
+    assert len(requests) == 1
+    assert run.report["streams"]["prospects"]["edited_by_others"] == {}
+
+
+def test_many_edits_cost_a_page_for_each_thousand(sync, sandbox, memory):
+    sync(people(2500, title="T"), **drift(memory))
+    time.sleep(1.1)
+    for person in sandbox.store.all("prospects")[:2100]:
+        sandbox.store.update("prospects", person["id"], {"nickname": "theirs"})
+    run, requests = spent(sandbox, lambda: sync(people(2500, title="T"), **drift(memory)))
+    assert run.counts("prospects") == {"received": 2500, "unchanged": 2500}
+    assert len(requests) == 3
+
+
+def test_none_writes_every_row(sync, sandbox):
+    sync(people(3, title="T"))
+    run = sync(people(3, title="T"), change_detection="none")
+    assert run.counts("prospects") == {"received": 3, "updated": 3}
+    assert sandbox.store.count("prospects") == 3
