@@ -44,7 +44,7 @@ MEDIA_TYPE = "application/vnd.api+json"
 
 #: What Outreach offers without a word in the paths of its document: whose token it is, and the
 #: custom fields (told of in the document's introduction).
-UNDOCUMENTED = {("GET", "/api/v2/"), ("GET", "/api/v2/types")}
+UNDOCUMENTED = {("GET", "/api/v2"), ("GET", "/api/v2/"), ("GET", "/api/v2/types")}
 
 #: Where its tokens come from, of which the document does not treat either.
 BESIDE_THE_API = ("/oauth/", "/api/app/installs/")

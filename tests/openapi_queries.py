@@ -30,6 +30,7 @@ PAGING = BY_CURSOR | BY_OFFSET
 
 _BADGE = re.compile(r"badges/(\w+)\.svg")
 _FILTERABLE_LINK = re.compile(r"You can use (?:only the attribute|attributes) (.+?) to filter")
+_OPEN_LINK = re.compile(r"You can use any filterable attribute of (\w+)")
 _FILTER = re.compile(r"filter((?:\[\w*\])+)")
 _FIELDS = re.compile(r"fields\[(\w+)\]")
 
@@ -66,6 +67,15 @@ class Resource:
             for name, part in self.relationships.items()
         }
         return {name: set(re.split(", | and ", match[1])) for name, match in found.items() if match}
+
+    @cached_property
+    def open_links(self) -> dict[str, str]:
+        """By which relationships all can be filtered that the other side can, with its type."""
+        found = {
+            name: _OPEN_LINK.search(part.get("description", ""))
+            for name, part in self.relationships.items()
+        }
+        return {name: match[1] for name, match in found.items() if match}
 
     def _with_badge(self, badge: str) -> set[str]:
         return {name for name, part in self.attributes.items() if badge in badges(part)}
@@ -170,8 +180,14 @@ class QueryChecker:
                 yield from self._values(name, self._kind(attribute), text)
             case [link, attribute] if attribute in self._resource.filterable_links.get(link, ()):
                 yield from self._values(name, "integer" if attribute == "id" else "text", text)
+            case [link, attribute] if attribute in self._other_side(link):
+                yield from self._values(name, "integer" if attribute == "id" else "text", text)
             case _:
                 yield f"{self._resource.type} cannot be filtered by {'.'.join(path)}"
+
+    def _other_side(self, link: str) -> set[str]:
+        resource = self._by_type.get(self._resource.open_links.get(link, ""))
+        return set() if resource is None else resource.filterable
 
     def _kind(self, name: str) -> str:
         """Return the type of what is compared: of an array, that of its items."""

@@ -85,7 +85,7 @@ def load_catalog() -> Mapping[str, ObjectType]:
     """Read the catalogue of the package.
 
     Returns:
-        The objects by plural name: prospects, accounts, users, stages and personas.
+        The objects by plural name: what streams can be for, and what it is linked to.
     """
     text = resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8")
     return MappingProxyType(

@@ -9,13 +9,15 @@ from target_outreach.sandbox.faults import Fault
 from target_outreach.sandbox.messages import Exchange, LoggedRequest, TokenRequest
 from target_outreach.sandbox.profile import Profile
 from target_outreach.sandbox.sandbox import Sandbox, serve
-from target_outreach.sandbox.store import Store, Write
+from target_outreach.sandbox.store import ImportedRecord, ImportRun, Store, Write
 
 __all__ = [
     "SANDBOX_APP",
     "App",
     "Exchange",
     "Fault",
+    "ImportRun",
+    "ImportedRecord",
     "Installation",
     "LoggedRequest",
     "Profile",

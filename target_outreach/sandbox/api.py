@@ -11,10 +11,14 @@ from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import errors, paging
 from target_outreach.sandbox.database import EmailTakenError
 from target_outreach.sandbox.discovery import USER_ID, answer_identity, answer_types
+from target_outreach.sandbox.enrolment import SEQUENCE_STATES, complete
 from target_outreach.sandbox.filters import conditions
+from target_outreach.sandbox.importing import Importer
+from target_outreach.sandbox.imports import Imports
 from target_outreach.sandbox.limits import limit_headers, retry_after
 from target_outreach.sandbox.messages import Answer, json_answer, page_answer
 from target_outreach.sandbox.resources import Record, object_type, render
+from target_outreach.sandbox.rights import check_governance, check_method, check_scope
 from target_outreach.sandbox.validation import read_change
 
 if TYPE_CHECKING:
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
     from target_outreach.sandbox.tokens import Permit
 
 PREFIX = "/api/v2"
-_WRITABLE = frozenset({"prospects", "accounts"})
-_SCOPES = {"GET": "read", "POST": "write", "PATCH": "write", "DELETE": "delete"}
 _FIELDS = re.compile(r"fields\[(\w+)\]$")
 
 Parameters = list[tuple[str, str]]
@@ -60,6 +62,8 @@ class Api:
         self._access = access
         self._clock = clock
         self._url = url
+        self._importer = Importer(database, clock)
+        self._imports = Imports(database, self._importer, url)
 
     def answer(self, request: Request, profile: Profile) -> Answer:
         """Do what the request asks for and answer it; refusals are answers too."""
@@ -82,7 +86,12 @@ class Api:
         headers = answer.headers + limit_headers(allowance, profile)
         return Answer(answer.status, answer.body, headers, answer.media_type)
 
+    def settle(self, profile: Profile) -> None:
+        """Write what imports should have written by now."""
+        self._importer.settle(profile)
+
     def _granted(self, request: Request, profile: Profile, permit: Permit) -> Answer:
+        self.settle(profile)
         try:
             return self._route(request, profile, permit)
         except errors.ApiError as error:
@@ -96,13 +105,17 @@ class Api:
                     return answer_identity(self._database, permit, profile, self._url)
                 case "GET", ["types"]:
                     return answer_types(self._database)
+                case "POST", ["imports", "actions", "bulkUpsert"]:
+                    return self._imports.start(request, profile, permit)
+                case "GET", ["imports", text]:
+                    return self._imports.show(text, profile, permit)
                 case _, [name] if name in load_catalog():
-                    _check_method(name, request.method, "GET", "POST")
-                    _check_scope(name, request.method, permit)
+                    check_method(name, request.method, "GET", "POST")
+                    check_scope(name, request.method, permit)
                     return self._collection(name, request, profile)
                 case _, [name, record_id] if name in load_catalog():
-                    _check_method(name, request.method, "GET", "PATCH", "DELETE")
-                    _check_scope(name, request.method, permit)
+                    check_method(name, request.method, "GET", "PATCH", "DELETE")
+                    check_scope(name, request.method, permit)
                     return self._resource(name, record_id, request, profile)
         raise errors.route_not_found()
 
@@ -117,7 +130,7 @@ class Api:
             raise errors.not_found(object_type(name).type, text)
         if request.method == "GET":
             return self._shown(200, name, record, request, profile)
-        _check_governance(name, record.id, profile)
+        check_governance(name, record.id, profile)
         try:
             if request.method == "DELETE":
                 return self._delete(name, record, profile)
@@ -144,14 +157,17 @@ class Api:
         return json_answer(200, document if links is None else {**document, "links": links})
 
     def _create(self, name: str, request: Request, profile: Profile) -> Answer:
-        _check_governance(name, None, profile)
+        check_governance(name, None, profile)
         change = self._change(name, None, request, profile)
         if "externalSource" in object_type(name).attributes:
             # What real answers show where the client names no source (2.1).
             sourced = {"externalSource": "outreach-api", **change.attributes}
             change = replace(change, attributes=sourced)
         try:
-            record = self._database.create(name, change)
+            with self._database.transaction():
+                if name == SEQUENCE_STATES:
+                    change = complete(change, self._database, profile)
+                record = self._database.create(name, change)
         except EmailTakenError:
             raise errors.taken(profile.taken_wording) from None
         return self._shown(201, name, record, request, profile)
@@ -223,19 +239,3 @@ def _fields(name: str, parameters: Parameters) -> set[str] | None:
         if kind is object_type(name):
             wanted = fields
     return wanted
-
-
-def _check_method(name: str, method: str, *allowed: str) -> None:
-    if method not in allowed or (method != "GET" and name not in _WRITABLE):
-        raise errors.route_not_found()
-
-
-def _check_scope(name: str, method: str, permit: Permit) -> None:
-    scope = f"{name}.{_SCOPES[method]}"
-    if not permit.covers(scope):
-        raise errors.missing_scope(scope)
-
-
-def _check_governance(name: str, record_id: int | None, profile: Profile) -> None:
-    if name in profile.governed or f"{name}/{record_id}" in profile.governed:
-        raise errors.governed()

@@ -35,9 +35,12 @@ _HEADERS = (
     ),
 )
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 32rem; margin: 4rem auto; padding: 0 1rem }
-code { overflow-wrap: anywhere }
-button { font: inherit; padding: .5rem 1.5rem; margin-right: .5rem }
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 32rem; margin: 8vh auto; padding: 0 1rem }
+h1 { line-height: 1.2 }
+h1, code { overflow-wrap: anywhere }
+form { display: flex; flex-wrap: wrap; gap: .5rem }
+button { font: inherit; padding: .5rem 1.5rem }
 """
 
 

@@ -15,6 +15,7 @@ from target_outreach.sandbox.resources import (
     Record,
     apply,
     folded,
+    links_to,
     object_type,
     timestamp,
 )
@@ -70,8 +71,8 @@ class Database:
         self._connection.execute("PRAGMA wal_autocheckpoint = 10000")
         with self.transaction():
             if schema.create_tables(self._connection):
-                for name, attributes in schema.DEFAULTS:
-                    self.create(name, Change("seed", attributes))
+                for name, attributes, relationships in schema.DEFAULTS:
+                    self.create(name, Change("seed", attributes, relationships))
 
     def close(self) -> None:
         """Close the file."""
@@ -131,7 +132,7 @@ class Database:
         Raises:
             EmailTakenError: An address belongs to another prospect.
         """
-        now = self._now()
+        now = self._now(change)
         stamps = {"createdAt": now, "updatedAt": now}
         authors = _authors(object_name, change, "creator", "updater")
         with self.transaction():
@@ -151,7 +152,7 @@ class Database:
             KeyError: No such record.
             EmailTakenError: An address belongs to another prospect.
         """
-        now = self._now()
+        now = self._now(change)
         with self.transaction():
             _check(object_name, change)
             before = self.find(object_name, record_id)
@@ -174,13 +175,13 @@ class Database:
         with self.transaction():
             if self.find(object_name, record_id) is None:
                 raise KeyError(record_id)
-            if object_name == "accounts":
-                self._unlink_account(record_id)
+            self._unlink(object_name, record_id)
             if object_name == "prospects":
                 self._connection.execute("DELETE FROM emails WHERE prospect = ?", (record_id,))
             sql = f"DELETE FROM {object_name} WHERE id = ?"  # noqa: S608 - as above
             self._connection.execute(sql, (record_id,))
-            self._log(object_name, record_id, Change("DELETE"), self._now())
+            deletion = Change("DELETE")
+            self._log(object_name, record_id, deletion, self._now(deletion))
 
     def trash(self, object_name: str, record_id: int) -> None:
         """Hide a record that keeps its addresses (API reference 8.8).
@@ -193,7 +194,8 @@ class Database:
                 raise KeyError(record_id)
             sql = f"UPDATE {object_name} SET trashed = 1 WHERE id = ?"  # noqa: S608 - as above
             self._connection.execute(sql, (record_id,))
-            self._log(object_name, record_id, Change("DELETE"), self._now())
+            deletion = Change("DELETE")
+            self._log(object_name, record_id, deletion, self._now(deletion))
 
     def _replace(self, object_name: str, record: Record, change: Change) -> None:
         sql = f"UPDATE {object_name} SET body = ? WHERE id = ?"  # noqa: S608 - as above
@@ -216,11 +218,12 @@ class Database:
                 (record.id, address.strip(), key, bool(held)),
             )
 
-    def _unlink_account(self, account_id: int) -> None:
-        link = schema.related("account")
-        body = "json_remove(body, '$.relationships.account')"
-        sql = f"UPDATE prospects SET body = {body} WHERE {link} = ?"  # noqa: S608 - fixed words
-        self._connection.execute(sql, (account_id,))
+    def _unlink(self, object_name: str, record_id: int) -> None:
+        for table, link in links_to(object_name):
+            body = f"json_remove(body, '$.relationships.{link}')"
+            where = f"{schema.related(link)} = ?"
+            sql = f"UPDATE {table} SET body = {body} WHERE {where}"  # noqa: S608 - as above
+            self._connection.execute(sql, (record_id,))
 
     def _log(
         self, object_name: str, record_id: int, change: Change, now: str, *, changed: bool = True
@@ -252,8 +255,8 @@ class Database:
                 self._connection.rollback()
                 raise
 
-    def _now(self) -> str:
-        return timestamp(self._clock())
+    def _now(self, change: Change) -> str:
+        return timestamp(self._clock() if change.at is None else change.at)
 
 
 def _check(object_name: str, change: Change) -> None:

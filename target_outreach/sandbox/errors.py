@@ -154,6 +154,20 @@ def taken(wording: TakenWording) -> ApiError:
     return invalid("Contacts email hash has already been taken.")
 
 
+def already_enrolled(*, coded: bool) -> ApiError:
+    """Refuse a second enrolment; a client looks for the words in `code` (2.6)."""
+    error = invalid("Prospect has already been in this sequence")
+    if coded:
+        error.error["code"] = "has already been in this sequence"
+    return error
+
+
+def too_many_records(status: int, limit: int) -> ApiError:
+    """Refuse an import of too many records; nothing of it is known (10.4)."""
+    detail = f"An import takes {limit:,} records at most."
+    return ApiError(status, "validationError", detail, "/data/attributes/records")
+
+
 def rate_limited(limit: int, reset: int) -> ApiError:
     """Refuse a request over the limit until `reset`, in epoch seconds (3.3, 5)."""
     until = datetime.fromtimestamp(reset, UTC).strftime("%Y-%m-%dT%H:%M:%S")

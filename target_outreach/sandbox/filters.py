@@ -21,10 +21,18 @@ _COMPARISONS = {"gte": ">=", "lte": "<="}
 _NULLS = ("__null__", "__notnull__")
 _BOOLEANS = {"true": True, "false": False}
 
-# What can be filtered by through a relationship; all others by id only (API reference 2.2).
+# What can be filtered by through a relationship; all others by id only (API reference 2.2, 2.6).
 _THROUGH = {
-    "account": {"id", "customId", "name", "named", "updatedAt"},
-    "stage": {"id", "name"},
+    ("prospects", "account"): {"id", "customId", "name", "named", "updatedAt"},
+    ("prospects", "stage"): {"id", "name"},
+    ("sequences", "owner"): {"id", "email", "firstName", "lastName"},
+    ("sequenceStates", "mailbox"): {"id", "email"},
+    ("sequenceStates", "prospect"): {"id", "emails"},
+    ("sequenceStates", "sequence"): {
+        attribute.name
+        for attribute in object_type("sequences").attributes.values()
+        if attribute.filterable
+    },
 }
 
 
@@ -105,15 +113,12 @@ def _condition(object_name: str, one: _Filter, profile: Profile) -> Condition:
             return _on_attribute(object_name, name, one, profile)
         case (link, "id") if link in links:
             return _alternatives(_Column(link, "id", schema.related(link)), one, profile)
-        case (link, name) if name in _THROUGH.get(link, ()):
-            target = links[link].object if link in links else ""
-            return _through(link, target, replace(one, names=(name,)), profile)
+        case (link, name) if name in _THROUGH.get((object_name, link), ()):
+            return _through(link, links[link].object, replace(one, names=(name,)), profile)
     raise errors.unfilterable(".".join(one.names))
 
 
 def _through(link: str, target: str, one: _Filter, profile: Profile) -> Condition:
-    if not target:
-        raise errors.unfilterable(link)
     inner = _condition(target, one, profile)
     # Names come from the catalogue, values are bound.
     ids = f"SELECT id FROM {target} WHERE {inner.sql}"  # noqa: S608 - see above

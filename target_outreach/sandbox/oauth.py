@@ -135,7 +135,7 @@ def known_apps(profile: Profile) -> dict[str, App]:
 
 def everything() -> str:
     """Return the scopes for all that the sandbox has."""
-    return join_scopes(f"{name}.all" for name in load_catalog())
+    return join_scopes(f"{name}.all" for name in (*load_catalog(), "imports"))
 
 
 def join_scopes(scopes: Iterable[str]) -> str:

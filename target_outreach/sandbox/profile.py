@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from target_outreach.sandbox.apps import App, Installation
 
@@ -16,6 +16,15 @@ LimitHeaders = Literal["single", "double", "none"]
 RetryAfter = Literal["delta", "epoch", "iso", "none"]
 OversizedPage = Literal["clamp", "error"]
 ThrottleStyle = Literal["errors", "text"]
+ImportShape = Literal["wrapped", "flat", "both"]
+ImportEnd = Literal["finished", "failed", "pending", "processing"]
+ImportCounts = Literal["honest", "silent"]
+ImportInvalid = Literal["record", "attribute", "request", "import"]
+ImportUnknown = Literal["failure", "skipped", "created"]
+ImportEmpty = Literal["all", "refused", "nothing"]
+DuplicateEnrolment = Literal["disallow", "only_if_inactive", "allow"]
+OptedOutEnrolment = Literal["refused", "accepted", "opted_out"]
+DisabledMailbox = Literal["accepted", "refused", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,49 @@ class Profile:
         soft_delete: Whether a deleted record keeps its addresses, unseen, in the trash (8.8).
         company_from_account: Whether `company` shows the name of the linked account (2.1).
         normalise_phones: Whether telephone numbers are stored as ``+`` and digits (2.5).
+        import_refusal: Status with which ``bulkUpsert`` is refused, as 403, 404 or 501; None where
+            it works. No public client uses it (6.2, 6.4).
+        import_s2s: Whether tokens of server to server are good for imports (6.1).
+        import_record_scopes: Whether ``bulkUpsert`` needs the write scope of what its records are,
+            beside ``imports.write``; so it is told of batches (6.1).
+        import_shape: Whether a record is ``wrapped`` in a member `data` of its own, or ``flat``, a
+            bare resource object; records of the other form are invalid (6.2).
+        import_record_limit: Most records in one import; that of batches is known (5, 10.4).
+        import_limit_status: Status of the refusal of more (10.4).
+        import_max_bytes: Largest body, over which the answer is a 413; None for no limit (10.4).
+        import_pending_seconds: For how long an import is pending (6.2).
+        import_processing_seconds: Over how long its records are then written, one after the other,
+            evenly (6.2).
+        import_states: What the states are called: waiting, at work, done, failed (6.2, 10.4).
+        import_end: In which state an import stays: ``pending`` without a record written,
+            ``processing`` or ``failed`` with half of them, or ``finished`` (10.4).
+        import_failed_share: Share of the records, evenly spread, that fail for no reason (10.4).
+        import_lost_share: Share of the records that are not written, and yet count as if (10.4).
+        import_counts: Whether `failures` counts what failed, or is 0 whatever happens (10.4).
+        import_invalid: What a record with an unknown or invalid attribute does: that ``record``
+            fails; only the ``attribute`` is left out; the ``request`` is refused as a PATCH would
+            be; or the ``import`` fails as a whole, with nothing written (10.4).
+        import_unknown: What ``overwriteNoCreate`` does with an id that is not there; its name says
+            that it does not create (6.2).
+        import_creates: Whether the other methods create what has no id or one that is not there,
+            under an id of Outreach's choice (6.2, 10.4).
+        import_empty: What an import without records means: ``all`` records, as an empty list of ids
+            may for batches; nothing at all; or a 422 (6.1, 10.9).
+        import_opts_in: Whether an import can take back an opt-out; one of a file cannot (6.3).
+        import_ignored: Attributes and relationships that imports leave out, without a word (10.4).
+        enrolled_code: Whether the refusal of a second enrolment has the member `code`, with the
+            text ``has already been in this sequence``, beside `detail` (2.6).
+        duplicate_enrolment: Whether a prospect may be in a sequence again: never, where it is
+            finished there, or always; a ruleset says it (2.6).
+        exclusive_sequences: Ids of sequences of which a prospect may be active in one only (2.6).
+        opted_out_enrolment: What enrolling a prospect who opted out does: a 422, the same as for
+            all others, or a state `opted_out`; transactional sequences do not mind (2.6, 2.7).
+        inactive_sequences: Whether a sequence that is not enabled takes prospects (2.6).
+        mailbox_required: Whether a sequence state needs a mailbox (2.7).
+        disabled_mailbox: What enrolling with a mailbox that cannot send does: the same as with all
+            others, a 422, or a state `failed`; no source says.
+        owners_only: Whether prospects of other owners are refused: one reading of ``User not the
+            owner`` (2.6).
     """
 
     anonymous: bool = False
@@ -104,3 +156,31 @@ class Profile:
     soft_delete: bool = False
     company_from_account: bool = False
     normalise_phones: bool = False
+    import_refusal: int | None = None
+    import_s2s: bool = True
+    import_record_scopes: bool = True
+    import_shape: ImportShape = "wrapped"
+    import_record_limit: int = 100_000
+    import_limit_status: int = 422
+    import_max_bytes: int | None = None
+    import_pending_seconds: float = 0.1
+    import_processing_seconds: float = 0.2
+    import_states: Sequence[str] = ("pending", "processing", "finished", "failed")
+    import_end: ImportEnd = "finished"
+    import_failed_share: float = 0.0
+    import_lost_share: float = 0.0
+    import_counts: ImportCounts = "honest"
+    import_invalid: ImportInvalid = "record"
+    import_unknown: ImportUnknown = "failure"
+    import_creates: bool = True
+    import_empty: ImportEmpty = "all"
+    import_opts_in: bool = False
+    import_ignored: Collection[str] = ()
+    enrolled_code: bool = False
+    duplicate_enrolment: DuplicateEnrolment = "disallow"
+    exclusive_sequences: Collection[int] = ()
+    opted_out_enrolment: OptedOutEnrolment = "refused"
+    inactive_sequences: bool = False
+    mailbox_required: bool = True
+    disabled_mailbox: DisabledMailbox = "accepted"
+    owners_only: bool = False

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from target_outreach.records.catalog import Attribute, ObjectType
 
 FOLDED_KINDS = frozenset({"text", "domain"})
+# Flags with the time at which they were set, of which the one follows from the other.
+_FLAGS = (("optedOut", "optedOutAt"), ("enabled", "enabledAt"), ("locked", "lockedAt"))
 _NAME_PARTS = ("firstName", "middleName", "lastName")
 _SLUG = re.compile(r"linkedin\.com/in/([^/?#]+)", re.IGNORECASE)
 
@@ -35,11 +37,13 @@ class Change:
     """What one write brings.
 
     Attributes:
-        method: ``POST``, ``PATCH`` or ``DELETE``; ``seed`` and ``edit`` for writes past the API.
+        method: ``POST``, ``PATCH`` or ``DELETE``; ``import`` for what an import writes;
+            ``seed`` and ``edit`` for writes past the API.
         attributes: New values; None clears.
         relationships: New related ids; None unlinks.
         author: Id of the user who writes, or None.
         shared_emails: Whether an address may belong to another prospect as well.
+        at: When it is written, in epoch seconds; None for now.
     """
 
     method: str
@@ -47,6 +51,7 @@ class Change:
     relationships: Mapping[str, int | None] = field(default_factory=dict)
     author: int | None = None
     shared_emails: bool = False
+    at: float | None = None
 
 
 def object_type(name: str) -> ObjectType:
@@ -68,6 +73,18 @@ def timestamp(seconds: float) -> str:
 
 
 @cache
+def links_to(name: str) -> tuple[tuple[str, str], ...]:
+    """Return what can point to an object: the plural names of others, and their relationships."""
+    kinds = load_catalog().values()
+    return tuple(
+        (kind.name, link.name)
+        for kind in kinds
+        for link in kind.relationships.values()
+        if link.object == name
+    )
+
+
+@cache
 def blank_attributes(name: str) -> Mapping[str, Any]:
     """Return all attributes of an object as they look when nothing was ever set (1)."""
     return MappingProxyType({a.name: _blank(a) for a in object_type(name).attributes.values()})
@@ -80,6 +97,8 @@ def _blank(attribute: Attribute) -> object:
         return [[0, 0]] * 12
     if attribute.kind == "boolean":
         return False
+    if attribute.name == "userId":
+        return None  # Outreach's own, but no counter
     # Counters and the engaged score are Outreach's own and begin at 0; `score` is the caller's.
     return 0 if attribute.kind in {"integer", "number"} and attribute.read_only else None
 
@@ -99,15 +118,17 @@ def apply(name: str, before: Record, change: Change, now: str) -> Record:
     blank = blank_attributes(name)
     merged = {**before.attributes, **change.attributes}
     merged |= _derived(name, before.attributes, merged, now)
-    attributes = {k: v for k, v in merged.items() if v is not None and v != blank[k]}
     links = {**before.relationships, **change.relationships}
+    if "userId" in blank:
+        merged["userId"] = links.get("user")
+    attributes = {k: v for k, v in merged.items() if v is not None and v != blank[k]}
     return Record(before.id, attributes, {k: v for k, v in links.items() if v is not None})
 
 
 def _derived(
     name: str, before: Mapping[str, Any], after: Mapping[str, Any], now: str
 ) -> dict[str, Any]:
-    """Return what Outreach computes: name, LinkedIn slug and time of an opt-out (2.1)."""
+    """Return what Outreach computes: name, LinkedIn slug, and times of changes (2.1, 2.6, 2.7)."""
     known = object_type(name).attributes
     derived: dict[str, Any] = {}
     if "name" in known and known["name"].read_only:
@@ -115,8 +136,11 @@ def _derived(
     if "linkedInSlug" in known:
         slug = _SLUG.search(after.get("linkedInUrl") or "")
         derived["linkedInSlug"] = slug[1] if slug else None
-    if "optedOut" in known and bool(before.get("optedOut")) != bool(after.get("optedOut")):
-        derived["optedOutAt"] = now if after.get("optedOut") else None
+    for flag, since in _FLAGS:
+        if since in known and bool(before.get(flag)) != bool(after.get(flag)):
+            derived[since] = now if after.get(flag) else None
+    if "stateChangedAt" in known and before.get("state") != after.get("state"):
+        derived["stateChangedAt"] = now
     return derived
 
 

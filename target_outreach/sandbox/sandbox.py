@@ -97,7 +97,8 @@ class Sandbox:
         if self._running is None:
             self._running = Running(self, self._path, self._address)
             access = self._running.access
-            self._api = Api(self.store, self._limit, access, self.clock, self.api_url)
+            store = self._running.store
+            self._api = Api(store, self._limit, access, self.clock, self.api_url)
             self._running.thread.start()
         return self
 
@@ -125,8 +126,10 @@ class Sandbox:
 
     @property
     def store(self) -> Store:
-        """The records, past the API."""
-        return self._started.store
+        """The records, past the API; what imports should have written by now is written first."""
+        store = self._started.store
+        self._api.settle(self.profile)
+        return store
 
     def add_fault(self, fault: Fault) -> None:
         """Plan one more fault."""

@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 
     from target_outreach.records.catalog import Attribute
 
-VERSION = 1
+VERSION = 2
 
-DEFAULTS: tuple[tuple[str, dict[str, object]], ...] = (
-    ("users", {"email": "ada@example.com", "firstName": "Ada", "lastName": "Byron"}),
-    ("users", {"email": "grace@example.com", "firstName": "Grace", "lastName": "Hopper"}),
-    ("stages", {"name": "New", "order": 1}),
-    ("stages", {"name": "Working", "order": 2}),
-    ("stages", {"name": "Customer", "order": 3}),
-    ("personas", {"name": "Buyer"}),
-    ("personas", {"name": "User"}),
+# Object, attributes and related ids; the ids of each object count from 1.
+DEFAULTS: tuple[tuple[str, dict[str, object], dict[str, int]], ...] = (
+    ("users", {"email": "ada@example.com", "firstName": "Ada", "lastName": "Byron"}, {}),
+    ("users", {"email": "grace@example.com", "firstName": "Grace", "lastName": "Hopper"}, {}),
+    ("stages", {"name": "New", "order": 1}, {}),
+    ("stages", {"name": "Working", "order": 2}, {}),
+    ("stages", {"name": "Customer", "order": 3}, {}),
+    ("personas", {"name": "Buyer"}, {}),
+    ("personas", {"name": "User"}, {}),
+    ("mailboxes", {"email": "ada@example.com"}, {"user": 1}),
+    ("mailboxes", {"email": "grace@example.com"}, {"user": 2}),
+    ("sequences", {"name": "Welcome", "enabled": True}, {"owner": 1}),
 )
 
 _TABLES = (
@@ -75,6 +79,26 @@ _ADDED_TABLES = (
         client_id TEXT NOT NULL,
         outcome TEXT NOT NULL
     )""",
+    """CREATE TABLE IF NOT EXISTS imports (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        dupe_method TEXT NOT NULL,
+        file_name TEXT,
+        total INTEGER NOT NULL,
+        everything INTEGER NOT NULL,
+        error TEXT,
+        state TEXT NOT NULL,
+        changed_at REAL NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS import_records (
+        import INTEGER NOT NULL REFERENCES imports (id),
+        position INTEGER NOT NULL,
+        sent TEXT NOT NULL,
+        outcome TEXT,
+        reason TEXT,
+        existed INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (import, position)
+    ) WITHOUT ROWID""",
 )
 
 
@@ -89,35 +113,39 @@ def create_tables(connection: sqlite3.Connection) -> bool:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return False
-    for statement in (*_object_tables(), *_TABLES):
+    for statement in _object_tables():
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    if version:
+        return False
+    for statement in _TABLES:
         connection.execute(statement)
     connection.execute("INSERT INTO organisation VALUES (?)", (str(uuid.uuid4()),))
-    connection.execute(f"PRAGMA user_version = {VERSION}")
     return True
 
 
 def _object_tables() -> Iterator[str]:
     for name, kind in load_catalog().items():
         yield (
-            f"CREATE TABLE {name} (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+            f"CREATE TABLE IF NOT EXISTS {name} (id INTEGER PRIMARY KEY AUTOINCREMENT,"
             " body TEXT NOT NULL, trashed INTEGER NOT NULL DEFAULT 0)"
         )
         for attribute in kind.attributes.values():
             yield from _attribute_index(name, attribute)
         for link in kind.relationships:
-            yield f"CREATE INDEX {name}_{link} ON {name} ({related(link)})"
+            yield f"CREATE INDEX IF NOT EXISTS {name}_{link} ON {name} ({related(link)})"
 
 
 def _attribute_index(name: str, attribute: Attribute) -> Iterator[str]:
     """Index what lookups go by; texts only where they are set, so that most rows cost nothing."""
     if not attribute.filterable:
         return
+    index = f"CREATE INDEX IF NOT EXISTS {name}_{attribute.name} ON {name}"
     if attribute.kind in FOLDED_KINDS:
         text = folded_text(attribute.name)
-        index = f"CREATE INDEX {name}_{attribute.name} ON {name} ({text})"
-        yield f"{index} WHERE {text} IS NOT NULL"
+        yield f"{index} ({text}) WHERE {text} IS NOT NULL"
     elif attribute.kind == "date-time":
-        yield f"CREATE INDEX {name}_{attribute.name} ON {name} ({value(attribute.name)})"
+        yield f"{index} ({value(attribute.name)})"
 
 
 def value(attribute: str) -> str:

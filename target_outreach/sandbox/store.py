@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.sandbox.database import Database
-from target_outreach.sandbox.resources import Change, object_type, render
+from target_outreach.sandbox.resources import Change, object_type, render, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from target_outreach.sandbox.import_records import ImportOutcome
 
 CustomFieldType = Literal[
     "boolean",
@@ -29,13 +31,55 @@ CustomFieldType = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One accepted write: what was sent, and whether anything differed; `at` is a timestamp."""
+    """One accepted write: what was sent, and whether anything differed; `at` is a timestamp.
+
+    `method` is ``POST``, ``PATCH``, ``DELETE``, ``import``, or ``seed`` and ``edit`` for writes
+    past the API.
+    """
 
     method: str
     at: str
     attributes: dict[str, Any]
     relationships: dict[str, int | None]
     changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRun:
+    """One import that was accepted, as it really went; what the API tells of it may be a lie.
+
+    Attributes:
+        id: Its id.
+        at: When it was accepted; a timestamp.
+        dupe_method: ``overwriteNoCreate``, ``overwrite``, ``skip`` or ``missing``.
+        file_name: As sent.
+        total: How many records it was about.
+        everything: Whether it was sent without records, and so meant ALL of them.
+        state: ``pending``, ``processing``, ``finished`` or ``failed``, whatever the profile calls
+            them.
+        error: Why it failed as a whole.
+        outcomes: How many records were ``updated``, ``created``, ``skipped``, ``failed`` or
+            ``lost`` (not written, and counted as if).
+    """
+
+    id: int
+    at: str
+    dupe_method: str
+    file_name: str | None
+    total: int
+    everything: bool
+    state: str
+    error: str | None
+    outcomes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRecord:
+    """One record of an import: as sent, what became of it (None as yet), and why."""
+
+    sent: Any
+    outcome: ImportOutcome | None
+    reason: str | None
 
 
 class Store(Database):
@@ -118,6 +162,44 @@ class Store(Database):
             (object_name, record_id),
         )
         return [_write(*row) for row in rows]
+
+    def imports(self) -> list[ImportRun]:
+        """Return the imports that were accepted, the oldest first."""
+        runs = self.rows(
+            "SELECT id, at, dupe_method, file_name, total, everything, state, error FROM imports"
+            " ORDER BY id"
+        )
+        return [
+            ImportRun(
+                number,
+                timestamp(at),
+                method,
+                name,
+                total,
+                bool(everything),
+                state,
+                error,
+                self._outcomes(number),
+            )
+            for number, at, method, name, total, everything, state, error in runs
+        ]
+
+    def _outcomes(self, import_id: int) -> dict[str, int]:
+        return dict(
+            self.rows(
+                "SELECT outcome, count(*) FROM import_records WHERE import = ?"
+                " AND outcome IS NOT NULL GROUP BY outcome",
+                (import_id,),
+            )
+        )
+
+    def import_records(self, import_id: int) -> list[ImportedRecord]:
+        """Return the records of an import in the order in which they were sent."""
+        rows = self.rows(
+            "SELECT sent, outcome, reason FROM import_records WHERE import = ? ORDER BY position",
+            (import_id,),
+        )
+        return [ImportedRecord(json.loads(sent), *rest) for sent, *rest in rows]
 
     def define_custom_field(  # noqa: PLR0913, PLR0917 - the members that `/types` shows
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.sandbox import errors
@@ -37,25 +38,60 @@ def read_change(
     Raises:
         ApiError: 400, 415 or 422, as Outreach would refuse it.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
-    if profile.strict_media_type and media_type.lower() != JSON_API:
-        raise errors.unsupported_media_type()
+    check_media_type(request, profile)
     kind = object_type(object_name)
     data = _envelope(request.body, kind.type, record_id)
-    attributes = _attributes(kind, _members(data, "attributes"), profile)
+    change = read_members(object_name, data, profile, database, new=record_id is None)
+    return replace(change, method=request.method)
+
+
+def read_members(
+    object_name: str, data: Mapping[str, Any], profile: Profile, database: Database, *, new: bool
+) -> Change:
+    """Read the attributes and relationships of a resource object.
+
+    Args:
+        object_name: Plural name of the object.
+        data: The resource object.
+        profile: The rules that are switchable.
+        database: For related records and custom fields.
+        new: Whether a record is to be created by it.
+
+    Returns:
+        The change, without a method, and with values as they are stored.
+
+    Raises:
+        ApiError: 400 or 422, as Outreach would refuse it.
+    """
+    kind = object_type(object_name)
+    attributes = _attributes(kind, members(data, "attributes"), profile)
     if kind.name == "prospects":
         attributes = _contact(attributes, profile)
-    _check_rules(kind, record_id is None, attributes, database)
-    links = _members(data, "relationships")
+    _check_rules(kind, new, attributes, database)
+    links = members(data, "relationships")
     relationships = {
         name: _related(kind, name, link, profile, database) for name, link in links.items()
     }
-    return Change(
-        request.method, attributes, relationships, shared_emails=profile.purposeful_duplicates
-    )
+    return Change("", attributes, relationships, shared_emails=profile.purposeful_duplicates)
 
 
-def _envelope(body: bytes, kind: str, record_id: int | None) -> dict[str, Any]:
+def check_media_type(request: Request, profile: Profile) -> None:
+    """Insist on JSON:API's media type where the profile does.
+
+    Raises:
+        ApiError: 415.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if profile.strict_media_type and media_type.lower() != JSON_API:
+        raise errors.unsupported_media_type()
+
+
+def read_data(body: bytes) -> dict[str, Any]:
+    """Return the member `data` of a body.
+
+    Raises:
+        ApiError: 422 where there is none.
+    """
     try:
         document = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -63,6 +99,11 @@ def _envelope(body: bytes, kind: str, record_id: int | None) -> dict[str, Any]:
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, dict):
         raise errors.invalid("The member 'data' is missing.")
+    return data
+
+
+def _envelope(body: bytes, kind: str, record_id: int | None) -> dict[str, Any]:
+    data = read_data(body)
     if data.get("type") != kind:
         raise errors.invalid(f"The type must be '{kind}'.")
     if record_id is None and "id" in data:
@@ -81,11 +122,16 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _members(data: Mapping[str, Any], section: str) -> dict[str, Any]:
-    members = data.get(section, {})
-    if not isinstance(members, dict):
+def members(data: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Return the attributes or relationships of a resource object.
+
+    Raises:
+        ApiError: 422 where they are no object.
+    """
+    found = data.get(section, {})
+    if not isinstance(found, dict):
         raise errors.invalid(f"The member '{section}' must be an object.", f"/data/{section}")
-    return members
+    return found
 
 
 def _attributes(kind: ObjectType, sent: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
