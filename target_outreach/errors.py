@@ -10,6 +10,7 @@
     │       │   └── GrantRefused  a code or a refresh token is not accepted any more
     │       ├── OutputError       STATE or rejects cannot be written
     │       ├── OutreachError     Outreach cannot be reached or refuses everything
+    │       │   └── UriTooLong    a list of values is too long for an address
     │       ├── RejectsError      more rejects than the settings allow
     │       ├── Interrupted       SIGINT or SIGTERM
     │       └── EndedEarly        a limit of the settings; the next run goes on from STATE
@@ -82,6 +83,10 @@ class OutputError(RunError):
 
 class OutreachError(RunError):
     """Outreach cannot be reached, stays unavailable, or refuses everything."""
+
+
+class UriTooLong(OutreachError):  # noqa: N818 - named for what happened
+    """The address of a request is too long; with fewer values it is not."""
 
 
 class RejectsError(RunError):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.delivery.load import Load, Read
+from target_outreach.delivery.scan import BY_SCAN, Scans
 from target_outreach.errors import RecordFault
 from target_outreach.outreach.lookup import spellings
 from target_outreach.records.matching import keys_of, match
@@ -59,10 +60,37 @@ class Finder:
         self._recall = recall
         self._ready = ready
         self._clock = clock
+        self._scans = Scans(
+            lookup, send=send, found=self._found, look_up=self._look_up, clock=clock
+        )
         self._failing: dict[str, str | None] = {}
         self._untested: defaultdict[str, list[tuple[Load, Records]]] = defaultdict(list)
 
     def find(self, load: Load, groups: list[Records]) -> None:
+        """Find out what Outreach holds of groups, by whatever costs fewer requests."""
+        if not groups:
+            return
+        paths = [
+            self._lookup.paths(load.object, name, _texts(load.object, groups, name), ())
+            for name in load.fields[:2]
+        ]
+        self._scans.find(load, groups, sum(map(len, paths)))
+
+    def remember(self, object_type: ObjectType, resource: Resource) -> None:
+        """Take in what was written."""
+        self._scans.remember(object_type, resource)
+
+    def close(self) -> None:
+        """Remove what was kept on disk."""
+        self._scans.close()
+
+    def _found(self, load: Load, groups: list[Records]) -> None:
+        """Go on with groups of which the picture shows all that there is."""
+        self._recall(load.picture, groups)
+        load.complete.update(groups)
+        self._ready(load, groups)
+
+    def _look_up(self, load: Load, groups: list[Records]) -> None:
         """Look groups up by one field after the other, until each is found or all are tried."""
         read = Read(self._clock(), self._lookup.version)
         load.reads.update(dict.fromkeys(groups, read))
@@ -74,7 +102,7 @@ class Finder:
         for key in {key for group in groups for key in group.keys}:
             for resource in load.picture.having(key):
                 load.picture.forget(resource.id)
-        self.find(load, groups)
+        self._look_up(load, groups)
 
     def _find_by(self, load: Load, groups: list[Records], fields: list[str]) -> None:
         while fields and groups:
@@ -121,6 +149,8 @@ class Finder:
             return False
         if isinstance(decided, Create) and read.version < self._lookup.version:
             return True
+        if read.version == BY_SCAN and isinstance(decided, Create):
+            return load.object.name == "accounts"
         if isinstance(decided, Create | Skip) and group not in load.complete:
             return True  # what it was found by is gone, and the other fields were never asked
         age = self._clock() - read.at

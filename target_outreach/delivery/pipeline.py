@@ -174,6 +174,7 @@ class Pipeline:
 
     def _end(self) -> None:
         self._workers.close()
+        self._scheduler.close()
         try:
             self._settlement.close()
         except Exception as error:  # noqa: BLE001 - raised again on the main thread

@@ -101,6 +101,10 @@ class Scheduler:
         # A plan is made no sooner than it can be carried out, so that it does not age.
         self._most_writing = 2 * parallel
 
+    def close(self) -> None:
+        """Remove what was kept on disk."""
+        self._finder.close()
+
     def take(self, stream: Stream, items: list[Item]) -> None:
         """Begin with a batch: settle what needs no request, and look up the rest."""
         deliverable: list[tuple[Item, Desired]] = []
@@ -307,6 +311,7 @@ class Scheduler:
 
     def _remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Show what was written to every batch under way."""
+        self._finder.remember(object_type, resource)
         now = self._clock()
         for load in self._loads:
             if load.object is object_type:

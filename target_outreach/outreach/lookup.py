@@ -2,7 +2,8 @@
 
 A list filter means *any of* (API reference 4.1). Its values are separated by commas, so a value
 with a comma or with ``..``, which would be a range, goes in the newer ``filter[x][]=`` form. URLs
-stay below 4 kB, sparse fieldsets keep the answers small, and ``count=false`` keeps them cheap.
+stay below 6 kB, and are halved where that is too long. Sparse fieldsets keep the answers small, and
+``count=false`` keeps them cheap.
 
 How many values a list may have is not published. A list that is cut silently would make second
 accounts, so lists are tested before the first account is created, and shrink where they fail.
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault
+from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault, UriTooLong
 from target_outreach.outreach.answers import read_resource
 from target_outreach.records.matching import comparable
 from target_outreach.records.values import domain_key
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("target-outreach")
 
-LONGEST_URL = 4000
+LONGEST_URL = 6000
 PAGE_SIZE = 1000
 ALWAYS_ASKED = ("createdAt",)
 
@@ -88,6 +89,7 @@ class Lookup:
         self._client = client
         self._lock = threading.Lock()
         self._most: dict[tuple[str, str], int] = {}
+        self._longest_url = LONGEST_URL
         #: Counts how often lists have shrunk: what was read before may be incomplete.
         self.version = 0
 
@@ -141,7 +143,7 @@ class Lookup:
         common = _common(object_type, asked)
         name = quote(f"filter[{field}]", safe="")
         pairs = [f"{name}%5B%5D={quote(value, safe='@')}" for value in special]
-        room = LONGEST_URL - len(self._client.api_url) - len(start) - len(common)
+        room = self._longest_url - len(self._client.api_url) - len(start) - len(common)
         most = self.most(object_type, field)
         return [
             f"{start}{name}={','.join(chunk)}&{common}"
@@ -164,6 +166,16 @@ class Lookup:
         changed = urlencode({"filter[updatedAt]": f"{since}..inf", "sort": "updatedAt"}, safe=":")
         return f"/{object_type.name}?{changed}&{_common(object_type, asked)}"
 
+    def whole_path(self, object_type: ObjectType, asked: Sequence[str]) -> str:
+        """Write the request for all records of an object, and how many there are.
+
+        Args:
+            object_type: Whose records.
+            asked: The attributes and relationships to read.
+        """
+        common = _common(object_type, asked).replace("count=false", "count=true")
+        return f"/{object_type.name}?{common}"
+
     def read(self, path: str) -> list[Resource]:
         """Read a list with all its pages.
 
@@ -171,6 +183,17 @@ class Lookup:
             OutreachError: An answer is no list of resources.
             RunError: As for any request.
         """
+        parts = _halved(path)
+        if len(path) <= self._longest_url or len(parts) == 1:
+            try:
+                return self._read(path)
+            except UriTooLong:
+                if len(parts) == 1:
+                    raise
+                self._longest_url = min(self._longest_url, max(map(len, parts)))
+        return [resource for part in parts for resource in self.read(part)]
+
+    def _read(self, path: str) -> list[Resource]:
         resources: list[Resource] = []
         following: str | None = path
         while following:
@@ -270,6 +293,22 @@ class Lookup:
             if any(not texts[value] & found for value in part):
                 return False
         return True
+
+
+def _halved(path: str) -> list[str]:
+    """Divide a lookup into two with half of its values each, if it has several."""
+    start, _, query = path.partition("?")
+    parts = query.split("&")
+    lists = [part for part in parts if part.startswith("filter")]
+    others = [part for part in parts if not part.startswith("filter")]
+    if len(lists) == 1:
+        name, _, values = lists[0].partition("=")
+        texts = values.split(",")
+        halves = [texts[: len(texts) // 2], texts[len(texts) // 2 :]]
+        found = [[f"{name}={','.join(half)}"] for half in halves if half]
+    else:
+        found = [half for half in (lists[: len(lists) // 2], lists[len(lists) // 2 :]) if half]
+    return [f"{start}?{'&'.join([*half, *others])}" for half in found]
 
 
 def _unchanged(text: str) -> str:

@@ -16,6 +16,7 @@ from target_outreach.errors import (
     RecordFault,
     Retriable,
     RunError,
+    UriTooLong,
 )
 from target_outreach.outreach.answers import seconds_until
 
@@ -76,6 +77,8 @@ def _fatal(answer: Answer, method: str, said: str) -> RunError | None:
     """See what no other record would fare better with."""
     if (found := _misconfigured(answer, said)) is not None or method != "GET":
         return found
+    if answer.status == 414:  # noqa: PLR2004
+        return UriTooLong(f"Outreach refuses an address as too long ({said}).")
     if answer.status == 403:  # noqa: PLR2004
         return CredentialsError(f"The token may not read this ({said}).")
     return None if answer.status == 404 else OutreachError(f"Outreach refuses to read ({said}).")  # noqa: PLR2004

@@ -1,0 +1,226 @@
+"""Reading an object whole, where that costs fewer requests than looking up what is to come.
+
+Before the first batch of an object is looked up, both costs are estimated: a list takes some two
+hundred addresses a request, a page brings a thousand records whoever asks for them. Where several
+requests are due, the first page is read, with the number of all; if the rest costs no more than the
+lookups, it is read too. What was read is kept in an index on disk, which SQLite removes by itself.
+
+What the index does not hold is no proof for an account: pages are not one moment's picture, and
+Outreach would not refuse a second one. So `Finder` looks again before it creates one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from target_outreach.delivery.load import Read
+from target_outreach.records.matching import Picture, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from target_outreach.delivery.finder import Send
+    from target_outreach.delivery.load import Load, Records
+    from target_outreach.outreach.lookup import Lookup, Page
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.matching import Key
+
+logger = logging.getLogger("target-outreach")
+
+#: The version of a reading that no list has been cut for.
+BY_SCAN = 1 << 62
+
+PAGE_SIZE = 1000
+
+#: Fewer requests than these cannot be saved by a first page.
+WORTH_A_TRY = 2
+
+
+class Index:
+    """The records of one object, on disk, found by key."""
+
+    def __init__(
+        self, object_type: ObjectType, fields: Iterable[str], asked: Iterable[str]
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            object_type: What the records are.
+            fields: The match fields that they are found by.
+            asked: The attributes and relationships that are read of each.
+        """
+        self.fields = frozenset(fields)
+        self.asked = frozenset(asked)
+        self._keys = Picture(object_type, tuple(fields)).keys
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.executescript(
+            "CREATE TABLE records (id INTEGER PRIMARY KEY, content TEXT NOT NULL);"
+            "CREATE TABLE keys (field TEXT, value TEXT, id INTEGER,"
+            " PRIMARY KEY (field, value, id)) WITHOUT ROWID;"
+            "CREATE INDEX keys_id ON keys (id);"
+        )
+
+    def put(self, resources: Iterable[Resource]) -> None:
+        """Take in records, instead of what was known of them."""
+        with self._database:
+            self._database.execute("BEGIN")
+            for resource in resources:
+                content = json.dumps([resource.attributes, resource.links])
+                self._database.execute("DELETE FROM keys WHERE id = ?", (resource.id,))
+                self._database.execute(
+                    "INSERT OR REPLACE INTO records VALUES (?, ?)", (resource.id, content)
+                )
+                self._database.executemany(
+                    "INSERT OR IGNORE INTO keys VALUES (?, ?, ?)",
+                    [(key.field, key.value, resource.id) for key in self._keys(resource)],
+                )
+
+    def having(self, key: Key) -> Iterator[Resource]:
+        """Go through the records that have a key."""
+        query = "SELECT id, content FROM records JOIN keys USING (id) WHERE field = ? AND value = ?"
+        values: tuple[str | int, ...] = key
+        if key.field == "id":
+            query, values = "SELECT id, content FROM records WHERE id = ?", (key.value,)
+        for resource_id, content in self._database.execute(query, values):
+            yield Resource(resource_id, *json.loads(content))
+
+    def close(self) -> None:
+        """Remove it."""
+        self._database.close()
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What is known of reading one object whole."""
+
+    state: Literal["reading", "read", "not_worth"]
+    index: Index
+    lookups: int
+    began: float
+    pages: int = 0
+    waiting: list[tuple[Load, list[Records]]] = field(default_factory=list)
+
+
+class Scans:
+    """Reads objects whole where that pays, on the pipeline's thread; others send the requests."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        *,
+        send: Send,
+        found: Callable[[Load, list[Records]], None],
+        look_up: Callable[[Load, list[Records]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            lookup: Reads pages.
+            send: Runs a request on a worker and hands its result back on this thread.
+            found: Hears of groups of which all that there is stands in the picture.
+            look_up: Looks groups up by lists of their values.
+            clock: A monotonic clock in seconds.
+        """
+        self._lookup = lookup
+        self._send = send
+        self._found = found
+        self._look_up = look_up
+        self._clock = clock
+        self._scans: dict[str, _Scan] = {}
+
+    def find(self, load: Load, groups: list[Records], lookups: int) -> None:
+        """Find groups in the index if there is one, and otherwise by whatever costs less.
+
+        Args:
+            load: The batch that they are of.
+            groups: What to find.
+            lookups: How many requests it takes to look them up.
+        """
+        scan = self._scans.get(load.object.name)
+        if scan is None and lookups >= WORTH_A_TRY:
+            self._begin(load, groups, lookups)
+        elif scan is None or scan.state == "not_worth" or not _serves(scan.index, load):
+            self._look_up(load, groups)
+        elif scan.state == "reading":
+            scan.waiting.append((load, groups))
+        else:
+            self._answer(scan, load, groups)
+
+    def remember(self, object_type: ObjectType, resource: Resource) -> None:
+        """Take in what was written."""
+        scan = self._scans.get(object_type.name)
+        if scan is not None and scan.state != "not_worth":
+            scan.index.put([resource])
+
+    def close(self) -> None:
+        """Remove all indexes."""
+        for scan in self._scans.values():
+            scan.index.close()
+
+    def _begin(self, load: Load, groups: list[Records], lookups: int) -> None:
+        """Read the first page, which tells how many there are."""
+        index = Index(load.object, load.stream.rules.match_fields, load.stream.asked)
+        scan = _Scan("reading", index, lookups, self._clock())
+        scan.waiting.append((load, groups))
+        self._scans[load.object.name] = scan
+        path = self._lookup.whole_path(load.object, load.stream.asked)
+        self._send(partial(self._lookup.page, path), partial(self._on_page, scan, load.object))
+
+    def _on_page(self, scan: _Scan, object_type: ObjectType, page: Page) -> None:
+        scan.pages += 1
+        scan.index.put(page.resources)
+        if page.following is None:
+            scan.state = "read"
+            logger.info(
+                "All %s were read, in %d requests, which costs less than to look them up.",
+                object_type.name,
+                scan.pages,
+            )
+        elif scan.pages == 1 and not _pays(scan, page):
+            scan.state = "not_worth"
+            scan.index.close()
+        else:
+            self._send(
+                partial(self._lookup.page, page.following),
+                partial(self._on_page, scan, object_type),
+            )
+            return
+        waiting, scan.waiting = scan.waiting, []
+        for load, groups in waiting:
+            self.find(load, groups, 0)
+
+    def _answer(self, scan: _Scan, load: Load, groups: list[Records]) -> None:
+        """Put into the picture what the index has of the groups."""
+        read = Read(scan.began, BY_SCAN)
+        for group in groups:
+            load.reads[group] = read
+            for key in group.keys:
+                for resource in scan.index.having(key):
+                    if load.picture.get(resource.id) is None:
+                        load.picture.put(resource)
+        self._found(load, groups)
+
+
+def _serves(index: Index, load: Load) -> bool:
+    """Whether an index holds all that a batch must know."""
+    return index.asked.issuperset(load.stream.asked) and index.fields.issuperset(
+        load.stream.rules.match_fields
+    )
+
+
+def _pays(scan: _Scan, page: Page) -> bool:
+    """Whether the pages that are left cost no more than the lookups that are due.
+
+    Under load the number of all may be wrong (API reference 4.2); one that leaves none for
+    the next page says nothing.
+    """
+    if page.count is None or page.count <= len(page.resources):
+        return False
+    return -(-page.count // PAGE_SIZE) - 1 <= scan.lookups
