@@ -15,12 +15,13 @@ import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import OutputError, SettingsError
 from target_outreach.records.fingerprints import Remembered, edited, key_hash, remember
-from target_outreach.records.planning import Create
+from target_outreach.records.planning import Create, Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,9 +44,12 @@ CREATE TABLE IF NOT EXISTS delivered (
     id INTEGER NOT NULL,
     hashes BLOB NOT NULL,
     edited INTEGER NOT NULL DEFAULT 0,
+    written_at TEXT,
     PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS delivered_id ON delivered (scope, id);
+CREATE INDEX IF NOT EXISTS delivered_written_at ON delivered (scope, written_at, id)
+    WHERE written_at IS NOT NULL;
 """
 
 #: Marks the file as ours, of this form.
@@ -56,6 +60,15 @@ BUSY = 30.0
 
 #: Keys that one statement asks for.
 AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What is to be kept of one record."""
+
+    id: int
+    hashes: bytes
+    written_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +101,7 @@ class Memory:
         self.place = ""
         self.edits: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._scopes: dict[str, int] = {}
-        self._news: dict[tuple[int, bytes], tuple[int, bytes] | None] = {}
+        self._news: dict[tuple[int, bytes], _News | None] = {}
         try:
             self._connection = self._open(path)
         except (OSError, sqlite3.Error) as error:
@@ -133,7 +146,9 @@ class Memory:
             if (scope, key) in self._news:
                 known.pop(source_key, None)
                 if (news := self._news[scope, key]) is not None:
-                    known[source_key] = Known(Remembered.unpack(*news), is_edited=False)
+                    known[source_key] = Known(
+                        Remembered.unpack(news.id, news.hashes), is_edited=False
+                    )
         return known
 
     def _rows(self, scope: int, keys: list[bytes]) -> Iterable[tuple[bytes, Known]]:
@@ -156,6 +171,39 @@ class Memory:
             "SELECT asked_at FROM scopes WHERE number = ?", (self._scope(stream),)
         )
         return str(asked_at) if asked_at else None
+
+    def own_writes(self, stream: Stream, since: str) -> tuple[int, str | None]:
+        """Return how many records of the stream's object were written here since some time.
+
+        Args:
+            stream: One of the streams for the object.
+            since: A time by Outreach's clock, in ISO 8601.
+
+        Returns:
+            How many records, and when the last of them was, or None where there are none.
+        """
+        siblings = f"{self._object_scope(stream)} "
+        ((count, last),) = self._run(
+            "SELECT count(DISTINCT id), max(written_at) FROM delivered WHERE written_at >= ?"
+            " AND scope IN (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?)",
+            (since, len(siblings), siblings),
+        )
+        return int(count), last
+
+    def own_among(self, stream: Stream, ids: Iterable[int], since: str) -> set[int]:
+        """Return those of some ids that were written here since some time, as `own_writes` counts.
+
+        Args:
+            stream: One of the streams for the object.
+            ids: The Outreach ids.
+            since: A time by Outreach's clock, in ISO 8601.
+        """
+        siblings = f"{self._object_scope(stream)} "
+        sql = (
+            "SELECT 1 FROM delivered WHERE id = ? AND written_at >= ?"
+            " AND scope IN (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?) LIMIT 1"
+        )
+        return {one for one in ids if self._run(sql, (one, since, len(siblings), siblings))}
 
     def note_edits(
         self, stream: Stream, resources: Iterable[Resource], asked: Sequence[str]
@@ -206,7 +254,7 @@ class Memory:
         now = remember(group.desired, stream.rules, delivered.resource, before)
         if known is None or known.is_edited or now != before:
             place = self._scope(stream), key_hash(source_key)
-            self._news[place] = now.id, now.pack()
+            self._news[place] = _News(now.id, now.pack(), _written_at(delivered))
 
     def _count_edits(self, stream: Stream, delivered: Delivered, before: Remembered | None) -> None:
         """Count what others had changed of a record since it was delivered last."""
@@ -228,13 +276,20 @@ class Memory:
         """
         if not self._news:
             return
-        kept = [(*place, *news) for place, news in self._news.items() if news is not None]
+        kept = [
+            (*place, news.id, news.hashes, news.written_at)
+            for place, news in self._news.items()
+            if news is not None
+        ]
         gone = [place for place, news in self._news.items() if news is None]
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO delivered (scope, key, id, hashes) VALUES (?, ?, ?, ?)",
+                    "INSERT INTO delivered (scope, key, id, hashes, written_at)"
+                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO UPDATE SET"
+                    " id = excluded.id, hashes = excluded.hashes, edited = 0,"
+                    " written_at = coalesce(excluded.written_at, written_at)",
                     kept,
                 )
                 self._connection.executemany(
@@ -245,13 +300,15 @@ class Memory:
         self._news.clear()
 
     def _scope(self, stream: Stream) -> int:
-        object_name = stream.object.name if stream.object is not None else ""
-        name = f"{self.place} {object_name} {stream.name}"
+        name = f"{self._object_scope(stream)} {stream.name}"
         if name not in self._scopes:
             self._run("INSERT OR IGNORE INTO scopes (name) VALUES (?)", (name,))
             ((number,),) = self._run("SELECT number FROM scopes WHERE name = ?", (name,))
             self._scopes[name] = number
         return self._scopes[name]
+
+    def _object_scope(self, stream: Stream) -> str:
+        return f"{self.place} {stream.object.name if stream.object is not None else ''}"
 
     def _run(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         try:
@@ -264,6 +321,15 @@ class Memory:
             f"The memory {self._path} cannot be used ({error}): check memory_path; no STATE has "
             "passed what is not saved."
         )
+
+
+def _written_at(delivered: Delivered) -> str | None:
+    """Return when a record was written, by Outreach's clock in whole seconds, if it was."""
+    if isinstance(delivered.decided, Unchanged):
+        return None
+    written_at = delivered.resource.attributes.get("updatedAt")
+    text = written_at if isinstance(written_at, str) else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+    return f"{text[:19]}Z"
 
 
 def _refuse_foreign(connection: sqlite3.Connection) -> None:

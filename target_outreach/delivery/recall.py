@@ -9,34 +9,25 @@ a stream, what others have edited there since; such records are compared again.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from target_outreach.delivery.drift import Drift
 from target_outreach.delivery.load import Load, Read
 from target_outreach.records.fingerprints import changes
 from target_outreach.records.planning import BY_MEMORY, plan_unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from target_outreach.delivery.finder import Ready, Send
     from target_outreach.delivery.load import Records
     from target_outreach.delivery.memory import Known, Memory
     from target_outreach.delivery.stream import Item, Stream
-    from target_outreach.outreach.lookup import Lookup, Page
+    from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Resource
     from target_outreach.records.planning import Unchanged, Update
-
-#: Edited records that are kept from the question to their row; the others are looked up again.
-MOST_EDITS = 50_000
-
-#: How much of the time before is asked for again, since requests take time to be seen.
-OVERLAP = timedelta(minutes=1)
 
 
 class Recall:
@@ -56,7 +47,7 @@ class Recall:
 
         Args:
             memory: Knows what was delivered before, if a memory is kept.
-            lookup: Reads what has changed in Outreach.
+            lookup: Reads what has changed in Outreach, and says by which version of itself.
             send: Runs a request on a worker and hands its result back on this thread.
             ready: Hears which groups can be decided on.
             find: Looks groups up.
@@ -64,13 +55,14 @@ class Recall:
         """
         self._kept = memory
         self._lookup = lookup
-        self._send = send
+        self._drift: Drift | None = None
+        if memory is not None:
+            self._drift = Drift(memory, lookup, send=send, clock=clock)
         self._ready = ready
         self._find = find
         self._clock = clock
         self._asking: dict[str, list[tuple[Load, list[Records]]]] = {}
         self._asked: set[str] = set()
-        self._edits: defaultdict[str, dict[int, tuple[Resource, Read]]] = defaultdict(dict)
 
     def _remembers(self, stream: Stream) -> bool:
         return self._kept is not None and stream.rules.detection in BY_MEMORY
@@ -104,9 +96,15 @@ class Recall:
             self._asking[stream.name].append((load, groups))
         elif stream.rules.detection == "drift" and stream.name not in self._asked:
             self._asking[stream.name] = [(load, groups)]
-            self._ask(load)
+            assert self._drift is not None  # noqa: S101 - for the type checker
+            self._drift.ask(stream, load.object, partial(self._on_asked, stream))
         else:
             self._recall(load, groups)
+
+    def _on_asked(self, stream: Stream) -> None:
+        self._asked.add(stream.name)
+        for waiting, groups in self._asking.pop(stream.name):
+            self._recall(waiting, groups)
 
     def _recall(self, load: Load, groups: list[Records]) -> None:
         keys = [key for group in groups if (key := group.desired.source_key) is not None]
@@ -127,7 +125,9 @@ class Recall:
     def _knows(self, load: Load, group: Records, entry: Known) -> bool:
         """Whether nothing need be asked of Outreach for a group."""
         if entry.is_edited:
-            seen = self._edits[load.stream.name].get(entry.remembered.id)
+            seen = None
+            if self._drift is not None:
+                seen = self._drift.edit(load.stream, entry.remembered.id)
             if seen is None or load.stream.rules.mode == "insert":
                 return False
             resource, load.reads[group] = seen
@@ -162,32 +162,6 @@ class Recall:
             load.picture.forget(group.desired.remembered)
         group.desired = replace(group.desired, remembered=None)
         self._find(load, [group])
-
-    # What others have edited
-
-    def _ask(self, load: Load) -> None:
-        """Ask Outreach what has changed since it was last asked; at first, only what time it is."""
-        stream = load.stream
-        since = self._memory.asked_at(stream)
-        path = self._lookup.changes_path(load.object, since, stream.asked)
-        self._send(partial(self._lookup.page, path), partial(self._on_page, load, None))
-
-    def _on_page(self, load: Load, began: datetime | None, page: Page) -> None:
-        stream = load.stream
-        began = began or page.server_time
-        edits = self._edits[stream.name]
-        read = Read(self._clock(), self._lookup.version)
-        for resource in self._memory.note_edits(stream, page.resources, stream.asked):
-            if len(edits) < MOST_EDITS:
-                edits[resource.id] = resource, read
-        if page.following is not None:
-            task = partial(self._lookup.page, page.following)
-            self._send(task, partial(self._on_page, load, began))
-            return
-        self._memory.note_asked(stream, f"{began - OVERLAP:%Y-%m-%dT%H:%M:%S}Z")
-        self._asked.add(stream.name)
-        for waiting, groups in self._asking.pop(stream.name):
-            self._recall(waiting, groups)
 
 
 def _fitting(group: Records, entry: Known | None) -> Known | None:
