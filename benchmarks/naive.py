@@ -1,6 +1,7 @@
 """What one would write from the SDK's template: look each record up, then write it.
 
-It is here to be compared with and is not meant to be used: it repeats nothing, and a refusal ends it.
+It is here to be compared with and is not meant to be used: it repeats nothing, and ends at the
+first refusal.
 
 Usage: python benchmarks/naive.py --config config.json < input
 """
