@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from openapi import Watcher, load_checker
 
 from target_outreach.cli import run
@@ -23,7 +25,13 @@ from target_outreach.target import TargetOutreach
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from playwright.sync_api import Browser
+
 Message = dict[str, Any]
+
+settings.register_profile("many", max_examples=2000, deadline=None)
+if profile := os.environ.get("HYPOTHESIS_PROFILE"):
+    settings.load_profile(profile)
 
 ACCOUNTS = {
     "id": {"type": ["null", "integer"]},
@@ -34,6 +42,16 @@ ACCOUNTS = {
     "employees": {"type": ["null", "number", "string"]},
     "tags": {"type": ["null", "array", "string"]},
 }
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+]
 PROSPECTS = {
     "id": {"type": ["null", "integer"]},
     "emails": {"type": ["null", "array", "string"]},
@@ -204,3 +222,18 @@ def execute(start: Callable[..., subprocess.Popen[bytes]], config: Message) -> C
         return Run(process.returncode, out.decode(), report, err.decode(), rejects)
 
     return _execute
+
+
+@pytest.fixture(scope="module")  # while it is open, no other test of its process can use asyncio
+def browser() -> Iterator[Browser]:
+    """The Chromium of this machine, without a window; it finds no host but this machine."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no chromium on this machine")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - few tests need it
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=CHROMIUM)
+        yield started
+        started.close()

@@ -367,6 +367,15 @@ def test_a_file_that_cannot_be_written_is_found_before_a_token_is_used_up(
     assert outcomes(sandbox) == []
 
 
+def test_a_path_that_leads_in_circles_is_one_sentence(execute, oauth, tmp_path):
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    run = execute(PERSON, **oauth | {"credentials_path": str(circle)})
+    assert run.exit_code == 1
+    assert run.log.count("ERROR") == 1
+    assert "credentials_path" in run.log
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"chains": 5}', '{"chains": {"a": 5}}', "\ufffd"])
 def test_a_file_with_something_else_is_left_alone(sync, sandbox, oauth, tmp_path, content):
     path = tmp_path / "precious"

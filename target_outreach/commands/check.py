@@ -10,14 +10,29 @@ import click
 
 from target_outreach.commands import config_option, explained, open_settings
 from target_outreach.connection import Connection
-from target_outreach.errors import CredentialsError, ExitCode, RecordFault, RunError
+from target_outreach.errors import (
+    CredentialsError,
+    EndedEarly,
+    ExitCode,
+    Interrupted,
+    RecordFault,
+    RunError,
+)
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.outreach.tokens import DAY, REFRESH_LIFETIME
 from target_outreach.scopes import missing_scopes, needed_scopes
+from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
 
 if TYPE_CHECKING:
+    from target_outreach.outreach.pacing import Budget
     from target_outreach.outreach.tokens import Tokens
     from target_outreach.settings import Settings
+
+#: Seconds that a check waits for Outreach at most: it issues one access token a minute.
+PATIENCE = 75.0
+
+#: What has scopes, but of which Outreach has no list to read (API reference 6.2).
+UNLISTED = frozenset({"imports"})
 
 #: Days before the end of a refresh token at which that becomes a problem.
 TOO_FEW_DAYS = 2
@@ -39,14 +54,22 @@ def check(context: click.Context, configs: tuple[str, ...]) -> int:
     Example: target-outreach check --config config.json
     """
     settings = open_settings(context, configs)
-    pacer = Pacer(max_wait=settings.max_wait)
+    pacer = Pacer(max_wait=min(settings.max_wait, PATIENCE))
     findings = Findings()
     with Connection(settings, pacer) as connection:
-        if _check_token(connection, findings):
+        findings.note(f"Asking {_place(settings, connection)}.")
+        try:
+            _check_token(connection, settings, findings)
             _check_scopes(connection, settings, findings)
             _check_objects(connection, settings, findings)
-            _check_budget(pacer, findings)
+            _check_budget(pacer, settings, findings)
             _check_clock(connection, findings)
+        except Interrupted:
+            raise
+        except EndedEarly:
+            findings.problem(_throttled(pacer))
+        except RunError as error:  # there is nothing else to ask
+            findings.problem(str(error))
     return ExitCode.FAILED if findings.problems else ExitCode.DONE
 
 
@@ -74,20 +97,50 @@ class Findings:
         click.echo(f"problem  {text}")
 
 
-def _check_token(connection: Connection, findings: Findings) -> bool:
-    """Ask whose token it is; without an answer there is nothing else to ask."""
+def _place(settings: Settings, connection: Connection) -> str:
+    """Say where we ask, and as whom."""
+    match settings.access:
+        case LocalOutreach(path):
+            return f"the sandbox in {path}, which wants no credentials"
+        case Bearer():
+            who = "access_token"
+        case OAuthApp():
+            who = "the tokens of the OAuth app"
+        case ServerApp():
+            who = "the tokens of the server-to-server app"
+    return f"{connection.api_url} with {who}"
+
+
+def _throttled(pacer: Pacer) -> str:
+    """Say until when there is nothing more to be asked, where that is known."""
+    budget = pacer.budget
+    if budget is None or budget.remaining:
+        return "Outreach asks to wait, so no more can be checked now: try again in a few minutes."
+    return (
+        f"All {budget.limit:,} requests of this Outreach user are used up until "
+        f"{_at(budget)}, so no more can be checked before."
+    )
+
+
+def _at(budget: Budget) -> str:
+    return f"{datetime.now().astimezone() + budget.resets_in:%H:%M}"
+
+
+def _check_token(connection: Connection, settings: Settings, findings: Findings) -> None:
+    """Ask whose token it is.
+
+    Raises:
+        RunError: There is no answer.
+    """
     try:
         identity = connection.client.get("/").document
-    except RunError as error:
-        findings.problem(str(error))
-        return False
     except RecordFault as error:
         findings.note(f"Outreach does not say whose token it is ({error.status}).")
     else:
-        findings.fine(_whose(identity))
+        if not isinstance(settings.access, LocalOutreach):
+            findings.fine(_whose(identity))
     if (tokens := connection.tokens) is not None:
         _check_lifetime(tokens, findings)
-    return True
 
 
 def _whose(identity: Any) -> str:  # noqa: ANN401 - JSON, whose shape is not published
@@ -121,6 +174,8 @@ def _check_lifetime(tokens: Tokens, findings: Findings) -> None:
 
 
 def _check_scopes(connection: Connection, settings: Settings, findings: Findings) -> None:
+    if isinstance(settings.access, LocalOutreach):
+        return
     needed = [
         scope
         for scope in needed_scopes(settings)
@@ -134,14 +189,26 @@ def _check_scopes(connection: Connection, settings: Settings, findings: Findings
         return
     missing = missing_scopes(granted, needed)
     for scope in missing:
-        findings.problem(f"The scope {scope} is missing: authorise the app with it and log in.")
+        findings.problem(
+            f"The scope {scope} is missing: give it to the app in Outreach, and "
+            f"{_renewal(settings)}."
+        )
     if not missing:
         findings.fine(f"All scopes that the sync needs are there: {' '.join(needed)}.")
+
+
+def _renewal(settings: Settings) -> str:
+    """Say how to get a token that has a new scope."""
+    if isinstance(settings.access, OAuthApp):
+        return "log in with `target-outreach login`, or set a new refresh_token"
+    return "get a new token"
 
 
 def _check_objects(connection: Connection, settings: Settings, findings: Findings) -> None:
     """Read one record of each object, which shows at least that reading is allowed."""
     for name in dict.fromkeys(scope.partition(".")[0] for scope in needed_scopes(settings)):
+        if name in UNLISTED:
+            continue
         try:
             connection.client.get(f"/{name}?page[size]=1&count=false")
         except (CredentialsError, RecordFault) as error:
@@ -150,17 +217,21 @@ def _check_objects(connection: Connection, settings: Settings, findings: Finding
             findings.fine(f"{name} can be read.")
 
 
-def _check_budget(pacer: Pacer, findings: Findings) -> None:
+def _check_budget(pacer: Pacer, settings: Settings, findings: Findings) -> None:
     budget = pacer.budget
     if budget is None:
         findings.note("Outreach does not say how many requests are left.")
         return
-    until = datetime.now().astimezone() + budget.resets_in
-    say = findings.fine if budget.remaining else findings.note
-    say(
-        f"{budget.remaining:,} of {budget.limit:,} requests are left until {until:%H:%M} "
+    findings.fine(
+        f"{budget.remaining:,} of {budget.limit:,} requests are left until {_at(budget)} "
         "for all that uses this Outreach user."
     )
+    percent = settings.request_budget_percent
+    if budget.remaining <= budget.limit * (100 - percent) // 100:
+        findings.note(
+            f"request_budget_percent ({percent}) leaves these to others: a run would wait until "
+            f"{_at(budget)}."
+        )
 
 
 def _check_clock(connection: Connection, findings: Findings) -> None:

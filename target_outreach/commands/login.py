@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import webbrowser
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
 from target_outreach.commands import config_option, explained, open_settings
 from target_outreach.connection import oauth_chain, open_token_endpoint
-from target_outreach.errors import ExitCode, SettingsError
-from target_outreach.outreach.authorization import Authorization, Listener
+from target_outreach.errors import CredentialsError, ExitCode, GrantRefused, SettingsError
+from target_outreach.outreach.authorization import Authorization
+from target_outreach.outreach.listener import Listener, Page
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.scopes import missing_scopes, needed_scopes
 from target_outreach.settings.access import OAuthApp
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from target_outreach.outreach.tokens import Tokens
     from target_outreach.settings import Settings
 
-#: Seconds for which the browser is waited for.
+#: Seconds for which the browser is waited for, and that a code may be worth trading.
 PATIENCE = 600.0
 
 
@@ -54,12 +58,17 @@ def login(context: click.Context, configs: tuple[str, ...], *, no_browser: bool)
     chain = oauth_chain(settings, app)
     with chain.locked():
         chain.check()  # before the user is asked for anything
-    with open_token_endpoint(settings, app, Pacer()) as endpoint:
+    with open_token_endpoint(settings, app, Pacer(max_wait=PATIENCE)) as endpoint:
         attempt = Login(authorization, endpoint, chain)
         tokens = attempt.by_paste() if no_browser else attempt.in_browser()
     click.echo(f"Logged in. The tokens are kept in {chain.path}; runs renew them from now on.")
+    if app.refresh_token is not None:
+        click.echo("Leave refresh_token configured as it is: the new tokens are found by it.")
     for scope in missing_scopes(tokens.scopes or authorization.scopes, authorization.scopes):
-        click.echo(f"Outreach did not grant the scope {scope}, which the configured sync needs.")
+        click.echo(
+            f"But Outreach did not grant the scope {scope}, which the configured sync needs: give "
+            "it to the app in Outreach, and log in again."
+        )
     return ExitCode.DONE
 
 
@@ -72,7 +81,20 @@ def _app(settings: Settings) -> OAuthApp:
         )
     if app.redirect_uri is None:
         raise SettingsError("login needs redirect_uri, one of those that the app has in Outreach.")
+    if not _is_address(app.redirect_uri):
+        raise SettingsError(
+            "redirect_uri must be a whole address such as http://localhost:8765/callback, letter "
+            "for letter one of those that the app has in Outreach."
+        )
     return app
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # also where the port is no number that there can be
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +113,60 @@ class Login:
 
     def by_paste(self) -> Tokens:
         """Have the user open the page anywhere, and paste where it led."""
-        click.echo(f"Open this address in a browser:\n\n  {self.authorization.url}\n")
-        return self._finish(click.prompt("Then paste the whole address that the browser ends at"))
+        click.echo(
+            f"Open this address in a browser, on any machine:\n\n  {self.authorization.url}\n"
+        )
+        click.echo(
+            "Once you have authorized the app, the browser ends at an address that begins with\n"
+            f"{self.authorization.redirect_uri} (it may show an error there, which does not "
+            "matter).\nCopy the whole of it from the address bar, and paste it here:"
+        )
+        return self._finish(_pasted())
 
     def in_browser(self) -> Tokens:
         """Open the browser, and wait for it to come back to this machine."""
         if not self.authorization.is_local:
-            click.echo("redirect_uri is not a plain http address of this machine.")
             return self.by_paste()
         got: list[Tokens] = []
 
-        def answer(path: str) -> tuple[str, str]:
+        def answer(path: str) -> Page:
+            click.echo("The browser is back; getting the tokens.")
             got.append(self._finish(path))
-            return "Logged in", "target-outreach has its tokens. You can close this page."
+            return Page("Logged in", "target-outreach has its tokens. You can close this page.")
 
         with Listener(self.authorization.redirect_uri) as listener:
             click.echo(
                 "Opening the browser. If none opens, open this address on this machine, or use "
                 f"--no-browser:\n\n  {self.authorization.url}\n"
             )
-            webbrowser.open(self.authorization.url)
-            listener.wait(answer, PATIENCE)
+            # A browser for the terminal comes back only when it is left.
+            url = self.authorization.url
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+            listener.wait(self.authorization, answer, _mention_stranger, PATIENCE)
         return got[0]
 
     def _finish(self, redirected_to: str) -> Tokens:
         """Trade the code of the address that the browser was led to, and keep the tokens."""
-        tokens = self.endpoint.exchange(self.authorization.code(redirected_to))
+        code = self.authorization.code(redirected_to)
+        try:
+            tokens = self.endpoint.exchange(code)
+        except GrantRefused:
+            raise CredentialsError(
+                "Outreach does not take the code of this login, which is good for one use within "
+                "minutes: log in again."
+            ) from None
         with self.chain.locked():
             self.chain.write(tokens)
         return tokens
+
+
+def _pasted() -> str:
+    """Read the first line of standard input that is not blank."""
+    for line in () if sys.stdin is None else sys.stdin.buffer:
+        if text := line.decode(errors="replace").strip():
+            return text
+    raise CredentialsError("No address was pasted, so there is no login.")
+
+
+def _mention_stranger() -> None:
+    click.echo("An answer to another login came, and was not used; still waiting for this one's.")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import filelock
 import platformdirs
 
-from target_outreach.errors import CredentialsError
+from target_outreach.errors import CredentialsError, SettingsError
 from target_outreach.outreach.tokens import REFRESH_LIFETIME, Tokens
 from target_outreach.stored import StoredObject
 
@@ -174,7 +174,10 @@ class _File:
     """A file that only its owner may read."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path).expanduser().resolve()  # a link is kept, not replaced
+        try:
+            self._path = Path(path).expanduser().resolve()  # a link is kept, not replaced
+        except (RuntimeError, OSError):
+            raise SettingsError("credentials_path is no path of a file.") from None
         self._lock = filelock.FileLock(f"{self._path}.lock", LOCK_TIMEOUT, thread_local=False)
 
     def lock(self) -> AbstractContextManager[object]:

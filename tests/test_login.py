@@ -1,0 +1,481 @@
+"""`target-outreach login` as a process, and a plain HTTP client in the place of the browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import logins
+import pytest
+import requests
+from conftest import record, schema
+from logins import APP, Login, decide, kept, visit
+
+from target_outreach.errors import CredentialsError, SettingsError
+from target_outreach.outreach.authorization import Authorization
+from target_outreach.outreach.listener import Listener
+from target_outreach.sandbox import Fault, Profile, Sandbox
+
+AGAIN = "log in again"
+PERSON = [schema("prospects"), record("prospects", emails="a@x.test")]
+SCOPES = "prospects.read prospects.write accounts.read accounts.write"
+
+
+@pytest.fixture
+def sandbox(tmp_path, watcher):
+    profile = Profile(apps=[APP], strict_rotation=True)
+    with Sandbox(tmp_path / "outreach.db", profile, observer=watcher) as running:
+        yield running
+
+
+@pytest.fixture
+def port():
+    with logins.free_port() as port:
+        yield port
+
+
+@pytest.fixture
+def config(sandbox, tmp_path, port):
+    return logins.oauth_config(sandbox, tmp_path, port)
+
+
+@pytest.fixture
+def login(tmp_path, config):
+    """Start a login; settings that are None are left out."""
+    started = []
+
+    def start(*options, browser=None, stdin=subprocess.DEVNULL, **settings):
+        merged = {name: value for name, value in (config | settings).items() if value is not None}
+        folder = tmp_path / f"login {len(started)}".replace(" ", "-")
+        folder.mkdir()
+        started.append(Login(folder, merged, *options, browser=browser, stdin=stdin))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def grants(sandbox):
+    return [(request.grant_type, request.outcome) for request in sandbox.token_requests]
+
+
+def query(address):
+    return {name: value for name, (value,) in parse_qs(urlsplit(address).query).items()}
+
+
+# In the browser
+
+
+def test_who_authorizes_the_app_is_logged_in_and_runs_need_no_refresh_token(
+    login, config, sandbox, execute
+):
+    running = login()
+    led_to = decide(running.opened(), "authorize")
+    assert led_to.startswith(config["redirect_uri"])
+    status, title, text = visit(led_to)
+    assert (status, title) == (200, "Logged in")
+    assert "close this page" in text
+    code, out, err = running.end()
+    path = Path(config["credentials_path"])
+    assert code == 0
+    assert err == ""
+    assert f"Logged in. The tokens are kept in {path}" in out
+    assert query(led_to)["code"] not in out
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert grants(sandbox) == [("authorization_code", "issued")]
+
+    run = execute(PERSON)
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+    assert len(grants(sandbox)) == 1
+
+
+def test_who_denies_is_not_logged_in(login, sandbox, config):
+    running = login()
+    status, title, text = visit(decide(running.opened(), "deny"))
+    assert (status, title) == (400, "Not logged in")
+    assert "denied" in text
+    code, _, err = running.end()
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "The authorization was denied in the browser; nothing is kept." in err
+    assert grants(sandbox) == []
+    assert kept(config) == {}
+
+
+def test_an_answer_without_the_state_of_this_login_is_not_used_nor_does_it_end_the_login(
+    login, config, sandbox
+):
+    running = login()
+    address = running.opened()
+    for answer in ("code=of-a-stranger", "error=access_denied"):
+        for state in ("&state=of-another", "&state=", "", "&state=%FF%00", "&state=ü"):
+            status, title, text = visit(f"{config['redirect_uri']}?{answer}{state}")
+            assert (status, title) == (400, "Not this login")
+            assert "nothing was done with it" in text
+    assert grants(sandbox) == []
+    assert visit(decide(address, "authorize"))[0] == 200
+    code, out, _ = running.end()
+    assert code == 0
+    assert out.count("An answer to another login came, and was not used") == 10
+    assert grants(sandbox) == [("authorization_code", "issued")]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            "invalid_scope",
+            f"(invalid_scope): give the app all of these scopes in Outreach: {SCOPES}",
+        ),
+        ("server_error", "(server_error): try again later."),
+        ("odd", "(odd): check the app's settings in Outreach, and log in again."),
+        ("<b>{scopes}", "(no code): check"),
+        (None, "(no code): check"),
+    ],
+)
+def test_an_answer_with_an_error_says_what_it_was_and_what_to_do(login, config, error, words):
+    running = login()
+    given = {"state": query(running.opened())["state"], "error": error}
+    answer = requests.Request("GET", config["redirect_uri"], params=given).prepare()
+    status, title, text = visit(answer.url)
+    assert (status, title) == (400, "Not logged in")
+    code, _, err = running.end()
+    assert code == 1
+    assert f"gave no authorization {words}" in err
+    assert "no authorization" in text
+    assert "<b>" not in text + err
+
+
+def test_what_else_a_browser_asks_for_does_not_end_or_hold_up_the_login(login, config, port):
+    running = login()
+    address = running.opened()
+    with socket.create_connection(("127.0.0.1", port)) as idle:  # as browsers do ahead of time
+        for path in ("favicon.ico", "", "callback/", "callbac"):
+            status, title, _ = visit(f"http://127.0.0.1:{port}/{path}?code=c&state=s")
+            assert (status, title) == (404, "Nothing here")
+        for method in ("HEAD", "POST", "OPTIONS"):
+            assert requests.request(method, config["redirect_uri"], timeout=10).status_code == 501
+        led_to = decide(address, "authorize")
+        assert requests.head(led_to, timeout=10).status_code == 501  # a scanner of links
+        idle.settimeout(0)
+        with pytest.raises(BlockingIOError):  # nobody has lost patience with it yet
+            idle.recv(1)
+        assert visit(led_to)[0] == 200
+    code, out, _ = running.end()
+    assert code == 0
+    assert "another login" not in out
+
+
+def test_a_browser_in_the_terminal_may_stay_until_its_page_is_there(login):
+    running = login(browser=f"{sys.executable} {logins.__file__} %s")
+    running.printed("200 Logged in")
+    assert running.end()[0] == 0
+
+
+def test_without_any_browser_the_address_can_be_opened_by_hand(login):
+    running = login(browser="/nowhere/browser %s")
+    assert visit(decide(running.printed("/oauth/authorize?"), "authorize"))[0] == 200
+    assert running.end()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "scopes"),
+    [
+        ({}, SCOPES),
+        ({"outreach_object": "accounts"}, "accounts.read accounts.write"),
+        (
+            {"streams": [{"stream": "*", "object": "prospects"}]},
+            "prospects.read prospects.write",
+        ),
+    ],
+)
+def test_the_scopes_that_the_configured_sync_needs_are_asked_for(login, config, settings, scopes):
+    running = login(**settings)
+    address = running.opened()
+    asked = query(address)
+    assert asked.pop("state")
+    assert asked == {
+        "client_id": APP.client_id,
+        "redirect_uri": config["redirect_uri"],
+        "response_type": "code",
+        "scope": scopes,
+    }
+    assert visit(decide(address, "authorize"))[0] == 200
+    assert running.end()[0] == 0
+    (chain,) = kept(running.config).values()
+    assert chain["scopes"] == scopes.split()
+
+
+def test_a_scope_that_was_not_granted_is_named(login, sandbox):
+    tokens = {"access_token": "invented", "refresh_token": "next", "scope": "accounts.all"}
+    headers = (("Content-Type", "application/json"),)
+    sandbox.add_fault(
+        Fault("garbage", path="/oauth/token", body=json.dumps(tokens), headers=headers)
+    )
+    running = login()
+    assert visit(decide(running.opened(), "authorize"))[0] == 200
+    code, out, _ = running.end()
+    assert code == 0
+    assert re.findall(r"did not grant the scope (\S+),", out) == [
+        "prospects.read",
+        "prospects.write",
+    ]
+
+
+def test_the_browser_may_look_for_localhost_at_either_of_its_addresses(login, port):
+    running = login(redirect_uri=f"http://localhost:{port}/callback")
+    address = running.opened()
+    hosts = ["127.0.0.1", "[::1]"] if socket.has_ipv6 and _has_ipv6_loopback() else ["127.0.0.1"]
+    for host in hosts:
+        assert visit(f"http://{host}:{port}/callback?code=c")[1] == "Not this login"
+    assert visit(decide(address, "authorize"))[0] == 200
+    assert running.end()[0] == 0
+
+
+def _has_ipv6_loopback():
+    with socket.socket(socket.AF_INET6) as probe:
+        return probe.connect_ex(("::1", 9)) != 99
+
+
+@pytest.mark.skipif(not _has_ipv6_loopback(), reason="this machine has no ::1")
+def test_a_redirect_uri_may_be_an_address_of_ipv6(login, port):
+    running = login(redirect_uri=f"http://[::1]:{port}/callback")
+    assert visit(decide(running.opened(), "authorize"))[0] == 200
+    assert running.end()[0] == 0
+
+
+# What goes wrong
+
+
+def test_a_port_in_use_is_said_before_the_browser_opens(login, port):
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        code, out, err = login().end()
+    assert code == 1
+    assert "Opening the browser" not in out
+    assert "redirect_uri cannot be listened on (Address already in use): free its port" in err
+
+
+@pytest.mark.parametrize("path", ["a file/credentials.json", "a folder"])
+def test_a_credentials_path_that_cannot_be_written_is_found_before_the_browser_opens(
+    login, tmp_path, sandbox, path
+):
+    (tmp_path / "a file").touch()
+    (tmp_path / "a folder").mkdir()
+    code, out, err = login(credentials_path=str(tmp_path / path)).end()
+    assert code == 1
+    assert "authorize" not in out
+    assert "check credentials_path" in err
+    assert err.count("\n") == 1
+    assert sandbox.request_count == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"redirect_uri": None}, "login needs redirect_uri"),
+        ({"redirect_uri": "localhost:8765/callback"}, "redirect_uri must be a whole address"),
+        ({"redirect_uri": "http://[nonsense"}, "redirect_uri must be a whole address"),
+        ({"redirect_uri": "http://127.0.0.1:99999/"}, "redirect_uri must be a whole address"),
+        ({"client_secret": None}, "set client_secret"),
+        (
+            {"client_id": None, "client_secret": None, "redirect_uri": None, "access_token": "t"},
+            "login is for an OAuth app",
+        ),
+        ({"sandbox": "outreach.db"}, "login is for an OAuth app"),
+    ],
+)
+def test_what_a_login_lacks_is_said_in_one_sentence(login, sandbox, settings, words):
+    code, out, err = login(**settings).end()
+    assert code == 1
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words in err
+    assert sandbox.request_count == 0
+
+
+def test_a_configuration_that_cannot_be_read_is_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "target_outreach", "login", "--config", "missing.json"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("The configuration cannot be read (FileNotFoundError).\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_app_that_outreach_does_not_know_is_said_in_the_browser_too(login):
+    running = login(client_secret="another-secret")
+    status, title, text = visit(decide(running.opened(), "authorize"))
+    assert (status, title) == (400, "Not logged in")
+    assert "check client_id and client_secret" in text
+    code, _, err = running.end()
+    assert code == 1
+    assert "check client_id and client_secret" in err
+
+
+def test_an_answer_that_was_lost_on_the_way_is_asked_for_again(login, sandbox):
+    sandbox.add_fault(Fault("reset_before", path="/oauth/token"))
+    running = login()
+    assert visit(decide(running.opened(), "authorize"))[0] == 200
+    assert running.end()[0] == 0
+
+
+def test_a_code_whose_tokens_were_lost_needs_another_login(login, sandbox, config):
+    sandbox.add_fault(Fault("reset_after", path="/oauth/token"))
+    running = login()
+    status, title, text = visit(decide(running.opened(), "authorize"))
+    assert (status, title) == (400, "Not logged in")
+    assert AGAIN in text
+    code, _, err = running.end()
+    assert code == 1
+    assert err.count("\n") == 1
+    assert (
+        f"does not take the code of this login, which is good for one use within minutes: {AGAIN}"
+        in err
+    )
+    assert grants(sandbox)[0] == ("authorization_code", "issued")
+    assert kept(config) == {}
+
+    again = login()
+    assert visit(decide(again.opened(), "authorize"))[0] == 200
+    assert again.end()[0] == 0
+
+
+def test_a_login_takes_the_place_of_a_configured_refresh_token_that_is_dead(
+    login, config, sandbox, execute
+):
+    config["refresh_token"] = "dead-since-march"
+    run = execute(PERSON)
+    assert run.exit_code == 1
+    assert "log in with `target-outreach login`" in run.log
+    running = login()
+    assert visit(decide(running.opened(), "authorize"))[0] == 200
+    code, out, _ = running.end()
+    assert code == 0
+    assert "Leave refresh_token configured as it is" in out
+    assert execute(PERSON).counts("prospects") == {"received": 1, "created": 1}
+    assert grants(sandbox) == [
+        ("refresh_token", "invalid_grant"),
+        ("authorization_code", "issued"),
+    ]
+
+
+def test_a_later_login_replaces_the_tokens_of_an_earlier_one(login, config, sandbox):
+    for _ in range(2):
+        running = login()
+        assert visit(decide(running.opened(), "authorize"))[0] == 200
+        assert running.end()[0] == 0
+    assert len(kept(config)) == 1
+    assert len(grants(sandbox)) == 2
+
+
+def test_a_browser_that_never_comes_back_is_not_waited_for_for_ever(port):
+    redirect_uri = f"http://127.0.0.1:{port}/callback"
+    authorization = Authorization("https://outreach.test/authorize", "app", redirect_uri, [])
+    with Listener(redirect_uri) as listener, pytest.raises(CredentialsError) as raised:
+        listener.wait(authorization, pytest.fail, pytest.fail, 0)
+    assert "use --no-browser" in str(raised.value)
+
+
+def test_a_port_that_is_none_is_a_matter_of_the_settings():
+    with pytest.raises(SettingsError, match="redirect_uri cannot be listened on"):
+        Listener("http://127.0.0.1:65536/")
+
+
+# Without a browser on this machine
+
+
+def test_without_a_browser_the_address_that_it_ended_at_is_pasted(login, config, sandbox):
+    running = login("--no-browser", stdin=subprocess.PIPE)
+    led_to = decide(running.printed("/oauth/authorize?"), "authorize")
+    code, out, err = running.end(f"\n  {led_to}  \n")
+    assert (code, err) == (0, "")
+    assert f"begins with\n{config['redirect_uri']} (it may show an error there" in out
+    assert "Logged in." in out
+    assert query(led_to)["code"] not in out
+    assert grants(sandbox) == [("authorization_code", "issued")]
+    assert len(kept(config)) == 1
+
+
+@pytest.mark.parametrize(
+    "redirect_uri", ["https://localhost:8443/callback", "https://client.example.test/oauth"]
+)
+def test_a_redirect_uri_that_cannot_be_listened_on_is_pasted_too(login, sandbox, redirect_uri):
+    app = logins.App(APP.client_id, APP.client_secret, [redirect_uri])
+    sandbox.profile = Profile(apps=[app])
+    running = login(stdin=subprocess.PIPE, redirect_uri=redirect_uri)
+    led_to = decide(running.printed("/oauth/authorize?"), "authorize")
+    assert led_to.startswith(redirect_uri)
+    assert running.end(f"{led_to}\n")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("pasted", "words"),
+    [
+        ("", "No address was pasted"),
+        ("\n\n", "No address was pasted"),
+        ("only-the-code\n", "That is not the address that the browser ended at"),
+        ("http://[nonsense\n", "That is not the address that the browser ended at"),
+        ("http://127.0.0.1/callback?code=c&state=other\n", "is not of this login"),
+        ("http://127.0.0.1/callback?code=c\n", "is not of this login"),
+        ("http://127.0.0.1/callback?error=access_denied&state={state}\n", "was denied"),
+        ("http://127.0.0.1/callback?state={state}\n", "gave no authorization (no code)"),
+    ],
+)
+def test_whatever_else_is_pasted_is_not_used(login, sandbox, pasted, words):
+    running = login("--no-browser", stdin=subprocess.PIPE)
+    state = query(running.printed("/oauth/authorize?"))["state"]
+    code, _, err = running.end(pasted.format(state=state))
+    assert code == 1
+    assert err.count("\n") == 1
+    assert words in err
+    assert grants(sandbox) == []
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("options", [(), ("--no-browser",)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_login_that_waits(login, config, options, signum, code):
+    running = login(*options, stdin=subprocess.PIPE)
+    running.printed("paste it here") if options else running.opened()
+    running.process.send_signal(signum)
+    ended, _, err = running.end()
+    assert ended == code
+    assert err == "Stopped.\n"
+    assert kept(config) == {}
+
+
+def test_a_signal_ends_a_login_while_the_token_endpoint_says_nothing(login, sandbox, config):
+    sandbox.add_fault(Fault("hang", path="/oauth/token", seconds=60))
+    running = login()
+    led_to = decide(running.opened(), "authorize")
+    before = sandbox.request_count
+    with ThreadPoolExecutor() as pool:
+        page = pool.submit(visit, led_to)
+        while sandbox.request_count == before:
+            time.sleep(0.01)
+        running.process.send_signal(signal.SIGINT)
+        assert page.result() == (500, "Not logged in", "The terminal says why.")
+    code, _, err = running.end()
+    assert code == 130
+    assert err == "Stopped.\n"
+    assert kept(config) == {}
