@@ -19,10 +19,12 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     """List the scopes that the configured sync needs.
 
     The objects are those that the settings name; where they name none, a stream's name may lead
-    to either.
+    to either. Imports have a scope of their own, beside those of their records (API reference 6.1).
     """
     named = [settings.outreach_object, *(entry.settings.object for entry in settings.streams)]
-    objects = [name for name in OBJECTS if name in named] or OBJECTS
+    objects = [name for name in OBJECTS if name in named] or [*OBJECTS]
+    if settings.bulk_updates:
+        objects.append("imports")
     return tuple(f"{name}.{action}" for name in objects for action in ("read", "write"))
 
 

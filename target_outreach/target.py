@@ -26,6 +26,7 @@ from target_outreach.delivery.rejects import (
 from target_outreach.delivery.settlement import Settlement
 from target_outreach.delivery.writing import Writer
 from target_outreach.errors import ExitCode, InputError, Interrupted, SettingsError
+from target_outreach.outreach.imports import Imports
 from target_outreach.outreach.lookup import Lookup
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.report import Report
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
     from target_outreach.delivery.journal import Journal
+    from target_outreach.outreach.client import Client
 
 logger = logging.getLogger("target-outreach")
 
@@ -133,10 +135,17 @@ class TargetOutreach(ExactTarget):
             writer=DryWriter() if self.settings.dry_run else Writer(client, lookup),
             pacer=self.pacer,
             settlement=self.settlement,
+            imports=self._imports(client),
             memory=self.memory,
             wake=self.message_reader.inbox.wake,
             parallel=self.settings.max_parallel_requests,
         )
+
+    def _imports(self, client: Client) -> Imports | None:
+        """Return what carries out many updates at a time, if the settings want that."""
+        if self.settings.dry_run or not self.settings.bulk_updates:
+            return None
+        return Imports(client, rest=self.pacer.rest)
 
     @cached_property
     def connection(self) -> Connection:

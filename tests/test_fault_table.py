@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 TEST = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
 #: What the tables have at least, so that a change of their form is noticed.
-FEWEST = 72
+FEWEST = 82
 
 
 def table_lines():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.scheduler import Deliverer
     from target_outreach.delivery.settlement import Settlement
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.outreach.imports import Imports
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
 
@@ -49,6 +50,7 @@ class Pipeline:
         settlement: Settlement,
         wake: Callable[[], None],
         parallel: int = 4,
+        imports: Imports | None = None,
         memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,6 +63,7 @@ class Pipeline:
             settlement: Settles records.
             wake: Called, on any thread, when the pipeline has failed.
             parallel: The most requests in flight.
+            imports: Carries out many updates at a time, if that is to be done.
             memory: Knows what was delivered before, if a memory is kept.
             clock: A monotonic clock in seconds.
         """
@@ -71,6 +74,8 @@ class Pipeline:
         self._wake = wake
         self._clock = clock
         self._workers = Workers(parallel)
+        # An import is waited for much longer than a request, and must not keep others waiting.
+        self._importer = Workers(0 if imports is None else 1)
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._changed = threading.Condition()
         self._in_flight = 0
@@ -81,9 +86,11 @@ class Pipeline:
             writer=writer,
             pacer=pacer,
             settlement=settlement,
-            send=self._send,
+            send=partial(self._send, self._workers),
             batch_done=self._batch_done,
             parallel=parallel,
+            imports=imports,
+            send_import=partial(self._send, self._importer),
             memory=memory,
             clock=clock,
         )
@@ -174,6 +181,7 @@ class Pipeline:
 
     def _end(self) -> None:
         self._workers.close()
+        self._importer.close()
         self._scheduler.close()
         try:
             self._settlement.close()
@@ -197,7 +205,7 @@ class Pipeline:
         self._pacer.stop()
         self._wake()
 
-    def _send(self, task: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def _send(self, workers: Workers, task: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run a request on a worker; its result comes back as an event of this thread."""
         self._in_flight += 1
 
@@ -208,7 +216,7 @@ class Pipeline:
                 return
             then(result)
 
-        self._workers.submit(task, lambda result: self._events.put(partial(on_result, result)))
+        workers.submit(task, lambda result: self._events.put(partial(on_result, result)))
 
     def _batch_done(self) -> None:
         self._settlement.release()

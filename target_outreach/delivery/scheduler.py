@@ -13,8 +13,9 @@ import time
 from collections import defaultdict, deque
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from target_outreach.delivery.bulk import Alone, Bulk, Change
 from target_outreach.delivery.finder import Finder
 from target_outreach.delivery.load import Load, Read
 from target_outreach.delivery.recall import Recall
@@ -27,11 +28,13 @@ from target_outreach.records.planning import Create, Skip, Unchanged, Update, pl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from target_outreach.delivery.bulk import Result
     from target_outreach.delivery.finder import Send
     from target_outreach.delivery.load import Records
     from target_outreach.delivery.memory import Memory
     from target_outreach.delivery.settlement import Settlement
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.outreach.imports import Imports
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
     from target_outreach.records.catalog import ObjectType
@@ -62,6 +65,8 @@ class Scheduler:
         send: Send,
         batch_done: Callable[[], None],
         parallel: int,
+        imports: Imports | None = None,
+        send_import: Send | None = None,
         memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,6 +80,8 @@ class Scheduler:
             send: Runs a request on a worker and hands its result back on this thread.
             batch_done: Called when all records of a batch are settled.
             parallel: The most requests in flight.
+            imports: Carries out many updates at a time, if that is to be done.
+            send_import: Runs an import on a thread of its own, as `send` runs a request.
             memory: Knows what was delivered before, if a memory is kept.
             clock: A monotonic clock in seconds.
         """
@@ -85,14 +92,28 @@ class Scheduler:
         self._batch_done = batch_done
         self._clock = clock
         self._finder = Finder(
-            lookup, send=send, recall=writer.recall, ready=self._is_due, clock=clock
+            lookup, send=self._ask, recall=writer.recall, ready=self._is_due, clock=clock
         )
         self._recall = Recall(
-            memory, lookup, send=send, ready=self._is_due, find=self._finder.find, clock=clock
+            memory, lookup, send=self._ask, ready=self._is_due, find=self._finder.find, clock=clock
+        )
+        self._bulk = Bulk(
+            imports,
+            lookup,
+            pacer=pacer,
+            send=send_import or send,
+            is_stale=self._finder.is_stale,
+            asked=lambda object_type: tuple(self._asked[object_type.name]),
+            then=self._on_imported,
+            clock=clock,
         )
         self._order = itertools.count()
         self._loads: list[Load] = []
         self._due: deque[tuple[Load, Records]] = deque()
+        self._postponed: deque[tuple[Load, Records]] = deque()
+        self._alone: set[Records] = set()
+        self._asked: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._asking = 0
         self._busy: dict[tuple[str, int], list[tuple[Load, Records]]] = {}
         self._dependents: dict[Records, list[Records]] = {}
         self._early: list[tuple[Load, Records]] = []
@@ -120,6 +141,7 @@ class Scheduler:
         if stream.object is None or not deliverable:
             self._batch_done()
             return
+        self._asked[stream.object.name].update(dict.fromkeys(stream.asked))
         groups = fold(stream.object, self._recall.with_ids(stream, deliverable), stream.rules)
         for group in groups:
             for earlier in group.waits_for:
@@ -151,6 +173,7 @@ class Scheduler:
         load.open.remove(group)
         load.ready.discard(group)
         load.unseen.discard(group)
+        self._alone.discard(group)
         for key in group.keys:
             holders = self._holders[load.object.name, key]
             del holders[group]
@@ -163,10 +186,30 @@ class Scheduler:
             load.ready.add(group)
             self._due.append((load, group))
 
+    def _ask(self, task: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Have something read, and know that an answer is to come."""
+        self._asking += 1
+
+        def on_answer(answer: Any) -> None:  # noqa: ANN401 - whatever the task returns
+            self._asking -= 1
+            then(answer)
+
+        self._send(task, on_answer)
+
     def decide(self) -> None:
         """Decide about groups that are due, as long as they can be written."""
-        while self._due and self._writing < self._most_writing:
-            load, group = self._due.popleft()
+        for change in self._bulk.withdraw(self._is_aborted):
+            self._let_go(change, [change.group])
+        self._decide_due()
+        while self._bulk.flush(more_may_come=self._asking > 0):
+            self._decide_due()
+
+    def _is_aborted(self, change: Change) -> bool:
+        return self._settlement.is_aborted_before(change.group.members[0])
+
+    def _decide_due(self) -> None:
+        while (entry := self._next()) is not None:
+            load, group = entry
             if self._settlement.is_aborted_before(group.members[0]):
                 self._done(load, group)
                 continue
@@ -175,6 +218,15 @@ class Scheduler:
                 self._decide(load, group)
         for load in [load for load in self._loads if load.again]:
             self._finder.find_again(load)
+
+    def _next(self) -> tuple[Load, Records] | None:
+        """Take what is decided on next, if it can be written, or can wait for an import."""
+        has_room = self._writing < self._most_writing
+        if self._postponed and has_room:
+            return self._postponed.popleft()
+        if self._due and (has_room or self._bulk.is_open):
+            return self._due.popleft()
+        return None
 
     def _decide(self, load: Load, group: Records) -> None:
         if group in load.recalled:
@@ -185,8 +237,8 @@ class Scheduler:
             if self._must_wait(load, group, matches):
                 return
             found = _chosen(load, matches)
-            if found is not None and (mixed := _mixed_with(load, group, found)):
-                self._unfold(load, [group, *mixed])
+            if found is not None and self._spans_others(load, group, found):
+                self._unfold(load, [group, *_mixed_with(load, group, found)])
                 return
             decided = plan(load.object, group.desired, found, load.stream.rules)
             if self._finder.is_stale(load, group, decided):
@@ -217,9 +269,30 @@ class Scheduler:
 
     def _carry_out(self, load: Load, group: Records, decided: Create | Update | Unchanged) -> None:
         if isinstance(decided, Unchanged):
-            self._settle(load, group, Delivered("unchanged", decided.resource, decided))
-        else:
+            # What an import left to be done has been done meanwhile.
+            outcome: Literal["updated", "unchanged"]
+            outcome = "updated" if group in self._alone else "unchanged"
+            self._settle(load, group, Delivered(outcome, decided.resource, decided))
+        elif isinstance(decided, Update) and self._may_import(load, group, decided):
+            self._busy[_place(load, decided.resource)] = []
+            self._bulk.add(Change(load, group, decided))
+        elif self._writing < self._most_writing:
             self._write(load, group, decided)
+        else:
+            self._postpone(load, group)
+
+    def _may_import(self, load: Load, group: Records, decided: Update) -> bool:
+        if group in self._alone:
+            return False
+        self._bulk.refuse_doubtful(_place(load, decided.resource))
+        return self._bulk.is_open
+
+    def _postpone(self, load: Load, group: Records) -> None:
+        """Decide about a group anew when it can be written."""
+        load.ready.add(group)
+        if group in load.unseen:
+            load.recalled[group] = None
+        self._postponed.append((load, group))
 
     def _must_wait(self, load: Load, group: Records, matches: list[Resource]) -> bool:
         """Park a group that matches what is being written, or what an earlier record is about."""
@@ -251,6 +324,21 @@ class Scheduler:
             for other, near in self._holders.get((load.object.name, key), {}).items()
         )
 
+    def _spans_others(self, load: Load, group: Records, found: Resource) -> bool:
+        """Whether a record that arrived between those of a folded one may be about the same one.
+
+        It may be one of which the lookup is still under way, by a field that is asked for later.
+        """
+        first, last = group.members[0].number, group.members[-1].number
+        return len(group.members) > 1 and any(
+            other is not group
+            and other.members[0].number < last
+            and other.members[-1].number > first
+            and near.is_no_later_than(load)
+            for key in load.picture.known_keys(found.id)
+            for other, near in self._holders.get((load.object.name, key), {}).items()
+        )
+
     def _write(self, load: Load, group: Records, decided: Create | Update) -> None:
         place = _place(load, decided.resource) if isinstance(decided, Update) else None
         if place is not None:
@@ -274,6 +362,33 @@ class Scheduler:
                 self._settle(load, group, result)
 
         self._send(partial(self._write_fresh, load, group, decided), on_written)
+
+    def _on_imported(self, change: Change, result: Result) -> None:
+        """Hear what became of an update that was to be imported."""
+        load, group = change.load, change.group
+        if isinstance(result, Alone):
+            self._alone.add(group)
+            if result.resource is not None:
+                self._remember(load.object, result.resource)
+                load.reads[group] = Read(result.read_at, load.reads[group].version)
+                load.unseen.discard(group)
+            if group in load.unseen:
+                load.recalled[group] = None
+            self._let_go(change, [group])
+            return
+        self._let_go(change, [])
+        if result is None:
+            load.again.append(group)
+        else:
+            self._remember(load.object, result.resource)
+            self._settle(load, group, result)
+
+    def _let_go(self, change: Change, first: list[Records]) -> None:
+        """Let other groups write to the record of a change, but these of its own batch first."""
+        waiting = self._busy.pop(change.place)
+        self._is_due(change.load, first)
+        for load, other in waiting:
+            self._is_due(load, [other])
 
     def _write_fresh(
         self, load: Load, group: Records, decided: Create | Update
@@ -352,6 +467,8 @@ class Scheduler:
                 [item],
                 waits_for | ({earlier} if earlier else set()),
             )
+            if group in self._alone:
+                self._alone.add(single)
             for before in single.waits_for:
                 self._dependents.setdefault(before, []).append(single)
             if item is group.members[-1]:
@@ -425,8 +542,6 @@ def _mixed_with(load: Load, group: Records, found: Resource) -> list[Records]:
 
     They have no key in common, so that only Outreach could tell that they are about one person.
     """
-    if len(group.members) == 1:
-        return []
     keys = set(load.picture.known_keys(found.id))
     first, last = group.members[0].number, group.members[-1].number
     return [

@@ -148,12 +148,12 @@ class _Attempt:
 
     def create(self, decided: Create) -> Delivered | Found:
         """POST, and look again before anything is repeated."""
-        document = _document(self.object, None, decided.attributes, decided.relationships)
+        sent = document(self.object, None, decided.attributes, decided.relationships)
         for _ in range(CREATE_TRIES):
             self.writes += 1
             sent_at = datetime.now(UTC)
             try:
-                answer = self.writer.client.request("POST", f"/{self.object.name}", document)
+                answer = self.writer.client.request("POST", f"/{self.object.name}", sent)
                 resource = self._resource(answer, OutcomeUnknown)
             except OutcomeUnknown as error:
                 if (outcome := self._after_unknown(error, decided, sent_at)) is not None:
@@ -164,7 +164,7 @@ class _Attempt:
                 raise self._counted(fault) from None
             else:
                 self.writer.created(self.object, resource.id)
-                return _delivered("created", self.object, resource, decided)
+                return delivered("created", self.object, resource, decided)
         raise OutreachError(
             f"Outreach gave no usable answer to {CREATE_TRIES} tries to create a record; "
             "the next run goes on from STATE."
@@ -173,7 +173,7 @@ class _Attempt:
     def update(self, decided: Update) -> Delivered | Found | Gone:
         """PATCH what differs; in `upsert`, a record deleted meanwhile is created."""
         try:
-            return _delivered("updated", self.object, self._patch(decided), decided)
+            return delivered("updated", self.object, self._patch(decided), decided)
         except RecordFault as fault:
             if fault.code == "record_not_found" and decided.resource.id == self.desired.remembered:
                 return Gone()
@@ -185,10 +185,10 @@ class _Attempt:
 
     def _patch(self, decided: Update) -> Resource:
         resource_id = decided.resource.id
-        document = _document(self.object, resource_id, decided.attributes, decided.relationships)
+        sent = document(self.object, resource_id, decided.attributes, decided.relationships)
         self.writes += 1
         path = f"/{self.object.name}/{resource_id}"
-        answer = self.writer.client.request("PATCH", path, document)
+        answer = self.writer.client.request("PATCH", path, sent)
         return self._resource(answer, OutreachError)
 
     def _may_create(self) -> bool:
@@ -222,8 +222,8 @@ class _Attempt:
         # The clocks are compared only now, when an answer has told the server's.
         since = sent_at + self.writer.client.clock_offset
         for resource in (one for one in found if _created_since(one, since)):
-            if (delivered := self._claim(resource, decided)) is not None:
-                return delivered
+            if (claimed := self._claim(resource, decided)) is not None:
+                return claimed
         if found and self.rules.mode != "insert":
             return Found(tuple(found), looked_at)
         logger.info("%s The record is not in Outreach, so it is sent again.", error)
@@ -241,7 +241,7 @@ class _Attempt:
             return None
         if isinstance(complete, Update):
             resource = self._patch(complete)
-        return _delivered("created", self.object, resource, decided)
+        return delivered("created", self.object, resource, decided)
 
     def _find(self) -> list[Resource]:
         """Look a record up by its keys.
@@ -307,7 +307,7 @@ def _created_since(resource: Resource, sent_at: datetime) -> bool:
     return created.replace(tzinfo=created.tzinfo or UTC) >= sent_at.replace(microsecond=0)
 
 
-def _document(
+def document(
     object_type: ObjectType,
     resource_id: int | None,
     attributes: Mapping[str, Value],
@@ -332,12 +332,20 @@ def _linked_type(object_type: ObjectType, relationship: str) -> str:
     return object_type.relationships[relationship].object.removesuffix("s")
 
 
-def _delivered(
+def delivered(
     outcome: Literal["created", "updated"],
     object_type: ObjectType,
     resource: Resource,
     decided: Create | Update,
 ) -> Delivered:
+    """Say what was delivered, and what of it Outreach kept differently.
+
+    Args:
+        outcome: What was done.
+        object_type: What the record is.
+        resource: The record as Outreach holds it now; what it does not show is not compared.
+        decided: The plan that was carried out.
+    """
     kept = (
         name
         for name, value in decided.attributes.items()

@@ -71,7 +71,7 @@ CREDENTIALS = (
         title="Refresh token",
         description=(
             "The refresh token that access tokens are first got with; the newer ones are kept at "
-            "credentials_path. It is not needed after `target-outreach login`."
+            "credentials_path. It is not needed if `target-outreach login` was run without it."
         ),
     ),
     th.Property(
@@ -230,6 +230,17 @@ TUNING = (
         description=(
             "Path of a SQLite file that remembers, as hashes, what was delivered; needed by "
             "change_detection source and drift."
+        ),
+    ),
+    th.Property(
+        "bulk_updates",
+        th.BooleanType(nullable=True),
+        default=False,
+        title="Bulk updates",
+        description=(
+            "Whether records are updated many at a time, by an endpoint of Outreach of which no "
+            "experience is published; each record is read back, and what was not written is "
+            "written by itself."
         ),
     ),
     th.Property(

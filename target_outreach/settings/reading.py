@@ -59,6 +59,7 @@ class Settings:
     streams: tuple[StreamEntry, ...]
     allow_opt_in: bool
     memory_path: str | None
+    bulk_updates: bool
     batch_size_rows: int
     max_parallel_requests: int
     request_budget_percent: int
@@ -108,6 +109,7 @@ class Settings:
             ),
             allow_opt_in=values["allow_opt_in"],
             memory_path=values["memory_path"],
+            bulk_updates=values["bulk_updates"],
             batch_size_rows=values["batch_size_rows"],
             max_parallel_requests=values["max_parallel_requests"],
             request_budget_percent=values["request_budget_percent"],
