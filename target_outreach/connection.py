@@ -12,19 +12,21 @@ from contextlib import ExitStack, closing, contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Self
 
-from target_outreach.errors import CredentialsError, SettingsError
+from target_outreach.errors import CredentialsError, RunError, SettingsError
 from target_outreach.outreach.auth import BearerToken, NoCredentials
 from target_outreach.outreach.client import Client
+from target_outreach.outreach.deferral import Deferral
 from target_outreach.outreach.identity import ask_identity
 from target_outreach.outreach.wire import Wire
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from target_outreach.outreach.auth import Credentials
     from target_outreach.outreach.credentials_file import Chain
     from target_outreach.outreach.pacing import Pacer
+    from target_outreach.outreach.renewal import Minter
     from target_outreach.outreach.token_endpoint import TokenEndpoint
     from target_outreach.outreach.tokens import Tokens
     from target_outreach.settings import Settings
@@ -49,7 +51,7 @@ class Connection:
             CredentialsError: There is no refresh token yet, or the file of tokens is unusable.
         """
         self._settings = settings
-        self._pacer = pacer
+        self._deferral = Deferral(pacer.rest)
         self._resources = ExitStack()
         with ExitStack() as opened:
             self.api_url = settings.api_url
@@ -118,22 +120,22 @@ class Connection:
         return self._server(access, opened)
 
     def _oauth(self, app: OAuthApp, opened: ExitStack) -> Credentials:
-        from target_outreach.outreach.renewal import RenewedToken  # noqa: PLC0415 - few need it
         from target_outreach.outreach.token_endpoint import LOGIN, RefreshGrant  # noqa: PLC0415
 
         chain = oauth_chain(self._settings, app)
         if app.refresh_token is None and chain.read() is None:
             raise CredentialsError(f"There is no refresh_token yet: {LOGIN}.")
-        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, self._pacer))
+        endpoint = opened.enter_context(
+            open_token_endpoint(self._settings, app, self._deferral.rest)
+        )
         grant = RefreshGrant(endpoint, app.refresh_token)
-        return RenewedToken(grant, chain, rest=self._pacer.rest)
+        return self._renewed(grant, chain, opened)
 
     def _server(self, app: ServerApp, opened: ExitStack) -> Credentials:
         from target_outreach.outreach.installation import (  # noqa: PLC0415 - few runs need it
             Installation,
             read_private_key,
         )
-        from target_outreach.outreach.renewal import RenewedToken  # noqa: PLC0415 - few need it
 
         base = self.api_url.rstrip("/").removesuffix("/v2")
         url = f"{base}/app/installs/{app.install_id}/actions/accessToken"
@@ -143,15 +145,28 @@ class Connection:
             opened.enter_context(closing(_wire(self._settings, url))),
             guid=app.guid,
             private_key=private_key,
-            rest=self._pacer.rest,
+            rest=self._deferral.rest,
         )
         chain = _chain(self._settings, url, app.guid, private_key)
-        return RenewedToken(installation, chain, rest=self._pacer.rest)
+        return self._renewed(installation, chain, opened)
+
+    def _renewed(self, minter: Minter, chain: Chain, opened: ExitStack) -> Credentials:
+        from target_outreach.outreach.renewal import RenewedToken  # noqa: PLC0415 - few need it
+
+        credentials = RenewedToken(minter, chain, rest=self._deferral.rest, deferral=self._deferral)
+        opened.callback(credentials.close)
+        return credentials
 
 
 def _wire(settings: Settings, url: str) -> Wire:
     """Return a wire for the occasional token."""
-    return Wire(url, user_agent=_user_agent(settings), parallel=1, timeout=settings.request_timeout)
+    return Wire(
+        url,
+        user_agent=_user_agent(settings),
+        setting="oauth_url" if isinstance(settings.access, OAuthApp) else "api_url",
+        parallel=1,
+        timeout=settings.request_timeout,
+    )
 
 
 def _user_agent(settings: Settings) -> str:
@@ -163,9 +178,34 @@ def oauth_chain(settings: Settings, app: OAuthApp) -> Chain:
     return _chain(settings, _token_url(settings), app.client_id, app.refresh_token)
 
 
+def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> str | None:
+    """Ask whose tokens these are; None where Outreach does not say it."""
+    client = Client(
+        settings.api_url,
+        BearerToken(tokens.access_token),
+        pacer,
+        user_agent=_user_agent(settings),
+        timeout=settings.request_timeout,
+    )
+    with closing(client):
+        try:
+            identity = ask_identity(client)
+        except RunError:
+            return None
+    return identity.organisation_id if identity is not None else None
+
+
 @contextmanager
-def open_token_endpoint(settings: Settings, app: OAuthApp, pacer: Pacer) -> Iterator[TokenEndpoint]:
-    """Open the endpoint that trades codes and refresh tokens of an OAuth app."""
+def open_token_endpoint(
+    settings: Settings, app: OAuthApp, rest: Callable[[float], None]
+) -> Iterator[TokenEndpoint]:
+    """Open the endpoint that trades codes and refresh tokens of an OAuth app.
+
+    Args:
+        settings: Say where it is.
+        app: The app.
+        rest: Waits for some seconds, or raises because the run ends.
+    """
     from target_outreach.outreach.token_endpoint import TokenEndpoint  # noqa: PLC0415 - few need it
 
     url = _token_url(settings)
@@ -176,7 +216,7 @@ def open_token_endpoint(settings: Settings, app: OAuthApp, pacer: Pacer) -> Iter
             client_id=app.client_id,
             client_secret=app.client_secret,
             redirect_uri=app.redirect_uri,
-            rest=pacer.rest,
+            rest=rest,
         )
 
 

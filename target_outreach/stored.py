@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import fsspec
 
 from target_outreach.errors import SettingsError
+
+
+def public_name(url: str) -> str:
+    """Name a path or URL without what may be secret in it: user, password and query."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class StoredObject:
@@ -24,6 +34,9 @@ class StoredObject:
             self._filesystem, self._path = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise SettingsError(f"{setting} cannot be used: {error}") from None
+        except Exception as error:  # noqa: BLE001 - some stores are asked at once
+            what = type(error).__name__
+            raise SettingsError(f"{setting} cannot be used: no answer ({what}).") from None
 
     def read(self) -> bytes:
         """Return the content, nothing where there is no such object.

@@ -295,7 +295,7 @@ def test_a_bearer_token_that_may_not_read_is_a_problem(check, bearer, sandbox):
     assert found.code == 1
     (problem,) = found.said("problem")
     assert problem.startswith("accounts cannot be read: The token lacks the scope accounts.read")
-    assert problem.endswith("get a new token.")
+    assert problem.endswith("or set a token that has it.")
     assert "prospects can be read." in found.said("ok")
 
 

@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from target_outreach.errors import CredentialsError, SettingsError
 from target_outreach.outreach import patience, renewal
+from target_outreach.outreach.credentials_file import Chain
 from target_outreach.outreach.tokens import Tokens
 from target_outreach.sandbox import App, Fault, Installation, Profile, Sandbox
 
@@ -235,6 +237,172 @@ def test_the_refresh_token_before_the_newest_is_the_fall_back(sync, sandbox, oau
     sandbox.revoke(newest)
     assert sync(PERSON, **oauth).exit_code == 0
     assert outcomes(sandbox) == ["issued", "invalid_grant", "issued"]
+
+
+def test_a_run_goes_on_while_the_token_lives_though_no_other_is_to_be_had(
+    sync, sandbox, oauth, profile
+):
+    profile(access_token_seconds=60)
+    assert sync(PERSON, **oauth).exit_code == 0
+    path = Path(oauth["credentials_path"])
+    document = json.loads(path.read_text("utf-8"))
+    (chain,) = document["chains"].values()
+    chain["issued_at"] -= 50  # so that it is to be renewed, and still good for a while
+    chain["expires_at"] -= 50
+    path.write_text(json.dumps(document))
+    sandbox.add_fault(Fault("status", path="/oauth/token", status=503, times=None))
+    run = sync(rows(30), max_parallel_requests=8, **oauth)
+    assert run.counts("prospects") == {"received": 30, "created": 30}
+    assert run.log.count("The present access token still serves for a while") == 1
+
+
+def test_tokens_whose_file_is_gone_are_kept_again(sync, sandbox, oauth, profile):
+    profile(access_token_seconds=1, latency_seconds=0.05)
+    path = Path(oauth["credentials_path"])
+
+    def clean_up():
+        while not path.exists():
+            time.sleep(0.005)
+        path.unlink()
+
+    thread = threading.Thread(target=clean_up)
+    thread.start()
+    assert sync(rows(60), max_parallel_requests=2, **oauth).exit_code == 0
+    thread.join()
+    assert set(outcomes(sandbox)) == {"issued"}
+    assert sync(PERSON, **oauth).exit_code == 0
+
+
+def test_new_tokens_that_cannot_be_saved_at_once_are_saved_later(sync, sandbox, oauth, monkeypatch):
+    monkeypatch.setattr(renewal, "BETWEEN_WRITES", (0.01,))
+    failures = iter([True, True])
+    write = Chain.write
+
+    def fail_twice(self, tokens):
+        if next(failures, False):
+            raise CredentialsError("The disk is full.")
+        write(self, tokens)
+
+    monkeypatch.setattr(Chain, "write", fail_twice)
+    run = sync(PERSON, **oauth)
+    assert run.exit_code == 0
+    assert "The disk is full. They are used, and saved later" in run.log
+    assert sync(PERSON, **oauth).exit_code == 0
+    assert outcomes(sandbox) == ["issued"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_waits_until_new_tokens_are_kept(start, sandbox, oauth, tmp_path, number):
+    """With a memory, the first token is got on the main thread, which hears the signals."""
+    sandbox.add_fault(Fault("drip", path="/oauth/token", seconds=1))
+    memory = {"change_detection": "source", "memory_path": str(tmp_path / "m.db")}
+    process = start(batch_size_rows=1, **memory, **oauth)
+    process.stdin.write(lines(PERSON).encode())
+    process.stdin.flush()
+    while "issued" not in outcomes(sandbox):
+        time.sleep(0.005)
+    process.send_signal(number)
+    assert process.wait(timeout=20) == 128 + number
+    process = start(**oauth)
+    process.communicate(lines(PERSON).encode(), timeout=30)
+    assert process.returncode == 0
+    assert outcomes(sandbox) == ["issued"]
+
+
+def test_a_clock_that_goes_wrong_forgets_nobodys_tokens(sync, sandbox, oauth):
+    other = {
+        "client_id": OTHER.client_id,
+        "client_secret": OTHER.client_secret,
+        "refresh_token": sandbox.issue_refresh_token(client_id=OTHER.client_id),
+    }
+    assert sync(PERSON, **oauth).exit_code == 0
+    path = Path(oauth["credentials_path"])
+    document = json.loads(path.read_text("utf-8"))
+    (chain,) = document["chains"].values()
+    chain["issued_at"] = chain["expires_at"] = 0.0
+    path.write_text(json.dumps(document))
+    assert sync(PERSON, **oauth | other).exit_code == 0
+    assert sync(PERSON, **oauth).exit_code == 0
+    assert outcomes(sandbox) == ["issued"] * 3
+
+
+def test_single_use_tokens_that_die_every_90_requests_serve_two_processes_twice(
+    start, sandbox, oauth
+):
+    done = threading.Event()
+    deaths: list[int] = []
+
+    def let_them_die():
+        seen = 0
+        while not done.is_set():
+            if sandbox.request_count >= seen + 90:
+                seen = sandbox.request_count
+                deaths.append(seen)
+                sandbox.revoke_all()
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=let_them_die)
+    thread.start()
+    try:
+        for turn in range(2):
+            processes = [start(**oauth) for _ in range(2)]
+            for n, process in enumerate(processes):
+                addresses = (f"{turn}.{n}.{one}@x.test" for one in range(200))
+                people = (record("prospects", emails=address) for address in addresses)
+                process.stdin.write(lines([schema("prospects"), *people]).encode())
+                process.stdin.close()
+                process.stdin = None
+            assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    finally:
+        done.set()
+        thread.join()
+    assert sandbox.store.count("prospects") == 800
+    assert set(outcomes(sandbox)) == {"issued"}
+    assert len(outcomes(sandbox)) <= len(deaths) + 1
+
+
+FAILURES = {
+    "dead refresh token": {"refresh_token": "dead-refresh-token"},
+    "unknown app": {"client_secret": "wrong-secret-of-app-1"},
+    "endpoint elsewhere": {"oauth_url": "http://127.0.0.1:9/oauth"},
+    "api elsewhere": {"api_url": "http://127.0.0.1:9/api/v2"},
+    "file of something else": {"credentials_path": __file__},
+    "two kinds": {"access_token": "second-kind-of-secret"},
+    "no TLS": {"oauth_url": "http://outreach.test/oauth"},
+    "bad characters": {"client_secret": "secret\nof-app-1"},
+}
+FAULTS = {
+    **{f"endpoint: {kind}": Fault(kind, path="/oauth/", seconds=2, times=None) for kind in LOST},
+    "endpoint: 500": Fault("status", path="/oauth/", status=500, times=None),
+    "endpoint: 429": Fault("status", path="/oauth/", status=429, times=None),
+    "endpoint: 302": Fault("status", path="/oauth/", status=302, times=None),
+    "api: 401": Fault("status", path="/api/", status=401, times=None),
+    "api: 403": Fault("status", path="/api/", status=403, times=None),
+    "api: 500": Fault("status", path="/api/", status=500, times=None),
+    "api: garbage": Fault("garbage", path="/api/", times=None),
+    "none": Fault("delay", path="/api/"),
+}
+
+
+@pytest.mark.parametrize("failure", [*FAILURES, *FAULTS])
+def test_no_output_of_any_failure_holds_a_secret(sync, sandbox, oauth, failure, monkeypatch):
+    monkeypatch.setattr("target_outreach.outreach.client.TRIES", 2)
+    monkeypatch.setattr(patience, "TRIES", 2)
+    oauth |= FAILURES.get(failure, {})
+    if failure in FAULTS:
+        sandbox.add_fault(FAULTS[failure])
+    try:
+        run = sync(PERSON, request_timeout_seconds=1, max_wait_minutes=0, **oauth)
+        said = run.log + run.stdout + json.dumps(run.report)
+    except (SettingsError, FileNotFoundError) as error:  # such a run writes no report
+        said = f"{error!r}{error.__cause__!r}{error.__context__!r}"
+    secrets = {oauth["client_secret"], oauth["refresh_token"], "second-kind-of-secret"}
+    path = Path(oauth["credentials_path"])
+    if failure in FAULTS and path.exists():
+        for chain in json.loads(path.read_text("utf-8"))["chains"].values():
+            secrets |= {chain["access_token"], *chain["refresh_tokens"]}
+    assert not [secret for secret in secrets if secret in said]
+    assert "Traceback" not in said
 
 
 def test_a_dead_refresh_token_is_one_sentence_and_asked_for_once(sync, sandbox, oauth):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
 import webbrowser
@@ -12,15 +13,18 @@ from urllib.parse import urlsplit
 import click
 
 from target_outreach.commands import config_option, explained, open_settings
-from target_outreach.connection import oauth_chain, open_token_endpoint
+from target_outreach.connection import oauth_chain, open_token_endpoint, organisation_of
 from target_outreach.errors import CredentialsError, ExitCode, GrantRefused, SettingsError
 from target_outreach.outreach.authorization import Authorization
+from target_outreach.outreach.deferral import Deferral
 from target_outreach.outreach.listener import Listener, Page
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.scopes import missing_scopes, needed_scopes
 from target_outreach.settings.access import OAuthApp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from target_outreach.outreach.credentials_file import Chain
     from target_outreach.outreach.token_endpoint import TokenEndpoint
     from target_outreach.outreach.tokens import Tokens
@@ -37,9 +41,16 @@ PATIENCE = 600.0
     is_flag=True,
     help="Print the address to open anywhere, and take the address that Outreach leads to.",
 )
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Let this login take the place of one to another organisation.",
+)
 @click.pass_context
 @explained
-def login(context: click.Context, configs: tuple[str, ...], *, no_browser: bool) -> int:
+def login(
+    context: click.Context, configs: tuple[str, ...], *, no_browser: bool, replace: bool
+) -> int:
     """Let Outreach authorise your OAuth app in the browser, and keep the tokens.
 
     The app's client_id, client_secret and redirect_uri are configured; the scopes asked for are
@@ -58,8 +69,17 @@ def login(context: click.Context, configs: tuple[str, ...], *, no_browser: bool)
     chain = oauth_chain(settings, app)
     with chain.locked():
         chain.check()  # before the user is asked for anything
-    with open_token_endpoint(settings, app, Pacer(max_wait=PATIENCE)) as endpoint:
-        attempt = Login(authorization, endpoint, chain)
+    pacer = Pacer(max_wait=PATIENCE)
+    deferral = Deferral(pacer.rest)
+    with open_token_endpoint(settings, app, deferral.rest) as endpoint:
+        attempt = Login(
+            authorization,
+            endpoint,
+            chain,
+            deferral,
+            organisation=lambda tokens: organisation_of(settings, tokens, pacer),
+            may_replace=replace,
+        )
         tokens = attempt.by_paste() if no_browser else attempt.in_browser()
     click.echo(f"Logged in. The tokens are kept in {chain.path}; runs renew them from now on.")
     if app.refresh_token is not None:
@@ -105,11 +125,17 @@ class Login:
         authorization: What is asked for.
         endpoint: Trades the code for tokens.
         chain: Keeps them.
+        deferral: Lets signals wait until they are kept.
+        organisation: Finds out whose they are, if that is to be had.
+        may_replace: Whether they may take the place of another organisation's.
     """
 
     authorization: Authorization
     endpoint: TokenEndpoint
     chain: Chain
+    deferral: Deferral
+    organisation: Callable[[Tokens], str | None]
+    may_replace: bool
 
     def by_paste(self) -> Tokens:
         """Have the user open the page anywhere, and paste where it led."""
@@ -147,17 +173,31 @@ class Login:
 
     def _finish(self, redirected_to: str) -> Tokens:
         """Trade the code of the address that the browser was led to, and keep the tokens."""
-        code = self.authorization.code(redirected_to)
+        tokens = self._exchanged(self.authorization.code(redirected_to))
+        tokens = dataclasses.replace(tokens, organisation=self.organisation(tokens))
+        with self.deferral, self.chain.locked(self.deferral.rest):
+            self._refuse_another(self.chain.read(), tokens)
+            self.chain.write(tokens)
+        return tokens
+
+    def _refuse_another(self, held: Tokens | None, tokens: Tokens) -> None:
+        """Let no login silently change the organisation that runs with this file write to."""
+        if held is None or self.may_replace or held.organisation is None:
+            return
+        if held.organisation != tokens.organisation:
+            raise CredentialsError(
+                f"{self.chain.path} holds the tokens of another organisation for this app: set "
+                "another credentials_path for this one, or log in with --replace."
+            )
+
+    def _exchanged(self, code: str) -> Tokens:
         try:
-            tokens = self.endpoint.exchange(code)
+            return self.endpoint.exchange(code)
         except GrantRefused:
             raise CredentialsError(
                 "Outreach does not take the code of this login, which is good for one use within "
                 "minutes: log in again."
             ) from None
-        with self.chain.locked():
-            self.chain.write(tokens)
-        return tokens
 
 
 def _pasted() -> str:

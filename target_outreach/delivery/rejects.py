@@ -18,7 +18,7 @@ import platformdirs
 from singer_sdk.singerlib.json import deserialize_json, serialize_json
 
 from target_outreach.errors import OutputError
-from target_outreach.stored import StoredObject
+from target_outreach.stored import StoredObject, public_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,8 +125,8 @@ class RejectsFile:
     def _unwritable(self, error: OSError) -> OutputError:
         reason = error.strerror or str(error) or type(error).__name__
         return OutputError(
-            f"The rejects file {self.path} cannot be written ({reason}): check rejects_path; "
-            "no STATE has passed what is not saved."
+            f"The rejects file {public_name(self.path)} cannot be written ({reason}): check "
+            "rejects_path; no STATE has passed what is not saved."
         )
 
 

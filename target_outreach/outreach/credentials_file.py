@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from contextlib import contextmanager, nullcontext
@@ -22,15 +23,21 @@ import filelock
 import platformdirs
 
 from target_outreach.errors import CredentialsError, SettingsError
-from target_outreach.outreach.tokens import REFRESH_LIFETIME, Tokens
-from target_outreach.stored import StoredObject
+from target_outreach.outreach.tokens import Tokens
+from target_outreach.stored import StoredObject, public_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-#: Seconds to wait for another process that is renewing a token; it may be told to wait a minute.
-LOCK_TIMEOUT = 600.0
+logger = logging.getLogger("target-outreach")
+
+#: Seconds of one try to get the lock, and how many there are: another process that renews a token
+#: may be told several times to wait for a minute.
+LOCK_LOOK = 0.5
+LOCK_TRIES = 1200
+
+VERSION = 1
 
 
 def default_path() -> str:
@@ -65,29 +72,40 @@ class Chain:
         Raises:
             SettingsError: fsspec knows no such protocol, or lacks a package for it.
         """
-        self.path = path.removeprefix("file://")
+        path = path.removeprefix("file://")
+        self.path = public_name(path)
         self._name = name
-        self._place: _Place = _File(self.path)
-        if "://" in self.path:
-            self._place = _Store(StoredObject(self.path, "credentials_path"))
+        self._place: _Place = (
+            _Store(StoredObject(path, "credentials_path")) if "://" in path else _File(path)
+        )
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, rest: Callable[[float], None] = lambda _seconds: None) -> Iterator[None]:
         """Keep other processes from renewing the same tokens meanwhile, where that can be had.
+
+        Args:
+            rest: Called while the lock is waited for; raises where the run ends.
 
         Raises:
             CredentialsError: The file's folder cannot be written, or the lock is not to be had.
         """
-        try:
-            lock = self._place.lock()
-        except OSError as error:
-            raise self._unusable("written", error) from None
-        except filelock.Timeout:
-            raise CredentialsError(
-                f"Another process has kept {self.path} locked for {LOCK_TIMEOUT / 60:.0f} minutes."
-            ) from None
-        with lock:
+        with self._lock(rest):
             yield
+
+    def _lock(self, rest: Callable[[float], None]) -> AbstractContextManager[object]:
+        for tried in range(LOCK_TRIES):
+            try:
+                return self._place.lock()
+            except filelock.Timeout:
+                if tried == 1:
+                    logger.warning("Waiting for another process that is renewing the token.")
+                rest(0)
+            except OSError as error:
+                raise self._unusable("written", error) from None
+        raise CredentialsError(
+            f"Another process has kept {self.path} locked for "
+            f"{LOCK_TRIES * LOCK_LOOK / 60:.0f} minutes."
+        )
 
     def read(self) -> Tokens | None:
         """Return the newest tokens, or None where the file holds none of this chain.
@@ -102,30 +120,28 @@ class Chain:
             raise self._foreign() from None
 
     def write(self, tokens: Tokens) -> None:
-        """Keep new tokens, and forget chains whose refresh tokens are long dead.
+        """Keep new tokens; those of other chains stay, however old a clock says that they are.
 
         Raises:
             CredentialsError: The file cannot be written.
         """
-        oldest = tokens.issued_at - 2 * REFRESH_LIFETIME
-        entries = {
-            name: kept for name, kept in self._entries().items() if kept["issued_at"] > oldest
-        }
-        entries[self._name] = tokens.to_json()
-        self._save(entries)
+        self._save(self._entries() | {self._name: tokens.to_json()})
 
     def check(self) -> None:
         """Find out that the file can be written, by writing what it holds.
 
-        A token that was minted and could not be kept may be the only one that still works.
+        A token that was minted and could not be kept may be the only one that still works. An
+        object in a store is not written, since without a lock that may undo what others write.
 
         Raises:
             CredentialsError: It cannot.
         """
-        self._save(self._entries())
+        entries = self._entries()
+        if self._place.has_lock:
+            self._save(entries)
 
     def _save(self, entries: dict[str, Any]) -> None:
-        text = json.dumps({"version": 1, "chains": entries}, indent=1)
+        text = json.dumps({"version": VERSION, "chains": entries}, indent=1)
         try:
             self._place.write(text.encode())
         except OSError as error:
@@ -141,9 +157,11 @@ class Chain:
         try:
             document = json.loads(content)
             entries: dict[str, Any] = document["chains"]
-            if not all(isinstance(kept["issued_at"], int | float) for kept in entries.values()):
+            if document.get("version") != VERSION or not all(
+                isinstance(kept["issued_at"], int | float) for kept in entries.values()
+            ):
                 raise self._foreign()
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise self._foreign() from None
         return entries
 
@@ -163,6 +181,8 @@ class Chain:
 class _Place(Protocol):
     """Where the file is."""
 
+    has_lock: bool
+
     def lock(self) -> AbstractContextManager[object]: ...
 
     def read(self) -> bytes: ...
@@ -173,12 +193,14 @@ class _Place(Protocol):
 class _File:
     """A file that only its owner may read."""
 
+    has_lock = True
+
     def __init__(self, path: str) -> None:
         try:
             self._path = Path(path).expanduser().resolve()  # a link is kept, not replaced
         except (RuntimeError, OSError):
             raise SettingsError("credentials_path is no path of a file.") from None
-        self._lock = filelock.FileLock(f"{self._path}.lock", LOCK_TIMEOUT, thread_local=False)
+        self._lock = filelock.FileLock(f"{self._path}.lock", LOCK_LOOK, thread_local=False)
 
     def lock(self) -> AbstractContextManager[object]:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -205,7 +227,9 @@ class _File:
 
 
 class _Store:
-    """An object in a store, which has no lock."""
+    """An object in a store."""
+
+    has_lock = False
 
     def __init__(self, stored: StoredObject) -> None:
         self._stored = stored

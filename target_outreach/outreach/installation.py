@@ -139,17 +139,24 @@ def read_private_key(setting: str) -> str:
     Raises:
         SettingsError: It is none of these.
     """
-    text = setting.strip().replace("\\r", "").replace("\\n", "\n")
+    text = _with_line_ends(setting)
     if "-----BEGIN" not in text:
+        path = setting.strip().strip("'\"").removeprefix("file://")
         try:
-            text = Path(setting.strip()).expanduser().read_text(encoding="ascii")
-        except (OSError, ValueError):
+            text = _with_line_ends(Path(path).expanduser().read_text(encoding="utf-8-sig"))
+        except (OSError, RuntimeError, ValueError):
             raise SettingsError(
                 "s2s_private_key is neither an RSA key in PEM nor the path of a file with one."
             ) from None
     try:
-        jwt.get_algorithm_by_name("RS256").prepare_key(text)
         jwt.encode({}, text, algorithm="RS256")
-    except (jwt.PyJWTError, ValueError, TypeError):
-        raise SettingsError("s2s_private_key is no RSA private key in PEM.") from None
+    except Exception:  # noqa: BLE001 - the libraries below raise many kinds
+        raise SettingsError(
+            "s2s_private_key is no RSA private key in PEM, or it is encrypted; "
+            "give an RSA private key without a password."
+        ) from None
     return text
+
+
+def _with_line_ends(text: str) -> str:
+    return text.strip().strip("'\"").replace("\\r", "").replace("\\n", "\n").strip()

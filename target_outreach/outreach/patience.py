@@ -32,6 +32,9 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
 FIRST_THROTTLE = 5.0
 TOO_MANY = 429
+
+#: Seconds of a wait that a person at the terminal wants to know of.
+LONG = 3.0
 REPEATED = frozenset({408, 425, TOO_MANY})
 SERVER_ERROR = 500
 
@@ -91,7 +94,7 @@ def _waits(
     """Wait as told; without a word, until a minute has passed since the last token."""
     error = yield 0.0
     for tried in itertools.count():
-        if error.wait is not None:
+        if error.wait:
             wait = error.wait
         elif error.status == TOO_MANY:
             since = clock() - minted_at if minted_at is not None else MINT_INTERVAL
@@ -99,6 +102,8 @@ def _waits(
             wait = max(wait, min(FIRST_THROTTLE * 2**tried, MINT_INTERVAL))
         else:
             wait = min(FIRST_WAIT * 2**tried, LONGEST_WAIT) * random.random()  # noqa: S311
+        if wait >= LONG:
+            logger.warning("%s Trying again in %.0f seconds.", error, wait)
         rest(wait)
         error = yield 0.0
 

@@ -90,7 +90,8 @@ def _misconfigured(answer: Answer, said: str) -> RunError | None:
         scope = SCOPE.search(error.detail)
         name = f"the scope {scope[1]}" if scope else "a scope"
         return CredentialsError(
-            f"The token lacks {name} ({said}): authorise the app with it and get a new token."
+            f"The token lacks {name} ({said}): give it to the app in Outreach, then log in with "
+            "`target-outreach login`, or set a token that has it."
         )
     if answer.status == 415:  # noqa: PLR2004
         return OutreachError(

@@ -11,12 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from target_outreach.errors import GrantRefused, RunError
+from target_outreach.errors import CredentialsError, GrantRefused, OutreachError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from target_outreach.outreach.credentials_file import Chain
     from target_outreach.outreach.tokens import Tokens
@@ -25,6 +27,12 @@ logger = logging.getLogger("target-outreach")
 
 #: Seconds that another process without our lock may need to keep what it has just been given.
 KEPT_WITHIN = 2.0
+
+#: Seconds between tries to save new tokens.
+BETWEEN_WRITES = (0.2, 1.0)
+
+#: Seconds between tries to renew a token that is not at its end yet.
+BETWEEN_TRIES = 20.0
 
 
 class Minter(Protocol):
@@ -56,6 +64,7 @@ class RenewedToken:
         chain: Chain,
         *,
         rest: Callable[[float], None],
+        deferral: AbstractContextManager[object],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Ask for nothing yet.
@@ -64,6 +73,7 @@ class RenewedToken:
             minter: Gets new tokens.
             chain: Keeps them between runs, and shares them with other processes.
             rest: Waits for some seconds, or raises because the run ends.
+            deferral: Lets signals wait while tokens are got and kept.
             clock: Tells the time in seconds since the epoch.
         """
         self._minter = minter
@@ -71,8 +81,11 @@ class RenewedToken:
         self._rest = rest
         self._clock = clock
         self._lock = threading.Lock()
+        self._deferral = deferral
         self._tokens: Tokens | None = None
         self._failure: RunError | None = None
+        self._next_try_at = 0.0
+        self._is_unsaved = False
 
     def __repr__(self) -> str:
         return "RenewedToken(…)"
@@ -89,7 +102,7 @@ class RenewedToken:
             RunError: None is to be had.
         """
         tokens = self._tokens
-        if tokens is None or not tokens.is_good(self._clock()):
+        if tokens is None or not self._is_usable(tokens, None):
             tokens = self._renewed(refused=None)
         return tokens.access_token
 
@@ -102,37 +115,87 @@ class RenewedToken:
         self._renewed(refused=token)
         return True
 
+    def close(self) -> None:
+        """Save what could not be saved when it came."""
+        with self._lock:
+            if self._is_unsaved and self._tokens is not None:
+                try:
+                    with self._chain.locked(self._rest):
+                        self._chain.write(self._tokens)
+                except RunError as error:
+                    logger.error(  # noqa: TRY400 - a sentence
+                        "%s The newest refresh token is lost with this; log in again if the next "
+                        "run is refused.",
+                        error,
+                    )
+
     def _renewed(self, refused: str | None) -> Tokens:
         """Renew the token, unless another thread has done so while we waited."""
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            if not self._is_usable(self._tokens, refused):
-                try:
-                    self._tokens = self._shared(refused)
-                except RunError as error:
+            if self._is_usable(self._tokens, refused):
+                assert self._tokens is not None  # noqa: S101 - for the type checker
+                return self._tokens
+            try:
+                self._tokens = self._shared(refused)
+            except (CredentialsError, OutreachError) as error:
+                if not self._can_wait(refused):
                     self._failure = error  # the other threads need not ask again
                     raise
+                self._next_try_at = self._clock() + BETWEEN_TRIES
+                logger.warning("%s The present access token still serves for a while.", error)
             assert self._tokens is not None  # noqa: S101 - for the type checker
             return self._tokens
 
+    def _can_wait(self, refused: str | None) -> bool:
+        """Whether the present token has not ended, and nobody has refused it."""
+        return self._tokens is not None and refused is None and self._tokens.is_alive(self._clock())
+
     def _is_usable(self, tokens: Tokens | None, refused: str | None) -> bool:
-        return (
-            tokens is not None and tokens.access_token != refused and tokens.is_good(self._clock())
-        )
+        if tokens is None or tokens.access_token == refused:
+            return False
+        now = self._clock()
+        return tokens.is_good(now) or (now < self._next_try_at and tokens.is_alive(now))
 
     def _shared(self, refused: str | None) -> Tokens:
         """Take what another process has kept, or get new tokens and keep them."""
-        with self._chain.locked():
-            held = self._chain.read()
-            if held is not None and self._is_usable(held, refused):
+        with self._chain.locked(self._rest):
+            held = self._held()
+            if held is not None and held.access_token != refused and held.is_good(self._clock()):
                 return held
+            if self._tokens is None and held is not None and held.access_token != refused:
+                self._tokens = held  # it serves while no other is to be had
             self._rest(0)
             self._chain.check()
-            tokens = self._minted(held, refused)
-            self._chain.write(tokens)
+            with self._deferral:  # a signal waits until what was got is kept
+                tokens = self._minted(held, refused)
+                self._keep(tokens)
         logger.info("The access token was renewed; it lives for %s.", _duration(tokens))
         return tokens
+
+    def _held(self) -> Tokens | None:
+        """Return the newest tokens that are known: those of the file, or of this process."""
+        held, own = self._chain.read(), self._tokens
+        if held is None or own is None:
+            return held or own
+        known = dict.fromkeys([*held.refresh_tokens, *own.refresh_tokens])
+        return replace(held, refresh_tokens=tuple(known))
+
+    def _keep(self, tokens: Tokens) -> None:
+        """Save new tokens; where that fails, go on with them, and save them at the end."""
+        for pause in (*BETWEEN_WRITES, None):
+            try:
+                self._chain.write(tokens)
+            except CredentialsError as error:
+                if pause is None:
+                    self._is_unsaved = True
+                    logger.warning("%s They are used, and saved later if that is possible.", error)
+                    return
+                time.sleep(pause)
+            else:
+                self._is_unsaved = False
+                return
 
     def _minted(self, held: Tokens | None, refused: str | None) -> Tokens:
         """Get new tokens; what is refused may have been used up by a process without our lock."""
@@ -140,10 +203,12 @@ class RenewedToken:
             return self._minter.mint(held)
         except GrantRefused:
             self._rest(KEPT_WITHIN)
-            newest = self._chain.read()
+            newest = self._held()
             if newest is None or newest == held:
                 raise
-            return newest if self._is_usable(newest, refused) else self._minter.mint(newest)
+            if newest.access_token != refused and newest.is_good(self._clock()):
+                return newest
+            return self._minter.mint(newest)
 
 
 def _duration(tokens: Tokens) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import requests
 
 from target_outreach.errors import CredentialsError, GrantRefused, Retriable
+from target_outreach.outreach.auth import Authorization
 from target_outreach.outreach.patience import ask_patiently, check_for_delay
 from target_outreach.outreach.tokens import Tokens
 
@@ -92,7 +94,9 @@ class TokenEndpoint:
     def _asked_once(self, form: dict[str, str], used: str | None) -> Tokens:
         asked_at = self._clock()
         headers = {"Accept": "application/json"}
-        answer = self._wire.send(requests.Request("POST", self._url, headers, data=form))
+        # Without an `auth` of ours, requests would send what .netrc has for the host.
+        request = requests.Request("POST", self._url, headers, data=form, auth=Authorization(None))
+        answer = self._wire.send(request)
         _raise_refusal(answer)
         try:
             return Tokens.read(answer.document, used=used, asked_at=asked_at)
@@ -126,19 +130,23 @@ class RefreshGrant:
             if token is None:
                 continue
             try:
-                return self._endpoint.refresh(token, minted_at=minted_at)
+                tokens = self._endpoint.refresh(token, minted_at=minted_at)
             except GrantRefused:
                 continue
+            if held is None:
+                return tokens
+            issued_at = tokens.refresh_issued_at or held.refresh_issued_at
+            return replace(tokens, refresh_issued_at=issued_at, organisation=held.organisation)
         raise GrantRefused(
-            "Outreach refuses the refresh token: it has expired, which happens after 14 days "
-            f"without a run, or was revoked; {LOGIN}."
+            "Outreach refuses the refresh token: it has expired (14 days after it was issued), was "
+            f"revoked, or is mistyped, or the one that came after it could not be kept; {LOGIN}."
         )
 
 
 def _raise_refusal(answer: Answer) -> None:
     """Say what it means that the endpoint gave no tokens."""
     status = answer.status
-    if 200 <= status < 300:  # noqa: PLR2004 - the successes of HTTP
+    if 200 <= status < 300 and answer.error.id != "invalid_grant":  # noqa: PLR2004 - HTTP's success
         return
     check_for_delay(answer, "The token endpoint")
     code, said = _code(answer)

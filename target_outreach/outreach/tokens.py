@@ -36,6 +36,8 @@ class Tokens:
         refresh_tokens: The newest, and behind it the one that brought it; empty for a
             server-to-server app.
         scopes: What it may do, or None where the answer did not say.
+        refresh_issued_at: When the newest refresh token was issued, likewise.
+        organisation: Whose they are, where a login has found that out.
     """
 
     access_token: str = field(repr=False)
@@ -43,6 +45,12 @@ class Tokens:
     issued_at: float
     refresh_tokens: tuple[str, ...] = field(default=(), repr=False)
     scopes: tuple[str, ...] | None = None
+    refresh_issued_at: float | None = None
+    organisation: str | None = None
+
+    def is_alive(self, now: float) -> bool:
+        """Say whether the access token has not ended yet."""
+        return self.issued_at <= now < self.expires_at
 
     def is_good(self, now: float) -> bool:
         """Say whether the access token lives long enough to be sent at this time."""
@@ -66,14 +74,16 @@ class Tokens:
             value if isinstance(value := given.get(name), str) else ""
             for name in ("access_token", "refresh_token", "scope")
         )
-        if not (access and access.isascii() and access.isprintable()):
+        if not _is_plain(access):
             raise ValueError("no access token")
+        refresh = refresh if _is_plain(refresh) else ""
         return cls(
             access_token=access,
             expires_at=asked_at + lifetime(given.get("expires_in")),
             issued_at=asked_at,
             refresh_tokens=tuple(dict.fromkeys(token for token in (refresh, used) if token)),
             scopes=tuple(scope.split()) or None,
+            refresh_issued_at=asked_at if refresh else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +94,8 @@ class Tokens:
             "issued_at": self.issued_at,
             "refresh_tokens": list(self.refresh_tokens),
             "scopes": None if self.scopes is None else list(self.scopes),
+            "refresh_issued_at": self.refresh_issued_at,
+            "organisation": self.organisation,
         }
 
     @classmethod
@@ -94,22 +106,31 @@ class Tokens:
             ValueError: It is something else.
         """
         try:
-            scopes = kept["scopes"]
+            scopes, refresh_issued_at = kept["scopes"], kept.get("refresh_issued_at")
+            if not isinstance(kept["access_token"], str) or isinstance(scopes, str):
+                raise ValueError("no tokens")  # noqa: TRY301, TRY004 - as the others below
             return cls(
-                access_token=str(kept["access_token"]),
+                access_token=kept["access_token"],
                 expires_at=float(kept["expires_at"]),
                 issued_at=float(kept["issued_at"]),
                 refresh_tokens=tuple(map(str, kept["refresh_tokens"])),
                 scopes=None if scopes is None else tuple(map(str, scopes)),
+                refresh_issued_at=None if refresh_issued_at is None else float(refresh_issued_at),
+                organisation=kept.get("organisation"),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError("no tokens") from None
+
+
+def _is_plain(token: str) -> bool:
+    """Whether a token can stand in a header."""
+    return bool(token) and token.isascii() and token.isprintable()
 
 
 def lifetime(expires_in: Any) -> float:  # noqa: ANN401 - JSON
     """Read a token's life in seconds as the server says it, even in text."""
     try:
         seconds = float(expires_in)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return USUAL_LIFETIME
     return seconds if 0 < seconds < float("inf") else USUAL_LIFETIME

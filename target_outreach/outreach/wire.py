@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0
 READ_BYTES = 1 << 16
+
+#: Bytes, unpacked; a page of a thousand records with all their attributes has some ten million.
+LONGEST_BODY = 1 << 27
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -37,18 +41,26 @@ class Wire:
     """A session with one server, for any number of threads."""
 
     def __init__(
-        self, url: str, *, user_agent: str, parallel: int = 4, timeout: float = 60.0
+        self,
+        url: str,
+        *,
+        user_agent: str,
+        setting: str = "api_url",
+        parallel: int = 4,
+        timeout: float = 60.0,
     ) -> None:
         """Open no connection yet.
 
         Args:
             url: An address on the server, which says what proxies and certificates are for it.
             user_agent: The ``User-Agent`` header.
+            setting: The setting that the address comes from, for errors.
             parallel: The most requests in flight, and so connections in the pool.
             timeout: Seconds to wait for a whole answer.
         """
         mute_urllib3()
         self._timeout = timeout
+        self._setting = setting
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent
         adapter = HTTPAdapter(pool_maxsize=parallel, pool_block=True, max_retries=0)
@@ -83,7 +95,9 @@ class Wire:
             )
             body = _read_in_time(response, self._timeout)
         except (RequestException, HTTPError, OSError) as error:
-            raise _lost(error, method) from None  # the chain would log the URL's query
+            raise _lost(
+                error, method, self._setting
+            ) from None  # the chain would log the URL's query
         document, text = read_body(body)
         return Answer(response.status_code, response.headers, document, text)
 
@@ -93,28 +107,33 @@ def _read_in_time(response: Response, seconds: float) -> bytes:
 
     Raises:
         Timeout: It took too long.
+        ContentDecodingError: It is longer than any answer may be.
         HTTPError: It broke off.
     """
     deadline = time.monotonic() + seconds
     pieces: list[bytes] = []
+    length = 0
     with response:
         while piece := response.raw.read1(READ_BYTES, decode_content=True):
             pieces.append(piece)
+            length += len(piece)
             if time.monotonic() > deadline:
                 raise requests.exceptions.Timeout
+            if length > LONGEST_BODY:
+                raise requests.exceptions.ContentDecodingError
     return b"".join(pieces)
 
 
-def _lost(error: Exception, method: str) -> Exception:
+def _lost(error: Exception, method: str, setting: str) -> Exception:
     """Say what a broken connection means; the words hold neither URL nor body."""
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     never_sent = isinstance(error, ConnectTimeout) or isinstance(
         reason, NewConnectionError | NameResolutionError | ProxyError
     )
     if isinstance(error, requests.exceptions.SSLError):
-        return OutreachError("The TLS certificate of api_url cannot be verified.")
+        return OutreachError(f"The TLS certificate of {setting} cannot be verified.")
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return OutreachError("api_url is no address that a request can be sent to.")
+        return OutreachError(f"{setting} is no address that a request can be sent to.")
     timed_out = isinstance(error, requests.exceptions.Timeout | ReadTimeoutError)
     what = "time-out" if timed_out else "broken connection"
     if never_sent:

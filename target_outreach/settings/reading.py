@@ -12,7 +12,7 @@ from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
 from target_outreach.records.planning import BY_MEMORY
-from target_outreach.settings.access import Access, read_access
+from target_outreach.settings.access import BEARER, OAUTH, Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
 
@@ -168,7 +168,7 @@ def _header_problems(values: Mapping[str, Any]) -> list[str]:
     """Refuse what cannot stand in an HTTP header."""
     return [
         f"{name} must be printable ASCII text on one line."
-        for name in ("access_token", "user_agent")
+        for name in (*BEARER, *OAUTH, "s2s_guid", "s2s_install_id", "user_agent")
         if (text := (values[name] or "").strip()) and not (text.isascii() and text.isprintable())
     ]
 
