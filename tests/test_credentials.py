@@ -366,7 +366,7 @@ FAILURES = {
     "unknown app": {"client_secret": "wrong-secret-of-app-1"},
     "endpoint elsewhere": {"oauth_url": "http://127.0.0.1:9/oauth"},
     "api elsewhere": {"api_url": "http://127.0.0.1:9/api/v2"},
-    "file of something else": {"credentials_path": __file__},
+    "file of something else": {},
     "two kinds": {"access_token": "second-kind-of-secret"},
     "no TLS": {"oauth_url": "http://outreach.test/oauth"},
     "bad characters": {"client_secret": "secret\nof-app-1"},
@@ -389,6 +389,9 @@ def test_no_output_of_any_failure_holds_a_secret(sync, sandbox, oauth, failure, 
     monkeypatch.setattr("target_outreach.outreach.client.TRIES", 2)
     monkeypatch.setattr(patience, "TRIES", 2)
     oauth |= FAILURES.get(failure, {})
+    if failure == "file of something else":
+        Path(oauth["credentials_path"]).parent.mkdir(parents=True)
+        Path(oauth["credentials_path"]).write_text("[]")
     if failure in FAULTS:
         sandbox.add_fault(FAULTS[failure])
     try:
