@@ -7,7 +7,7 @@ from the first line to the last STATE; start-up is not counted, and the sandbox 
 The kinds take turns, since the machine may be busy with other things, and the least of all rounds
 counts.
 
-Usage: python benchmarks/record_path.py [--rows 20000] [--rounds 5] [--columns 10 40] [--kinds sdk …]
+Usage: python benchmarks/record_path.py [--rows 20000] [--rounds 5] [--columns 10 40]
 """
 
 from __future__ import annotations
@@ -215,9 +215,7 @@ def main() -> None:
             compare(width, options.rows, options.rounds, options.kinds)
         return
     kind, lines, config = options.run
-    seconds = (
-        run_sdk(Path(lines)) if kind == "sdk" else run_target(Path(lines), json.loads(config))
-    )
+    seconds = run_sdk(Path(lines)) if kind == "sdk" else run_target(Path(lines), json.loads(config))
     print(seconds, file=sys.stderr)
     sys.stderr.flush()
     os._exit(0)

@@ -18,15 +18,12 @@ OBJECTS = ("prospects", "accounts")
 def needed_scopes(settings: Settings) -> tuple[str, ...]:
     """List the scopes that the configured sync needs.
 
-    The objects are those that the settings name for every stream; where they leave that to the
-    names of streams, it may be either. Imports have scopes of their own, beside those of their
+    The objects are those that the settings name; where they name none, a stream's name may lead to
+    either. Imports have scopes of their own, beside those of their
     records (API reference 6.1).
     """
     named = [settings.outreach_object, *(entry.settings.object for entry in settings.streams)]
-    for_all = settings.outreach_object or any(
-        entry.pattern == "*" and entry.settings.object for entry in settings.streams
-    )
-    objects = [name for name in OBJECTS if name in named or not for_all]
+    objects = [name for name in OBJECTS if name in named] or [*OBJECTS]
     if settings.bulk_updates:
         objects.append("imports")
     return tuple(f"{name}.{action}" for name in objects for action in ("read", "write"))

@@ -15,7 +15,7 @@ from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.mapping import build_mapping, nearest
 from target_outreach.records.matching import MATCH_FIELDS, keys_of, order_keys
-from target_outreach.records.planning import BY_MEMORY, OPT_OUTS, Rules
+from target_outreach.records.planning import OPT_OUTS, Rules
 from target_outreach.records.routing import first_match, route
 from target_outreach.records.schemas import RecordSchema, curated_schema
 
@@ -191,20 +191,21 @@ class OutreachSink(Sink):
             self._own_schema.check(record)
         desired = mapping.apply(record)
         curated_schema(mapping.object.name).check(desired.attributes)
-        if self.stream.rules.detection in BY_MEMORY:
+        if self._target.settings.memory_path is not None:
             return replace(desired, source_key=self._source_key(record, desired))
         return desired
 
     def _source_key(self, record: dict[str, Any], desired: Desired) -> str | None:
         """Return the record's key in its source: its key properties, or what it is matched by."""
         assert self._mapping is not None  # noqa: S101 - only mapped records come here
-        values: list[Any] = [record.get(name) for name in self.key_properties]
+        names = list(self.key_properties)
+        values: list[Any] = [record.get(name) for name in names]
         if not values:
             fields = self.stream.rules.match_fields
             values = [list(key) for key in keys_of(self._mapping.object, desired, fields)]
         if not values or None in values:
             return None
-        return json.dumps([self.stream_name, *values], default=str)
+        return json.dumps([self.stream_name, names, *values], default=str)
 
     @property
     @override

@@ -156,7 +156,7 @@ class TargetOutreach(ExactTarget):
     def memory(self) -> Memory | None:
         """What earlier runs delivered, if the settings want it remembered; a dry run has a copy."""
         path = self.settings.memory_path
-        if path is None or not self.settings.uses_memory:
+        if path is None:
             return None
         if self.settings.dry_run:
             folder = self._resources.enter_context(TemporaryDirectory())

@@ -96,8 +96,14 @@ class Login:
 
     def end(self, given=None):
         """Wait for the end, and return the exit code, standard output and standard error."""
-        out, err = self.process.communicate(given, timeout=60)
-        out = self._read + out
+        if given is not None:
+            self.process.stdin.write(given)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+            self.process.stdin = None
+        # Not by `communicate`, which does not know what `printed` has read ahead.
+        out, err = self._read + self.process.stdout.read(), self.process.stderr.read()
+        self.process.wait(timeout=60)
         assert "Traceback" not in out + err
         for secret in self.secrets():
             assert secret not in out + err

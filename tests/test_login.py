@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -178,7 +179,7 @@ def test_what_else_a_browser_asks_for_does_not_end_or_hold_up_the_login(login, c
 
 
 def test_a_browser_in_the_terminal_may_stay_until_its_page_is_there(login):
-    running = login(browser=f"{sys.executable} {logins.__file__} %s")
+    running = login(browser=f"{shlex.join([sys.executable, logins.__file__])} %s")
     running.printed("200 Logged in")
     assert running.end()[0] == 0
 

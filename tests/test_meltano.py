@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,7 @@ pytestmark = pytest.mark.skipif(MELTANO is None, reason="Meltano is not installe
 
 # Behind the rows come megabytes that no buffer takes; at first they wait until the target, which
 # may send no more, has every reason to be gone.
-TAP = """#!{python}
-import json, pathlib, sys, time
+TAP = """import json, pathlib, sys, time
 
 def write(**message):
     sys.stdout.write(json.dumps(message) + "\\n")
@@ -75,12 +75,15 @@ def sandbox(tmp_path, watcher):
 @pytest.fixture
 def project(tmp_path, sandbox):
     """Make a Meltano project of a tap that is a script and of the target as it is installed."""
-    tap = tmp_path / "tap.py"
-    tap.write_text(TAP.format(python=sys.executable, rows=ROWS), encoding="utf-8")
+    script = tmp_path / "tap.py"
+    script.write_text(TAP.format(rows=ROWS), encoding="utf-8")
+    tap = tmp_path / "tap.sh"  # a path with a space cannot stand behind #!
+    command = shlex.join(["exec", sys.executable, str(script)])
+    tap.write_text(f'#!/bin/sh\n{command} "$@"\n', encoding="utf-8")
     tap.chmod(0o700)
     loader = LOADER | {"api_url": sandbox.api_url, "report_path": str(tmp_path / "report.json")}
     plugins = {
-        "extractors": [plugin("tap-rows", "./tap.py", capabilities=["state"])],
+        "extractors": [plugin("tap-rows", "./tap.sh", capabilities=["state"])],
         "loaders": [
             plugin(
                 "target-outreach",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -186,7 +187,7 @@ def sandbox(tmp_path, watcher):
 def test_after_a_login_through_meltano_the_check_finds_the_tokens(
     invoke, sandbox, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("BROWSER", f"{sys.executable} {logins.__file__} %s")
+    monkeypatch.setenv("BROWSER", f"{shlex.join([sys.executable, logins.__file__])} %s")
     with logins.free_port() as port:
         config = logins.oauth_config(sandbox, tmp_path, port)
         # As in a .env file, where secrets belong.

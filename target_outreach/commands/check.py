@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from target_outreach.commands import config_option, explained, open_settings
+from target_outreach.commands.probe import write_facts
 from target_outreach.connection import Connection
 from target_outreach.errors import (
     CredentialsError,
@@ -43,19 +44,37 @@ CLOCK_TOLERANCE = 60.0
 
 @click.command()
 @config_option
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Also find out how this Outreach behaves where its documentation is silent, and print "
+    "that as JSON; the findings go to standard error.",
+)
+@click.option(
+    "--facts",
+    metavar="FILE",
+    help="Write the JSON of --probe to a file; the findings stay on standard output.",
+)
 @click.pass_context
 @explained
-def check(context: click.Context, configs: tuple[str, ...]) -> int:
+def check(
+    context: click.Context, configs: tuple[str, ...], *, probe: bool, facts: str | None
+) -> int:
     """Check credentials, scopes, the budget, and that the objects can be reached.
 
     One line is printed for each finding; the exit code is 1 if one of them is a problem. A few
-    requests are sent, which only read.
+    requests are sent, which only read. A probe sends 40 more at most; what it prints holds no
+    names, no addresses and no ids, and can be attached to an issue.
 
     Example: target-outreach check --config config.json
+
+    Example: target-outreach check --config config.json --probe --facts facts.json
     """
+    if facts is not None and not probe:
+        raise click.UsageError("--facts needs --probe.")
     settings = open_settings(context, configs)
     pacer = Pacer(max_wait=min(settings.max_wait, PATIENCE))
-    findings = Findings()
+    findings = Findings(aside=probe and facts is None)
     with Connection(settings, pacer) as connection:
         findings.note(f"Asking {_place(settings, connection)}.")
         try:
@@ -70,31 +89,37 @@ def check(context: click.Context, configs: tuple[str, ...]) -> int:
             findings.problem(_throttled(pacer))
         except RunError as error:  # there is nothing else to ask
             findings.problem(str(error))
+        if probe:
+            write_facts(connection, settings, pacer, facts)
     return ExitCode.FAILED if findings.problems else ExitCode.DONE
 
 
 class Findings:
     """Prints what is found, a line each.
 
+    Args:
+        aside: Whether to print to standard error, since standard output is for something else.
+
     Attributes:
         problems: How many of them keep the sync from working.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, aside: bool = False) -> None:
         self.problems = 0
+        self._aside = aside
 
     def fine(self, text: str) -> None:
         """Print what is as it should be."""
-        click.echo(f"ok       {text}")
+        click.echo(f"ok       {text}", err=self._aside)
 
     def note(self, text: str) -> None:
         """Print what is good to know."""
-        click.echo(f"note     {text}")
+        click.echo(f"note     {text}", err=self._aside)
 
     def problem(self, text: str) -> None:
         """Print what keeps the sync from working."""
         self.problems += 1
-        click.echo(f"problem  {text}")
+        click.echo(f"problem  {text}", err=self._aside)
 
 
 def _place(settings: Settings, connection: Connection) -> str:

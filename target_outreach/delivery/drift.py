@@ -1,16 +1,14 @@
 """Asking Outreach what others have edited since it was last asked (`change_detection: drift`).
 
 Changes are read by ``filter[updatedAt]``, a page for each thousand. What this target has written
-itself since then has changed there too. Where that is more than a page, it is not read again: first
-the number of changes until our last write is asked for, then what changed after it is read. If all
-changes of the first part are our own writes, less those that were edited again afterwards, there is
-nothing of others among them; otherwise they are read after all.
+itself since then has changed there too, and is read with the rest: only comparing each record with
+what was held when it was last seen tells an edit of others from a write of ours.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 #: Edited records that are kept from the question to their row; the others are looked up again.
 MOST_EDITS = 50_000
 
-#: Own writes up to this number are read with what others have changed: it costs a page.
-PAGE_SIZE = 1000
-
 #: How much of the time before is asked for again, since requests take time to be seen.
 OVERLAP = timedelta(minutes=1)
 
@@ -46,23 +41,24 @@ class _Question:
         stream: The stream that it is asked for.
         object: The stream's object.
         done: Called when it is answered.
-        since: From when changes are not known.
-        until: When our last write was, if there are too many of our own to be read.
-        own: How many records we have written between the two.
-        counted: How many records have changed between the two.
+        since: From when changes are not known; None where it was never asked.
         began: When Outreach was asked, by its clock.
-        edited_again: Own writes that have changed since the last of them.
     """
 
     stream: Stream
     object: ObjectType
     done: Callable[[], None]
     since: str | None
-    until: str | None = None
-    own: int = 0
-    counted: int | None = None
     began: datetime | None = None
-    edited_again: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """A record that others have edited, as it was read."""
+
+    resource: Resource
+    read: Read
+    asked: frozenset[str]
 
 
 class Drift:
@@ -88,11 +84,18 @@ class Drift:
         self._lookup = lookup
         self._send = send
         self._clock = clock
-        self._edits: dict[tuple[str, int], tuple[Resource, Read]] = {}
+        self._edits: dict[int, dict[str, _Edit]] = {}
 
     def edit(self, stream: Stream, resource_id: int) -> tuple[Resource, Read] | None:
         """Return an edited record as it was read, and when, if it was in this run."""
-        return self._edits.get((stream.name, resource_id))
+        edit = self._edits.get(resource_id, {}).get(stream.name)
+        if edit is None or not edit.asked.issuperset(stream.asked):
+            return None
+        return edit.resource, edit.read
+
+    def forget(self, resource_id: int) -> None:
+        """Drop what was read of a record, which has been written since."""
+        self._edits.pop(resource_id, None)
 
     def ask(self, stream: Stream, object_type: ObjectType, done: Callable[[], None]) -> None:
         """Ask what others have edited; at first, only what time it is there.
@@ -103,53 +106,24 @@ class Drift:
             done: Called when it is answered.
         """
         question = _Question(stream, object_type, done, self._memory.asked_at(stream))
-        if question.since is not None:
-            own, last = self._memory.own_writes(stream, question.since)
-            if last is not None and own > PAGE_SIZE:
-                question.own, question.until = own, last
-                path = self._lookup.count_path(object_type, question.since, last)
-                self._send(partial(self._lookup.page, path), partial(self._on_count, question))
-                return
-        self._read(question, question.since)
-
-    def _on_count(self, question: _Question, page: Page) -> None:
-        question.counted = page.count
-        question.began = page.server_time
-        self._read(question, question.until)
-
-    def _read(self, question: _Question, since: str | None) -> None:
-        path = self._lookup.changes_path(question.object, since, question.stream.asked)
+        path = self._lookup.changes_path(object_type, question.since, stream.asked)
         self._send(partial(self._lookup.page, path), partial(self._on_page, question))
 
     def _on_page(self, question: _Question, page: Page) -> None:
         question.began = question.began or page.server_time
         stream = question.stream
         read = Read(self._clock(), self._lookup.version)
-        for resource in self._memory.note_edits(stream, page.resources, stream.asked):
-            if len(self._edits) < MOST_EDITS:
-                self._edits[stream.name, resource.id] = resource, read
-        if question.since is not None and question.until is not None:
-            question.edited_again |= self._own_among(question, page)
-        if page.following is not None:
+        asked = frozenset(stream.asked)
+        if question.since is None:
+            self._memory.doubt_all(stream)  # nobody has looked at Outreach since they were written
+        else:
+            for resource in self._memory.note_edits(stream, page.resources, stream.asked):
+                if len(self._edits) < MOST_EDITS:
+                    edit = _Edit(resource, read, asked)
+                    self._edits.setdefault(resource.id, {})[stream.name] = edit
+        if page.following is not None and question.since is not None:
             task = partial(self._lookup.page, page.following)
             self._send(task, partial(self._on_page, question))
-        elif question.until is not None and not _accounts_for_all(question):
-            question.until = None
-            self._read(question, question.since)
-        else:
-            self._memory.note_asked(stream, f"{question.began - OVERLAP:%Y-%m-%dT%H:%M:%S}Z")
-            question.done()
-
-    def _own_among(self, question: _Question, page: Page) -> set[int]:
-        """Return the own writes that have changed since the last of them."""
-        later = [
-            resource.id
-            for resource in page.resources
-            if f"{resource.attributes.get('updatedAt')}"[:19] > f"{question.until}"[:19]
-        ]
-        return self._memory.own_among(question.stream, later, f"{question.since}")
-
-
-def _accounts_for_all(question: _Question) -> bool:
-    """Whether nothing that others changed can be among what was counted."""
-    return question.counted == question.own - len(question.edited_again)
+            return
+        self._memory.note_asked(stream, f"{question.began - OVERLAP:%Y-%m-%dT%H:%M:%S}Z")
+        question.done()

@@ -80,6 +80,11 @@ class Finder:
         """Take in what was written."""
         self._scans.remember(object_type, resource)
 
+    def forget(self, load: Load, resource_id: int) -> None:
+        """Drop a record that is not there any more, wherever it is known."""
+        load.picture.forget(resource_id)
+        self._scans.forget(load.object, resource_id)
+
     def close(self) -> None:
         """Remove what was kept on disk."""
         self._scans.close()

@@ -57,7 +57,7 @@ class Load:
     found_late: set[Records] = field(default_factory=set)
     again: list[Records] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)
-    recalled: dict[Records, Known | None] = field(default_factory=dict)
+    recalled: dict[Records, tuple[Known, int] | None] = field(default_factory=dict)
     unseen: set[Records] = field(default_factory=set)
 
     def is_no_later_than(self, other: Load) -> bool:

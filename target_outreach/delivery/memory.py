@@ -14,14 +14,13 @@ import os
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import OutputError, SettingsError
 from target_outreach.records.fingerprints import Remembered, edited, key_hash, remember
-from target_outreach.records.planning import Create, Unchanged
+from target_outreach.records.planning import Create, Unchanged, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,12 +43,9 @@ CREATE TABLE IF NOT EXISTS delivered (
     id INTEGER NOT NULL,
     hashes BLOB NOT NULL,
     edited INTEGER NOT NULL DEFAULT 0,
-    written_at TEXT,
     PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS delivered_id ON delivered (scope, id);
-CREATE INDEX IF NOT EXISTS delivered_written_at ON delivered (scope, written_at, id)
-    WHERE written_at IS NOT NULL;
 """
 
 #: Marks the file as ours, of this form.
@@ -68,7 +64,7 @@ class _News:
 
     id: int
     hashes: bytes
-    written_at: str | None
+    written_in: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +81,7 @@ class Memory:
     Attributes:
         place: Names the organisation and the address of its API; to be set before anything is
             asked.
+        writes: How many records were written in this run.
         edits: How often others had changed what was delivered, by stream and attribute.
     """
 
@@ -102,6 +99,9 @@ class Memory:
         self.edits: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._scopes: dict[str, int] = {}
         self._news: dict[tuple[int, bytes], _News | None] = {}
+        self._writers: dict[tuple[str, int], tuple[int, bytes]] = {}
+        self._doubted: set[tuple[int, bytes]] = set()
+        self.writes = 0
         try:
             self._connection = self._open(path)
         except (OSError, sqlite3.Error) as error:
@@ -140,8 +140,8 @@ class Memory:
         scope = self._scope(stream)
         hashed = {key_hash(key): key for key in source_keys}
         known: dict[str, Known] = {}
-        for key, packed in self._rows(scope, list(hashed)):
-            known[hashed[key]] = packed
+        for key, entry in self._rows(scope, list(hashed)):
+            known[hashed[key]] = entry
         for key, source_key in hashed.items():
             if (scope, key) in self._news:
                 known.pop(source_key, None)
@@ -149,6 +149,13 @@ class Memory:
                     known[source_key] = Known(
                         Remembered.unpack(news.id, news.hashes), is_edited=False
                     )
+        if self._writers:
+            siblings = self._object_scope(stream)
+            for key, source_key in hashed.items():
+                if source_key in known:
+                    writer = self._writers.get((siblings, known[source_key].remembered.id))
+                    if writer is not None and writer != (scope, key):
+                        known[source_key] = replace(known[source_key], is_edited=True)
         return known
 
     def _rows(self, scope: int, keys: list[bytes]) -> Iterable[tuple[bytes, Known]]:
@@ -157,7 +164,11 @@ class Memory:
             marks = ",".join("?" * len(part))
             sql = f"SELECT key, id, hashes, edited FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
             for key, resource_id, hashes, is_edited in self._run(sql, (scope, *part)):
-                yield key, Known(Remembered.unpack(resource_id, hashes), bool(is_edited))
+                doubted = (scope, key) in self._doubted
+                yield (
+                    key,
+                    Known(Remembered.unpack(resource_id, hashes), bool(is_edited) and not doubted),
+                )
 
     def forget(self, stream: Stream, source_key: str) -> None:
         """Forget a record whose id Outreach does not know any more."""
@@ -172,38 +183,35 @@ class Memory:
         )
         return str(asked_at) if asked_at else None
 
-    def own_writes(self, stream: Stream, since: str) -> tuple[int, str | None]:
-        """Return how many records of the stream's object were written here since some time.
+    def doubt(self, stream: Stream, source_keys: Iterable[str]) -> None:
+        """Note before records are written that what is remembered of them may be wrong by then.
 
-        Args:
-            stream: One of the streams for the object.
-            since: A time by Outreach's clock, in ISO 8601.
+        If the run is killed between a write and `commit`, they are compared with Outreach again.
 
-        Returns:
-            How many records, and when the last of them was, or None where there are none.
+        Raises:
+            OutputError: The file cannot be written.
         """
-        siblings = f"{self._object_scope(stream)} "
-        ((count, last),) = self._run(
-            "SELECT count(DISTINCT id), max(written_at) FROM delivered WHERE written_at >= ?"
-            " AND scope IN (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?)",
-            (since, len(siblings), siblings),
-        )
-        return int(count), last
+        scope = self._scope(stream)
+        places = [(scope, key_hash(key)) for key in source_keys]
+        if places:
+            self._doubted.update(places)
+            self._change("UPDATE delivered SET edited = 1 WHERE scope = ? AND key = ?", places)
 
-    def own_among(self, stream: Stream, ids: Iterable[int], since: str) -> set[int]:
-        """Return those of some ids that were written here since some time, as `own_writes` counts.
+    def doubt_all(self, stream: Stream) -> None:
+        """Have all records of a stream compared with Outreach when they come next.
 
-        Args:
-            stream: One of the streams for the object.
-            ids: The Outreach ids.
-            since: A time by Outreach's clock, in ISO 8601.
+        Raises:
+            OutputError: The file cannot be written.
         """
-        siblings = f"{self._object_scope(stream)} "
-        sql = (
-            "SELECT 1 FROM delivered WHERE id = ? AND written_at >= ?"
-            " AND scope IN (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?) LIMIT 1"
-        )
-        return {one for one in ids if self._run(sql, (one, since, len(siblings), siblings))}
+        self._change("UPDATE delivered SET edited = 1 WHERE scope = ?", [(self._scope(stream),)])
+
+    def _change(self, sql: str, values: list[tuple[Any, ...]]) -> None:
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(sql, values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
 
     def note_edits(
         self, stream: Stream, resources: Iterable[Resource], asked: Sequence[str]
@@ -251,10 +259,16 @@ class Memory:
         if before is not None and before.id != delivered.resource.id:
             before = None
         self._count_edits(stream, delivered, before)
-        now = remember(group.desired, stream.rules, delivered.resource, before)
-        if known is None or known.is_edited or now != before:
-            place = self._scope(stream), key_hash(source_key)
-            self._news[place] = _News(now.id, now.pack(), _written_at(delivered))
+        sent = _sent_unseen(delivered)
+        now = remember(group.desired, stream.rules, delivered.resource, before, sent)
+        place = self._scope(stream), key_hash(source_key)
+        is_written = not isinstance(delivered.decided, Unchanged)
+        if known is None or known.is_edited or is_written or now != before:
+            siblings = self._object_scope(stream)
+            self._news[place] = _News(now.id, now.pack(), siblings if is_written else None)
+            if is_written:
+                self.writes += 1
+                self._writers[siblings, now.id] = place
 
     def _count_edits(self, stream: Stream, delivered: Delivered, before: Remembered | None) -> None:
         """Count what others had changed of a record since it was delivered last."""
@@ -277,27 +291,36 @@ class Memory:
         if not self._news:
             return
         kept = [
-            (*place, news.id, news.hashes, news.written_at)
+            (*place, news.id, news.hashes) for place, news in self._news.items() if news is not None
+        ]
+        others = [
+            (news.id, len(news.written_in) + 1, f"{news.written_in} ", *place)
             for place, news in self._news.items()
-            if news is not None
+            if news is not None and news.written_in is not None
         ]
         gone = [place for place, news in self._news.items() if news is None]
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany(
-                    "INSERT INTO delivered (scope, key, id, hashes, written_at)"
-                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO UPDATE SET"
-                    " id = excluded.id, hashes = excluded.hashes, edited = 0,"
-                    " written_at = coalesce(excluded.written_at, written_at)",
+                    "INSERT OR REPLACE INTO delivered (scope, key, id, hashes) VALUES (?, ?, ?, ?)",
                     kept,
                 )
                 self._connection.executemany(
                     "DELETE FROM delivered WHERE scope = ? AND key = ?", gone
                 )
+                # What other keys said of a record is not what it holds any more.
+                self._connection.executemany(
+                    "UPDATE delivered SET edited = 1 WHERE id = ? AND scope IN"
+                    " (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?)"
+                    " AND NOT (scope = ? AND key = ?)",
+                    others,
+                )
         except sqlite3.Error as error:
             raise self._unusable(error) from None
         self._news.clear()
+        self._writers.clear()
+        self._doubted.clear()
 
     def _scope(self, stream: Stream) -> int:
         name = f"{self._object_scope(stream)} {stream.name}"
@@ -323,13 +346,12 @@ class Memory:
         )
 
 
-def _written_at(delivered: Delivered) -> str | None:
-    """Return when a record was written, by Outreach's clock in whole seconds, if it was."""
-    if isinstance(delivered.decided, Unchanged):
+def _sent_unseen(delivered: Delivered) -> frozenset[str] | None:
+    """Return what was sent without a look at what Outreach held; None where all had been seen."""
+    decided = delivered.decided
+    if not isinstance(decided, Update) or decided.resource.attributes:
         return None
-    written_at = delivered.resource.attributes.get("updatedAt")
-    text = written_at if isinstance(written_at, str) else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-    return f"{text[:19]}Z"
+    return frozenset((*decided.attributes, *decided.relationships))
 
 
 def _refuse_foreign(connection: sqlite3.Connection) -> None:

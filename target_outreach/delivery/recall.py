@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.mapping import Desired
+    from target_outreach.records.matching import Resource
     from target_outreach.records.planning import Unchanged, Update
 
 
@@ -63,6 +64,11 @@ class Recall:
         self._clock = clock
         self._asking: dict[str, list[tuple[Load, list[Records]]]] = {}
         self._asked: set[str] = set()
+
+    def written(self, resource: Resource) -> None:
+        """Hear what was written."""
+        if self._drift is not None:
+            self._drift.forget(resource.id)
 
     def _remembers(self, stream: Stream) -> bool:
         return self._kept is not None and stream.rules.detection in BY_MEMORY
@@ -107,47 +113,60 @@ class Recall:
             self._recall(waiting, groups)
 
     def _recall(self, load: Load, groups: list[Records]) -> None:
+        stream = load.stream
         keys = [key for group in groups if (key := group.desired.source_key) is not None]
-        known = self._memory.recall(load.stream, keys)
+        known = self._memory.recall(stream, keys)
         unknown: list[Records] = []
         settled: list[Records] = []
+        written: list[str] = []
         for group in groups:
             entry = _fitting(group, known.get(group.desired.source_key or ""))
             remembered = entry.remembered.id if entry is not None else None
             group.desired = replace(group.desired, remembered=remembered)
-            if entry is not None and self._knows(load, group, entry):
+            if group.waits_for and group.desired.source_key is not None:
+                # It is decided by what is known when its turn comes.
+                load.reads[group] = Read(self._clock(), self._lookup.version)
+                load.recalled[group] = None
+                settled.append(group)
+            elif entry is not None and self._knows(load, group, entry):
                 settled.append(group)
             else:
                 unknown.append(group)
+            if _is_news(group, entry, stream):
+                written.append(group.desired.source_key or "")
+        self._memory.doubt(stream, written)
         self._ready(load, settled)
         self._find(load, unknown)
 
     def _knows(self, load: Load, group: Records, entry: Known) -> bool:
         """Whether nothing need be asked of Outreach for a group."""
-        if entry.is_edited:
+        inserts = load.stream.rules.mode == "insert"
+        if entry.is_edited and not inserts:
             seen = None
             if self._drift is not None:
                 seen = self._drift.edit(load.stream, entry.remembered.id)
-            if seen is None or load.stream.rules.mode == "insert":
+            if seen is None:
                 return False
             resource, load.reads[group] = seen
             if load.written.get(resource.id) is None:
                 load.picture.put(resource)
             return True
-        if not group.waits_for and _plan(load, group, entry) is None:
+        if _plan(load, group, entry) is None:
             return False
         load.reads[group] = Read(self._clock(), self._lookup.version)
-        # What waits for another record is decided by what is known when its turn comes.
-        load.recalled[group] = None if group.waits_for else entry
+        load.recalled[group] = entry, self._memory.writes
         return True
 
     def decide(self, load: Load, group: Records) -> Update | Unchanged | None:
         """Decide about a group that was recalled, or have it looked up after all."""
         key = group.desired.source_key or ""
-        entry = load.recalled.pop(group)
-        if entry is None:
+        recalled = load.recalled.pop(group)
+        if recalled is not None and recalled[1] == self._memory.writes:
+            entry: Known | None = recalled[0]
+        else:
             entry = _fitting(group, self._memory.recall(load.stream, [key]).get(key))
-        if entry is not None and not entry.is_edited:
+        inserts = load.stream.rules.mode == "insert"
+        if entry is not None and (inserts or not entry.is_edited):
             group.desired = replace(group.desired, remembered=entry.remembered.id)
             if (decided := _plan(load, group, entry)) is not None:
                 return decided
@@ -156,10 +175,8 @@ class Recall:
 
     def forget(self, load: Load, group: Records) -> None:
         """Look a group up without the id that Outreach does not know any more."""
-        if group.desired.source_key is not None:
+        if group.desired.source_key is not None and self._remembers(load.stream):
             self._memory.forget(load.stream, group.desired.source_key)
-        if group.desired.remembered is not None:
-            load.picture.forget(group.desired.remembered)
         group.desired = replace(group.desired, remembered=None)
         self._find(load, [group])
 
@@ -169,6 +186,13 @@ def _fitting(group: Records, entry: Known | None) -> Known | None:
     if entry is not None and group.desired.id not in {None, entry.remembered.id}:
         return None
     return entry
+
+
+def _is_news(group: Records, entry: Known | None, stream: Stream) -> bool:
+    """Whether a group may change what is remembered of it, and nobody doubts that yet."""
+    if entry is None or entry.is_edited:
+        return False
+    return bool(changes(group.desired, stream.rules, entry.remembered))
 
 
 def _plan(load: Load, group: Records, entry: Known) -> Update | Unchanged | None:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from target_outreach.delivery.load import Read
-from target_outreach.records.matching import Picture, Resource
+from target_outreach.records.matching import Key, Picture, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from target_outreach.delivery.load import Load, Records
     from target_outreach.outreach.lookup import Lookup, Page
     from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Key
 
 logger = logging.getLogger("target-outreach")
 
@@ -81,6 +80,11 @@ class Index:
                     [(key.field, key.value, resource.id) for key in self._keys(resource)],
                 )
 
+    def drop(self, resource_id: int) -> None:
+        """Forget a record."""
+        self._database.execute("DELETE FROM keys WHERE id = ?", (resource_id,))
+        self._database.execute("DELETE FROM records WHERE id = ?", (resource_id,))
+
     def having(self, key: Key) -> Iterator[Resource]:
         """Go through the records that have a key."""
         query = "SELECT id, content FROM records JOIN keys USING (id) WHERE field = ? AND value = ?"
@@ -104,6 +108,7 @@ class _Scan:
     lookups: int
     began: float
     pages: int = 0
+    ours: set[int] = field(default_factory=set)
     waiting: list[tuple[Load, list[Records]]] = field(default_factory=list)
 
 
@@ -158,6 +163,14 @@ class Scans:
         scan = self._scans.get(object_type.name)
         if scan is not None and scan.state != "not_worth":
             scan.index.put([resource])
+            scan.ours.add(resource.id)
+
+    def forget(self, object_type: ObjectType, resource_id: int) -> None:
+        """Drop a record that is not there any more."""
+        scan = self._scans.get(object_type.name)
+        if scan is not None and scan.state != "not_worth":
+            scan.index.drop(resource_id)
+            scan.ours.add(resource_id)
 
     def close(self) -> None:
         """Remove all indexes."""
@@ -175,7 +188,8 @@ class Scans:
 
     def _on_page(self, scan: _Scan, object_type: ObjectType, page: Page) -> None:
         scan.pages += 1
-        scan.index.put(page.resources)
+        # A page may be older than what this run has written meanwhile.
+        scan.index.put(one for one in page.resources if one.id not in scan.ours)
         if page.following is None:
             scan.state = "read"
             logger.info(
@@ -201,11 +215,17 @@ class Scans:
         read = Read(scan.began, BY_SCAN)
         for group in groups:
             load.reads[group] = read
-            for key in group.keys:
+            for key in _keys(group):
                 for resource in scan.index.having(key):
                     if load.picture.get(resource.id) is None:
                         load.picture.put(resource)
         self._found(load, groups)
+
+
+def _keys(group: Records) -> set[Key]:
+    """Return what a group may be found by, the id that is remembered of it included."""
+    remembered = group.desired.remembered
+    return {*group.keys} if remembered is None else {*group.keys, Key("id", remembered)}
 
 
 def _serves(index: Index, load: Load) -> bool:

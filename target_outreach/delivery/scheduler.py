@@ -354,6 +354,8 @@ class Scheduler:
             elif isinstance(result, RecordFault):
                 self._refuse(load, group, result)
             elif isinstance(result, Gone):
+                for near in [near for near in self._loads if near.object is load.object]:
+                    self._finder.forget(near, result.id)
                 self._recall.forget(load, group)
             elif isinstance(result, Found):
                 self._decide_by(load, group, result)
@@ -427,6 +429,7 @@ class Scheduler:
     def _remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Show what was written to every batch under way."""
         self._finder.remember(object_type, resource)
+        self._recall.written(resource)
         now = self._clock()
         for load in self._loads:
             if load.object is object_type:

@@ -158,6 +158,7 @@ class Settlement:
         except OutputError:
             if self._unsaved:
                 self._ledger.hold(min(self._unsaved))
+            self._journal.commit()
             self._release()
             raise
         self._unsaved.clear()

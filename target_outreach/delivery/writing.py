@@ -95,7 +95,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The record that was remembered is not there any more."""
+    """The record that was to be updated is not there any more.
+
+    Attributes:
+        id: Its Outreach id.
+    """
+
+    id: int
 
 
 class Writer:
@@ -171,16 +177,14 @@ class _Attempt:
         )
 
     def update(self, decided: Update) -> Delivered | Found | Gone:
-        """PATCH what differs; in `upsert`, a record deleted meanwhile is created."""
+        """PATCH what differs, or say that the record was deleted meanwhile."""
         try:
             return delivered("updated", self.object, self._patch(decided), decided)
         except RecordFault as fault:
-            if fault.code == "record_not_found" and decided.resource.id == self.desired.remembered:
-                return Gone()
-            if fault.code == "record_not_found" and self._may_create():
-                anew = plan(self.object, self.desired, None, self.rules)
-                if isinstance(anew, Create):
-                    return self.create(anew)
+            is_remembered = decided.resource.id == self.desired.remembered
+            may_be_another = self.desired.id is None and self.rules.mode == "upsert"
+            if fault.code == "record_not_found" and (is_remembered or may_be_another):
+                return Gone(decided.resource.id)
             raise self._counted(fault) from None
 
     def _patch(self, decided: Update) -> Resource:
@@ -190,9 +194,6 @@ class _Attempt:
         path = f"/{self.object.name}/{resource_id}"
         answer = self.writer.client.request("PATCH", path, sent)
         return self._resource(answer, OutreachError)
-
-    def _may_create(self) -> bool:
-        return self.rules.mode == "upsert" and self.desired.id is None and self.writes <= 1
 
     def _resource(self, answer: Answer, error: type[Exception]) -> Resource:
         try:

@@ -166,11 +166,6 @@ class Lookup:
         changed = urlencode({"filter[updatedAt]": f"{since}..inf", "sort": "updatedAt"}, safe=":")
         return f"/{object_type.name}?{changed}&{_common(object_type, (*asked, 'updatedAt'))}"
 
-    def count_path(self, object_type: ObjectType, since: str, until: str) -> str:
-        """Write the request for how many records have changed in some time, both ends included."""
-        changed = urlencode({"filter[updatedAt]": f"{since}..{until}"}, safe=":")
-        return f"/{object_type.name}?{changed}&page[size]=1&count=true"
-
     def whole_path(self, object_type: ObjectType, asked: Sequence[str]) -> str:
         """Write the request for all records of an object, and how many there are.
 

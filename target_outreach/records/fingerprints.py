@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from target_outreach.records.planning import says_something
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from target_outreach.records.mapping import Desired
     from target_outreach.records.matching import Resource
@@ -85,7 +85,11 @@ def changes(desired: Desired, rules: Rules, remembered: Remembered) -> list[str]
 
 
 def remember(
-    desired: Desired, rules: Rules, resource: Resource, before: Remembered | None
+    desired: Desired,
+    rules: Rules,
+    resource: Resource,
+    before: Remembered | None,
+    seen: Collection[str] | None = None,
 ) -> Remembered:
     """Take in what was delivered.
 
@@ -94,13 +98,16 @@ def remember(
         rules: The settings of its stream.
         resource: What Outreach answered; what it leaves out is as it was.
         before: What was remembered until now, if anything.
+        seen: The names of which Outreach's answer is to be kept; None for all. What nobody
+            compared may have been edited by others, who are then noticed later.
     """
     said: dict[bytes, bytes] = {}
     held: dict[bytes, bytes] = {}
     for name, value in _said(desired, rules):
         key = name_hash(name)
         said[key] = _hash_of(name, value, rules)
-        if (theirs := _held(resource, name)) is not _ABSENT:
+        theirs = _held(resource, name) if seen is None or name in seen else _ABSENT
+        if theirs is not _ABSENT:
             held[key] = _digest(_text(theirs), VALUE_BYTES)
         elif before is not None and key in before.held:
             held[key] = before.held[key]

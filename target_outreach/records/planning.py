@@ -98,13 +98,16 @@ Plan = Create | Update | Unchanged | Skip
 def needs_fresh_read(object_type: ObjectType, decided: Plan, rules: Rules) -> bool:
     """Whether a plan is right only as long as Outreach holds what was read.
 
-    A list is replaced as a whole, `if_empty` rests on what was empty, and a second account would
-    not be refused.
+    A list is replaced as a whole, `if_empty` rests on what was empty, an opt-out or a linked
+    account may forbid a change, and a second account would not be refused.
     """
     if isinstance(decided, Create):
         return object_type.name == "accounts" and rules.mode == "upsert"
     return isinstance(decided, Update) and any(
-        object_type.attributes[name].is_array or rules.field_rules.get(name) == "if_empty"
+        object_type.attributes[name].is_array
+        or rules.field_rules.get(name) == "if_empty"
+        or name in OPT_OUTS
+        or name == "company"
         for name in decided.attributes
     )
 

@@ -78,12 +78,6 @@ class Settings:
     user_agent: str | None
     validate_records: bool
 
-    @property
-    def uses_memory(self) -> bool:
-        """Whether any stream is to be compared with what was delivered before."""
-        every = [self.defaults, *(entry.settings for entry in self.streams)]
-        return any(settings.detection in BY_MEMORY for settings in every)
-
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
         """Read a configuration that fits the schema.

@@ -1,0 +1,81 @@
+"""``target-outreach check --probe``: facts about Outreach that its documentation leaves open."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from target_outreach.connection import NAME
+from target_outreach.errors import OutputError
+from target_outreach.outreach.asking import Asker
+from target_outreach.outreach.probing import probe
+from target_outreach.outreach.wire import Wire
+
+if TYPE_CHECKING:
+    from target_outreach.connection import Connection
+    from target_outreach.outreach.pacing import Pacer
+    from target_outreach.settings import Settings
+
+#: Which facts there are, and in which form; raised when an older reader would misread them.
+FORMAT = 1
+
+#: The host whose name tells nothing about anybody.
+KNOWN_HOST = "api.outreach.io"
+
+#: Seconds that one answer may take at most, so that a silent server does not take for ever.
+LONGEST_ANSWER = 30.0
+
+
+def write_facts(connection: Connection, settings: Settings, pacer: Pacer, path: str | None) -> None:
+    """Ask for the facts, and write them as JSON.
+
+    Args:
+        connection: Leads to the organisation.
+        settings: How requests are sent.
+        pacer: Grants each request.
+        path: The file to write, or None for standard output.
+
+    Raises:
+        OutputError: The file cannot be written.
+        Interrupted: A signal asks to end.
+    """
+    text = json.dumps(_facts(connection, settings, pacer), indent=2)
+    if path is None:
+        click.echo(text)
+        return
+    try:
+        Path(path).write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"The facts cannot be written ({type(error).__name__}).") from None
+
+
+def _facts(connection: Connection, settings: Settings, pacer: Pacer) -> dict[str, Any]:
+    version = metadata.version(NAME)
+    wire = Wire(
+        connection.api_url,
+        user_agent=settings.user_agent or f"{NAME}/{version}",
+        parallel=1,
+        timeout=min(settings.request_timeout, LONGEST_ANSWER),
+    )
+    with closing(wire):
+        asker = Asker(wire, connection.api_url, connection.credentials, pacer)
+        facts = probe(asker)
+    host, last = urlsplit(connection.api_url).hostname, connection.api_url.rpartition("/")[2]
+    return {
+        "format": FORMAT,
+        "product": f"{NAME} {version}",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "api": {
+            "host": host if host == KNOWN_HOST else "another",
+            "version": last if last in {"v2", "v3"} else "another",
+        },
+        "requests": asker.sent,
+        **facts,
+    }

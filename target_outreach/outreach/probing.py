@@ -1,0 +1,389 @@
+"""Asking an organisation what the sources about Outreach disagree on, or do not say.
+
+`probe` settles the open questions of the API reference (4.1, 4.2, 5 and 10) with a few requests
+that only read, some of them wrong on purpose. Whatever the answers are, there is a fact for each
+question: a value, or ``{"unknown": reason}``. The facts hold words of this file, numbers of
+Outreach's limits, and scrubbed sentences of errors: no name, no address, no id, no token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from target_outreach.outreach.answers import (
+    SMALLEST_EPOCH,
+    first_number,
+    http_date,
+    read_resource,
+)
+from target_outreach.outreach.asking import Asker, NoAnswer, Unknown
+from target_outreach.outreach.scrubbing import Scrubber
+from target_outreach.records.catalog import load_catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from target_outreach.outreach.answers import Answer
+    from target_outreach.records.matching import Resource
+
+#: The filters that are tried, by object.
+FILTERS = {"prospects": ("emails",), "accounts": ("domain", "name")}
+
+#: Records of which one is looked for whose values can be looked up.
+SAMPLE = 50
+
+#: Values in a list, and bytes of a path with its query.
+LIST_LENGTHS = (8, 32, 50, 64, 100, 128, 200, 250, 400, 500, 800)
+URL_BYTES = (2048, 4096, 6144, 8192, 12_288, 16_384)
+
+MAX_PAGE = 1000
+
+#: Characters of a value that is looked up.
+LONGEST_VALUE = 200
+OK = 200
+
+#: What custom fields may be declared as, and of which objects (API reference 1.1).
+FIELD_TYPES = frozenset(
+    {
+        "boolean",
+        "currency",
+        "date",
+        "date_time",
+        "inclusion",
+        "multi_inclusion",
+        "numerical",
+        "percentage",
+        "phone_number",
+        "string",
+        "url",
+    }
+)
+OBJECTS = frozenset(
+    {
+        "account",
+        "opportunity",
+        "opportunitylineitem",
+        "opportunityprospectrole",
+        "product",
+        "prospect",
+        "purchase",
+    }
+)
+
+#: Headers that are named; those of a proxy could tell whose it is.
+HEADERS = re.compile(
+    r"x-rate-?limit-(limit|remaining|reset|used)(-(second|minute|hour|day))?|"
+    r"ratelimit(-(policy|limit|remaining|reset))?|retry[-_]after|date|content-type|etag|"
+    r"x-request-id|x-runtime"
+)
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A value that some record has, and the record's id."""
+
+    value: str
+    id: int
+
+
+def probe(asker: Asker) -> Facts:
+    """Ask everything, in at most `MOST_REQUESTS` requests that only read.
+
+    Returns:
+        Facts by question, to be written as JSON.
+
+    Raises:
+        Interrupted: A signal asks to end.
+    """
+    return _Probe(asker).facts()
+
+
+class _Probe:
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._scrub = Scrubber()
+        self._lists: dict[str, Answer | str] = {}
+        self._found: dict[tuple[str, str], Sample] = {}
+
+    def facts(self) -> Facts:
+        identity = self._answered("/")
+        if not isinstance(identity, str):
+            self._scrub.learn(identity.document)
+        for name, fields in FILTERS.items():
+            self._lists[name] = self._answered(_sample_path(name, fields))
+            self._take_samples(name, fields)
+        tried = [(name, field) for name, fields in FILTERS.items() for field in fields]
+        facts: Facts = {
+            "objects": {name: _fact(self._object, name) for name in FILTERS},
+            "case": {_key(*one): _fact(self._case, *one) for one in tried},
+            "list_length": {_key(*one): _fact(self._list, *one) for one in tried},
+            "page_size": _fact(self._page_size),
+            "errors": self._errors(),
+            "types": _fact(self._types),
+            "url_bytes": _fact(self._url_bytes),
+        }
+        # Last, since nobody's limit must not be taken for the user's.
+        facts["errors"]["invented_token"] = _fact(self._as_nobody)
+        facts["headers"] = _headers(self._asker.headers)
+        facts["rate_limit"] = _rate_limit(self._asker.headers)
+        return facts
+
+    def _answered(self, path: str) -> Answer | str:
+        """Return an answer, or why there is none."""
+        try:
+            return self._asker.ask(path)
+        except Unknown as reason:
+            return str(reason)
+
+    def _take_samples(self, name: str, fields: Iterable[str]) -> None:
+        answer = self._lists[name]
+        if isinstance(answer, str):
+            return
+        try:
+            resources = _resources(answer)
+        except (Unknown, KeyError, TypeError, ValueError):
+            return
+        for resource in resources:
+            self._scrub.learn(list(resource.attributes.values()))
+            for field in fields:
+                if (value := _testable(resource.attributes.get(field))) is not None:
+                    self._found.setdefault((name, field), Sample(value, resource.id))
+
+    def _object(self, name: str) -> Facts:
+        answer = self._lists[name]
+        if isinstance(answer, str):
+            raise Unknown(answer)
+        if answer.status != OK:
+            return {"readable": False, "refusal": self._scrub.refusal(answer)}
+        meta = answer.document.get("meta")
+        count = meta.get("count") if isinstance(meta, dict) else None
+        return {
+            "readable": True,
+            "empty": not answer.document["data"],
+            "count_given": isinstance(count, int),
+        }
+
+    def _sample(self, name: str, field: str) -> Sample:
+        """Return a value that can be looked up.
+
+        Raises:
+            Unknown: There is none.
+        """
+        answer = self._lists[name]
+        if isinstance(answer, str):
+            raise Unknown(answer)
+        if answer.status != OK:
+            raise Unknown(f"{name} cannot be read")
+        if (name, field) not in self._found:
+            raise Unknown("no record has a value to try it with")
+        return self._found[name, field]
+
+    def _finds(self, name: str, field: str, texts: Iterable[str], wanted: int) -> str:
+        """Look up a list, and say whether the record is among what it finds, or how it fails."""
+        values = ",".join(quote(text, safe="@") for text in texts)
+        asked = urlencode({f"fields[{_type(name)}]": field, "page[size]": 100, "count": "false"})
+        try:
+            answer = self._asker.ask(f"/{name}?{asked}&filter%5B{field}%5D={values}")
+        except NoAnswer:
+            return "no answer"
+        if answer.status != OK:
+            return f"status {answer.status}"
+        return "" if any(one.id == wanted for one in _resources(answer)) else "left out"
+
+    def _case(self, name: str, field: str) -> str:
+        sample = self._sample(name, field)
+        if failure := self._finds(name, field, [sample.value], sample.id):
+            raise Unknown(f"not even a value as it is stored is found ({failure})")
+        failure = self._finds(name, field, [sample.value.swapcase()], sample.id)
+        if failure not in {"", "left out"}:
+            raise Unknown(failure)
+        return "minded" if failure else "ignored"
+
+    def _list(self, name: str, field: str) -> Facts:
+        """Find how many values a list may have, all but the last of them invented."""
+        sample = self._sample(name, field)
+
+        def failure(size: int) -> str:
+            texts = [*(f"zq{n:03}" for n in range(size - 1)), sample.value]
+            return self._finds(name, field, texts, sample.id)
+
+        return _largest(LIST_LENGTHS, failure)
+
+    def _readable(self) -> str:
+        for name, answer in self._lists.items():
+            if not isinstance(answer, str) and answer.status == OK:
+                return name
+        raise Unknown("nothing can be read")
+
+    def _page_size(self) -> Facts:
+        name = self._readable()
+        found: Facts = {}
+        for size in (MAX_PAGE, MAX_PAGE + 1):
+            asked = {f"fields[{_type(name)}]": "createdAt", "page[size]": size, "count": "false"}
+            answer = self._asker.ask(f"/{name}?{urlencode(asked)}")
+            if answer.status != OK:
+                found[str(size)] = "refused"
+                found["refusal"] = self._scrub.refusal(answer)
+            else:
+                found[str(size)] = _fullness(size, len(answer.document["data"]))
+        return found
+
+    def _errors(self) -> Facts:
+        """Read what cannot be read, to see how that is refused."""
+        questions = {
+            "unknown_filter": "/{}?page%5Bsize%5D=1&filter%5BinventedName%5D=x",
+            "bad_filter_value": "/{}?page%5Bsize%5D=1&filter%5BupdatedAt%5D=yesterday",
+            "unknown_field": "/{}?page%5Bsize%5D=1&fields%5B{type}%5D=inventedName",
+            "bad_page_size": "/{}?page%5Bsize%5D=many",
+            "unknown_id": "/{}/2147483647?fields%5B{type}%5D=createdAt",
+            "unknown_route": "/inventedNames",
+        }
+        return {kind: _fact(self._error, path) for kind, path in questions.items()}
+
+    def _error(self, path: str) -> Facts:
+        name = self._readable()
+        return self._scrub.refusal(self._asker.ask(path.format(name, type=_type(name))))
+
+    def _as_nobody(self) -> Facts:
+        return self._scrub.refusal(self._asker.ask_as_nobody("/"))
+
+    def _types(self) -> Facts:
+        answer = self._asker.ask("/types")
+        if answer.status != OK:
+            return self._scrub.refusal(answer)
+        fields: Facts = {}
+        for entry in answer.document["data"]:
+            rules = entry["meta"]["validations"].values()
+            declared = Counter(_among(FIELD_TYPES, rule["type"]) for rule in rules)
+            fields[_among(OBJECTS, entry["type"])] = dict(sorted(declared.items()))
+        return {"status": OK, "custom_fields": fields}
+
+    def _url_bytes(self) -> Facts:
+        name = self._readable()
+        start = f"/{name}?page%5Bsize%5D=1&count=false&filter%5B{FILTERS[name][0]}%5D="
+        room = len(urlsplit(self._asker.api_url).path) + len(start)
+        filler = f"zq{'x' * 200},"
+
+        def failure(size: int) -> str:
+            values = (filler * (size // len(filler) + 1))[: size - room - 1]
+            try:
+                answer = self._asker.ask(f"{start}{values}x")
+            except NoAnswer:
+                return "no answer"
+            return "" if answer.status == OK else f"status {answer.status}"
+
+        return _largest(URL_BYTES, failure)
+
+
+def _fact(question: Callable[..., Any], *about: str) -> Any:  # noqa: ANN401 - a value of JSON
+    """Answer a question with a value, or with the reason why there is none."""
+    try:
+        return question(*about)
+    except Unknown as reason:
+        return {"unknown": str(reason)}
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return {"unknown": "the answer has another form than expected"}
+
+
+def _largest(sizes: Sequence[int], failure: Callable[[int], str]) -> Facts:
+    """Find the largest size that does not fail, beginning with the largest of all."""
+    low, high, reason = -1, len(sizes), ""
+    middle = high - 1
+    while high - low > 1:
+        if failed := failure(sizes[middle]):
+            high, reason = middle, failed
+        else:
+            low = middle
+        middle = (low + high) // 2
+    return {
+        "largest_that_works": sizes[low] if low >= 0 else None,
+        "smallest_that_fails": sizes[high] if high < len(sizes) else None,
+        "failure": reason or None,
+    }
+
+
+def _sample_path(name: str, fields: Iterable[str]) -> str:
+    asked = {f"fields[{_type(name)}]": ",".join(fields), "page[size]": SAMPLE, "count": "true"}
+    return f"/{name}?{urlencode(asked, safe=',')}"
+
+
+def _type(name: str) -> str:
+    return load_catalog()[name].type
+
+
+def _key(name: str, field: str) -> str:
+    return f"{name}.{field}"
+
+
+def _resources(answer: Answer) -> list[Resource]:
+    if answer.status != OK:
+        raise Unknown(f"status {answer.status}")
+    return [read_resource(entry) for entry in answer.document["data"]]
+
+
+def _testable(value: Any) -> str | None:  # noqa: ANN401 - JSON
+    """Return a value that means the same in every filter and has another case, or None."""
+    text = value[0] if isinstance(value, list) and value else value
+    if not isinstance(text, str) or not text.isascii() or len(text) > LONGEST_VALUE:
+        return None
+    odd = "," in text or ".." in text or text[:2] == "__" or text != " ".join(text.split())
+    return None if odd or text == text.swapcase() else text
+
+
+def _fullness(size: int, count: int) -> str:
+    if count >= size:
+        return "full"
+    return "clamped" if count == MAX_PAGE else "accepted"  # there may be no more records
+
+
+def _among(known: frozenset[str], text: str) -> str:
+    return text if text.lower() in known else "other"
+
+
+def _headers(answers: Sequence[tuple[int, Mapping[str, str]]]) -> Facts:
+    """Say which known headers there are, in which form, and on answers of which status not."""
+    forms: dict[str, set[str]] = {}
+    others: set[str] = set()
+    for _, headers in answers:
+        for name, text in headers.items():
+            if HEADERS.fullmatch(name.lower()):
+                forms.setdefault(name.lower(), set()).add(_form(text))
+            else:
+                others.add(name.lower())
+    known = {
+        name: {
+            "forms": sorted(seen),
+            "absent_from": sorted({status for status, had in answers if name not in had}),
+        }
+        for name, seen in sorted(forms.items())
+    }
+    return {"known": known, "others": len(others)}
+
+
+def _form(text: str) -> str:
+    numbers = [part.strip() for part in text.split(",")]
+    if all(re.fullmatch(r"\d{1,15}", part, re.ASCII) for part in numbers):
+        if len(numbers) > 1:
+            return "two numbers" if len(numbers) == 2 else "more numbers"  # noqa: PLR2004
+        return "epoch" if int(numbers[0]) > SMALLEST_EPOCH else "one number"
+    try:
+        datetime.fromisoformat(text.strip())
+    except ValueError:
+        return "text" if http_date(text) is None else "http date"
+    return "iso 8601"
+
+
+def _rate_limit(answers: Iterable[tuple[int, Mapping[str, str]]]) -> Facts:
+    for _, answer in answers:
+        limit = first_number(answer.get("X-RateLimit-Limit"))
+        reset = first_number(answer.get("X-RateLimit-Reset"))
+        if limit is not None:
+            hourly = None if reset is None or reset < SMALLEST_EPOCH else reset % 3600 == 0
+            return {"limit": limit, "resets_on_the_hour": hourly}
+    return {"unknown": "no answer says it"}
