@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,7 @@ from target_outreach.records.planning import (
     Update,
     needs_fresh_read,
     plan,
+    plan_unseen,
 )
 
 CATALOG = load_catalog()
@@ -617,3 +620,105 @@ def test_planning_again_after_a_write_plans_nothing(ours, theirs, array_rule):
     resource = held(**theirs)
     once = after(resource, plan(PROSPECTS, person(**ours), resource, rules))
     assert isinstance(plan(PROSPECTS, person(**ours), once, rules), Unchanged)
+
+
+UNSEEN = Resource(7, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("said", "changed", "rules", "expected"),
+    [
+        ({"title": "B"}, [], {}, {}),
+        ({"title": "B", "lastName": "L"}, ["title"], {}, {"title": "B"}),
+        ({"title": "B", "lastName": "L"}, ["title", "lastName"], {}, ...),
+        ({"title": None}, ["title"], {"on_null": "clear"}, {"title": None}),
+        ({"tags": ["a"]}, ["tags"], {}, None),
+        ({"tags": ["a"]}, ["tags"], {"array_default": "replace"}, None),
+        ({"tags": ["a"], "title": "B"}, ["title", "tags"], {}, None),
+        ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "never"}}, {}),
+        ({"title": "B"}, ["title"], {"field_rules": {"title": "if_empty"}}, None),
+        ({"title": "B"}, ["title"], {"field_rules": {"title": "always"}}, {"title": "B"}),
+        ({"company": "C"}, ["company"], {}, None),
+        ({"company": "C"}, ["company"], {"field_rules": {"company": "always"}}, {"company": "C"}),
+        ({"optedOut": True}, ["optedOut"], {}, {"optedOut": True}),
+        ({"optedOut": False}, ["optedOut"], {}, None),
+        ({"optedOut": False}, ["optedOut"], {"allow_opt_in": True}, {"optedOut": False}),
+        ({"emailsOptStatus": "opted_in"}, ["emailsOptStatus"], {}, None),
+    ],
+)
+def test_what_outreach_holds_is_not_asked_for_where_nothing_depends_on_it(
+    said, changed, rules, expected
+):
+    decided = plan_unseen(PROSPECTS, person(**said), 7, changed, Rules(**rules))
+    if expected is None:
+        assert decided is None
+        return
+    expected = said if expected is ... else expected
+    assert decided.resource == UNSEEN
+    assert isinstance(decided, Update if expected else Unchanged)
+    if expected:
+        assert (dict(decided.attributes), dict(decided.relationships)) == (expected, {})
+
+
+@pytest.mark.parametrize("rule", ["never", "on_create"])
+@pytest.mark.parametrize("names", [["title"], ["title", "lastName"]])
+def test_what_a_rule_holds_back_unseen_is_counted_and_not_sent(rule, names):
+    rules = Rules(field_rules={"title": rule})
+    decided = plan_unseen(PROSPECTS, person(title="B", lastName="L"), 7, names, rules)
+    assert decided.held_back == {"title": 1}
+    sent = dict(decided.attributes) if isinstance(decided, Update) else {}
+    assert sent == ({"lastName": "L"} if "lastName" in names else {})
+
+
+def test_a_changed_link_is_sent_unseen():
+    desired = Desired(attributes={"title": "B"}, relationships={"owner": 4, "stage": 5})
+    decided = plan_unseen(PROSPECTS, desired, 7, ["owner"], Rules())
+    assert decided == Update(UNSEEN, {}, {"owner": 4}, Counter())
+
+
+@pytest.mark.parametrize(("changed", "expected"), [([], True), (["title"], False)])
+def test_insert_leaves_alone_what_it_has_delivered_and_nothing_else(changed, expected):
+    decided = plan_unseen(PROSPECTS, person(title="B"), 7, changed, Rules(mode="insert"))
+    assert decided == (Unchanged(UNSEEN, Counter()) if expected else None)
+
+
+def test_without_change_detection_everything_is_written():
+    desired = Desired(attributes={"title": "A", "lastName": None}, relationships={"owner": 4})
+    found = Resource(1, {"title": "A"}, {"owner": 4})
+    decided = plan(PROSPECTS, desired, found, Rules(detection="none"))
+    assert decided == Update(found, {"title": "A"}, {"owner": 4}, Counter())
+    unlinked = Desired(relationships={"owner": None})
+    decided = plan(PROSPECTS, unlinked, found, Rules(detection="none"))
+    assert isinstance(decided, Unchanged)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("emailsOptStatus", "opted_in"), ("optedOut", False), ("company", "C")],
+)
+def test_what_consent_or_an_account_may_forbid_needs_a_fresh_read(name, value):
+    decided = Update(held(), {name: value}, {}, Counter())
+    assert needs_fresh_read(PROSPECTS, decided, Rules())
+
+
+def test_a_remembered_id_comes_before_the_match_fields_and_gives_way_to_them():
+    picture = Picture(PROSPECTS, BY_MAIL)
+    picture.put(held(1))
+    picture.put(Resource(2, {"emails": ["b@x.test"]}, {}))
+    by_id = Desired(attributes={"emails": ["b@x.test"]}, remembered=1)
+    assert [found.id for found in match(by_id, picture, BY_MAIL)] == [1]
+    picture.forget(1)
+    assert [found.id for found in match(by_id, picture, BY_MAIL)] == [2]
+    said = Desired(id=2, attributes={"emails": ["a@x.test"]}, remembered=1)
+    assert [found.id for found in match(said, picture, BY_MAIL)] == [2]
+
+
+def test_records_of_one_source_key_or_one_id_have_something_in_common():
+    desired = Desired(attributes={"emails": ["a@x.test"]}, source_key="k", remembered=3)
+    assert order_keys(PROSPECTS, desired, BY_MAIL) == [
+        Key("id", 3),
+        Key("emails", "a@x.test"),
+        Key("source", "k"),
+    ]
+    both = Desired(id=3, remembered=3)
+    assert order_keys(PROSPECTS, both, BY_MAIL) == [Key("id", 3)]
