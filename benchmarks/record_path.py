@@ -1,11 +1,11 @@
 """How much CPU does an unchanged row cost, beside the SDK's own loop that does nothing with it?
 
-The same file of rows goes through a `singer_sdk.Target` whose `RecordSink` does nothing but whose
-default validation is on, and through the real target: looked up by lists, read whole, and from a
-warm memory. Each run is a process of its own and counts its own CPU seconds, all threads included,
-from the first line to the last STATE; start-up is not counted, and the sandbox is another process.
-The kinds take turns, since the machine may be busy with other things, and the least of all rounds
-counts.
+The same file of rows goes through `noop.py`, a target of the SDK with its default validation around
+a sink that does nothing, and through the real one: looked up by lists, read whole, and from a warm
+memory. Each runs as a command of its own, of which the CPU seconds count that the operating system
+has booked, those of all threads and of the kernel included; what the same command costs with one
+row is taken off, so that start-up does not count. The sandbox is another process. The kinds take
+turns, since the machine may be busy with other things, and the least of all rounds counts.
 
 Usage: python benchmarks/record_path.py [--rows 20000] [--rounds 5] [--columns 10 40]
 """
@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,20 +27,22 @@ from target_outreach.sandbox import Profile, Sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Columns = dict[str, tuple[dict[str, Any], str]]
+
+HERE = Path(__file__).parent
 THOUSAND = 1000
 TEXT = {"type": ["null", "string"]}
 TIME = {"type": ["null", "string"], "format": "date-time"}
 
 #: Settings of the real target beside the common ones.
 KINDS: dict[str, dict[str, Any]] = {
-    "sdk": {},
     "outreach, looked up": {},
     "outreach, read whole": {"batch_size_rows": 10_000},
     "source": {"change_detection": "source"},
 }
 
 #: Columns that make up a narrow and a wide row: its JSON Schema, the attribute that it goes to.
-NARROW: dict[str, tuple[dict[str, Any], str]] = {
+NARROW: Columns = {
     "id": ({"type": "integer"}, ""),
     "email": (TEXT, "emails"),
     "first_name": (TEXT, "firstName"),
@@ -76,7 +77,7 @@ WIDE = NARROW | {
 COLUMNS = {len(columns): columns for columns in (NARROW, WIDE)}
 
 
-def row(number: int, columns: dict[str, tuple[dict[str, Any], str]]) -> dict[str, Any]:
+def row(number: int, columns: Columns) -> dict[str, Any]:
     """Return a person as a warehouse has one; some columns are empty."""
     values = {
         "id": number,
@@ -100,7 +101,7 @@ def row(number: int, columns: dict[str, tuple[dict[str, Any], str]]) -> dict[str
     return {name: values.get(name, f"{name} of {number}") for name in columns}
 
 
-def held(values: dict[str, Any], columns: dict[str, tuple[dict[str, Any], str]]) -> dict[str, Any]:
+def held(values: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """Return what Outreach holds of a row."""
     attributes: dict[str, Any] = {}
     for column, (_, name) in columns.items():
@@ -112,7 +113,7 @@ def held(values: dict[str, Any], columns: dict[str, tuple[dict[str, Any], str]])
     return attributes
 
 
-def messages(rows: int, columns: dict[str, tuple[dict[str, Any], str]]) -> Iterator[str]:
+def messages(rows: int, columns: Columns) -> Iterator[str]:
     """Write the input, with a STATE after each thousand rows."""
     properties = {name: schema for name, (schema, _) in columns.items()}
     schema = {"type": "object", "properties": properties}
@@ -127,98 +128,92 @@ def messages(rows: int, columns: dict[str, tuple[dict[str, Any], str]]) -> Itera
             yield json.dumps({"type": "STATE", "value": {"rows": number + 1}})
 
 
-def run_sdk(lines: Path) -> float:
-    """Run the SDK's loop in this process, and return the CPU seconds."""
-    from singer_sdk import RecordSink, Target  # noqa: PLC0415 - start-up is not counted
-
-    class NoSink(RecordSink):
-        def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
-            pass
-
-    class NoTarget(Target):
-        name = "target-nothing"
-        config_jsonschema: dict[str, Any] = {"properties": {}}  # noqa: RUF012 - as the SDK has it
-        default_sink_class = NoSink
-
-    target = NoTarget(config={})
-    with lines.open(encoding="utf-8") as file:
-        began = time.process_time()
-        target.listen(file)
-        return time.process_time() - began
+def cpu_of(command: list[str], lines: Path) -> float:
+    """Run a command on a file of rows, and return the CPU seconds that it took."""
+    with lines.open("rb") as file:
+        process = subprocess.Popen(
+            command, stdin=file, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, (command, process.returncode)
+    return usage.ru_utime + usage.ru_stime
 
 
-def run_target(lines: Path, config: dict[str, Any]) -> float:
-    """Run the real target in this process, and return the CPU seconds."""
-    from target_outreach.running import run  # noqa: PLC0415 - start-up is not counted
-    from target_outreach.target import TargetOutreach  # noqa: PLC0415 - idem
+class Comparison:
+    """Rows of one width in a sandbox and in files, and the commands that they go through."""
 
-    target = TargetOutreach(config=config)
-    with lines.open(encoding="utf-8") as file:
-        began = time.process_time()
-        code = run(target, file)
-        seconds = time.process_time() - began
-    assert code == 0, code
-    return seconds
+    def __init__(self, folder: Path, api_url: str, width: int, rows: int) -> None:
+        self.folder = folder
+        self.rows = rows
+        self.lines = {
+            "few": self._write("few", 1, COLUMNS[width]),
+            "all": self._write("all", rows, COLUMNS[width]),
+        }
+        self.commands = {"sdk": [sys.executable, str(HERE / "noop.py")]}
+        for kind, settings in KINDS.items():
+            config = folder / f"{len(self.commands)}.json"
+            common = {
+                "access_token": "invented",
+                "api_url": api_url,
+                "report_path": str(folder / "report.json"),
+                "rejects_path": str(folder / "rejects"),
+            }
+            if "change_detection" in settings:
+                common["memory_path"] = str(folder / "memory.db")
+            config.write_text(json.dumps(common | settings), encoding="utf-8")
+            start = [sys.executable, "-m", "target_outreach"]
+            self.commands[kind] = [*start, "--config", str(config)]
 
+    def _write(self, name: str, rows: int, columns: Columns) -> Path:
+        path = self.folder / f"{name}.singer"
+        path.write_text("\n".join(messages(rows, columns)) + "\n", encoding="utf-8")
+        return path
 
-def measured(kind: str, lines: Path, config: dict[str, Any]) -> float:
-    """Run one kind in a process of its own, and return its CPU seconds."""
-    command = [sys.executable, __file__, "--run", kind, str(lines), json.dumps(config)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8")
-    return float(done.stderr.splitlines()[-1])
+    def cost(self, kind: str, which: str) -> float:
+        """Run one kind, see that it did what it should, and return its CPU seconds."""
+        seconds = cpu_of(self.commands[kind], self.lines[which])
+        if kind != "sdk":
+            report = json.loads((self.folder / "report.json").read_text("utf-8"))
+            expected = self.rows if which == "all" else 1
+            assert report["streams"]["prospects"]["unchanged"] == expected, report
+        return seconds
 
 
 def compare(width: int, rows: int, rounds: int, kinds: list[str]) -> None:
     """Measure all kinds in turns, and print what a row costs by each."""
-    columns = COLUMNS[width]
-    best: dict[str, float] = defaultdict(lambda: float("inf"))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        lines = folder / "input.singer"
-        lines.write_text("\n".join(messages(rows, columns)) + "\n", encoding="utf-8")
-        with Sandbox(folder / "outreach.db", Profile(rate_limit=10**9)) as sandbox:
-            people = (held(row(number, columns), columns) for number in range(rows))
-            sandbox.store.seed_many("prospects", people)
-            config = {
-                "access_token": "invented",
-                "api_url": sandbox.api_url,
-                "memory_path": str(folder / "memory.db"),
-                "report_path": str(folder / "report.json"),
-                "rejects_path": str(folder / "rejects"),
-            }
-            if "source" in kinds:
-                measured("source", lines, config | KINDS["source"])  # to fill the memory
-            for _ in range(rounds):
-                for kind in kinds:
-                    best[kind] = min(best[kind], measured(kind, lines, config | KINDS[kind]))
-                    if kind != "sdk":
-                        report = json.loads((folder / "report.json").read_text("utf-8"))
-                        assert report["streams"]["prospects"]["unchanged"] == rows, report
+    least: dict[tuple[str, str], float] = defaultdict(lambda: float("inf"))
+    with tempfile.TemporaryDirectory() as name, Sandbox(None, Profile(rate_limit=10**9)) as sandbox:
+        people = (held(row(number, COLUMNS[width]), COLUMNS[width]) for number in range(rows))
+        sandbox.store.seed_many("prospects", people)
+        comparison = Comparison(Path(name), sandbox.api_url, width, rows)
+        if "source" in kinds:
+            comparison.cost("source", "all")  # to fill the memory
+        for _ in range(rounds):
+            for kind in kinds:
+                for which in ("few", "all"):
+                    seconds = comparison.cost(kind, which)
+                    least[kind, which] = min(least[kind, which], seconds)
     print(f"{width} columns, {rows:,} rows, least of {rounds} rounds:")
-    for kind, seconds in best.items():
-        ratio = f"   {best['sdk'] / seconds:.2f} x the SDK's loop" if "sdk" in best else ""
-        each = seconds / rows * 1e6
-        print(f"  {kind:22}{each:7.1f} µs a row {rows / seconds:9,.0f} rows/s{ratio}")
+    costs = {kind: (least[kind, "all"] - least[kind, "few"]) / (rows - 1) for kind in kinds}
+    for kind, cost in costs.items():
+        ratio = f"   {costs['sdk'] / cost:.2f} x the SDK's loop" if "sdk" in costs else ""
+        start = least[kind, "few"]
+        rate = f"{cost * 1e6:7.1f} µs a row {1 / cost:9,.0f} rows/s"
+        print(f"  {kind:22}{rate}{ratio:28}   start-up {start:.2f} s")
 
 
 def main() -> None:
-    """Compare, or run one kind for the comparison."""
+    """Compare what the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    every = ["sdk", *KINDS]
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--columns", type=int, nargs="+", default=list(COLUMNS), choices=COLUMNS)
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--kinds", nargs="+", default=every, choices=every)
     options = parser.parse_args()
-    if options.run is None:
-        for width in options.columns:
-            compare(width, options.rows, options.rounds, options.kinds)
-        return
-    kind, lines, config = options.run
-    seconds = run_sdk(Path(lines)) if kind == "sdk" else run_target(Path(lines), json.loads(config))
-    print(seconds, file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(0)
+    for width in options.columns:
+        compare(width, options.rows, options.rounds, options.kinds)
 
 
 if __name__ == "__main__":

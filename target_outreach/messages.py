@@ -6,13 +6,11 @@ the tap is silent. No message of an error repeats a line.
 
 from __future__ import annotations
 
-import json
 import logging
 import select
 import sys
 import threading
 from collections import Counter
-from decimal import Decimal
 from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from singer_sdk.exceptions import MissingKeyPropertiesError, RecordsWithoutSchem
 from singer_sdk.singerlib.encoding import SimpleSingerReader
 
 from target_outreach.errors import InputError
+from target_outreach.json_reader import read_exact_json, read_json
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -171,7 +170,7 @@ class MessageReader(SimpleSingerReader):
             return None
         try:
             self.line = raw.decode("utf-8")
-            message = self.deserialize_json(self.line)
+            message = read_exact_json(raw, self.line)
         except UnicodeDecodeError:
             raise self.bad_line("is not UTF-8") from None
         except (ValueError, ArithmeticError, RecursionError):
@@ -182,7 +181,7 @@ class MessageReader(SimpleSingerReader):
 
     @override
     def deserialize_json(self, line: str) -> Any:
-        return json.loads(line, parse_float=Decimal)
+        return read_exact_json(line.encode("utf-8", "surrogatepass"), line)
 
     def _dispatch(
         self, message: dict[str, Any], callbacks: dict[str, Callable[[dict[str, Any]], None]]
@@ -202,7 +201,7 @@ def _without_torn_end(lines: list[bytes], path: Path) -> list[bytes]:
     if lines[-1].endswith(b"\n"):
         return lines
     try:
-        json.loads(lines[-1])
+        read_json(lines[-1])
     except ValueError:
         logger.warning("The last line of %s was cut off and is left out.", path)
         return lines[:-1]

@@ -22,6 +22,7 @@ from singer_sdk.helpers.capabilities import (
     STREAM_MAPS_CONFIG,
     TARGET_VALIDATE_RECORDS_CONFIG,
 )
+from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.json import serialize_json
 
 from target_outreach.errors import OutputError, RecordFault, SettingsError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
+    from singer_sdk.mapper import StreamMap
     from singer_sdk.sinks import Sink
 
     from target_outreach.sinks import OutreachSink
@@ -52,6 +54,11 @@ class ExactTarget(Target):
     message_reader_class = MessageReader
     message_reader: MessageReader
     _signalled: tuple[int, float] | None = None
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the SDK's
+        """Know no stream yet."""
+        self._direct: dict[str, OutreachSink] = {}
+        super().__init__(**options)
 
     # What a target has to say
 
@@ -73,6 +80,11 @@ class ExactTarget(Target):
     def sinks(self) -> Iterator[OutreachSink]:
         """Go through the sinks of all streams."""
         return map(self.sink, self._sinks_active)
+
+    @property
+    def has_several_sinks(self) -> bool:
+        """Whether records of one stream may be about the same as those of another."""
+        return len(self._sinks_active) > 1
 
     # Configuration
 
@@ -122,17 +134,41 @@ class ExactTarget(Target):
             raise self.message_reader.bad_line("is a SCHEMA without stream or schema")
         if not isinstance(schema.get("properties"), dict):
             raise self.message_reader.bad_line("is a SCHEMA without properties")
+        self._direct.clear()
         try:
             super()._process_schema_message(message_dict)
         except MappingError as error:
             stream = message_dict["stream"]
             raise SettingsError(f"stream_maps does not work for {stream}: {error}") from None
+        self._direct = {
+            stream: self.sink(maps[0].stream_alias)
+            for stream, maps in self.mapper.stream_maps.items()
+            if len(maps) == 1 and _changes_nothing(maps[0])
+        }
 
     @override
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         stream, record = message_dict.get("stream"), message_dict.get("record")
         if not isinstance(stream, str) or not isinstance(record, dict):
             raise self.message_reader.bad_line("is a RECORD without stream or record")
+        direct = self._direct.get(stream)
+        if direct is None:
+            self._process_mapped(stream, record)
+        else:
+            self._hand_to(direct, record, record)
+
+    def _hand_to(
+        self, sink: OutreachSink, record: dict[str, Any], original: dict[str, Any]
+    ) -> None:
+        for key in sink.key_properties:
+            if key not in record:
+                raise self.message_reader.bad_line(
+                    "is a RECORD without one of its key properties", MissingKeyError
+                )
+        sink.receive(record, original, self.message_reader.line)
+
+    def _process_mapped(self, stream: str, record: dict[str, Any]) -> None:
+        """Take in what the stream maps make of a record."""
         if stream not in self.mapper.stream_maps:
             raise self.message_reader.bad_line(
                 "is a RECORD that comes before the SCHEMA of its stream", RecordBeforeSchemaError
@@ -149,14 +185,8 @@ class ExactTarget(Target):
                     self.message_reader.line,
                 )
                 continue
-            if transformed is None:
-                continue
-            sink = self.sink(stream_map.stream_alias)
-            if any(key not in transformed for key in sink.key_properties):
-                raise self.message_reader.bad_line(
-                    "is a RECORD without one of its key properties", MissingKeyError
-                )
-            sink.receive(transformed, record, self.message_reader.line)
+            if transformed is not None:
+                self._hand_to(self.sink(stream_map.stream_alias), transformed, record)
 
     @override
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
@@ -221,3 +251,8 @@ class ExactTarget(Target):
                 "STATE cannot be written to standard output, which is closed or full; "
                 "the next run repeats what this one has delivered since."
             ) from None
+
+
+def _changes_nothing(stream_map: StreamMap) -> bool:
+    """Whether records pass a stream map as they are, so that it can be left out."""
+    return type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled

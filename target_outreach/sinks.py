@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.sinks import Sink
@@ -146,7 +145,7 @@ class OutreachSink(Sink):
 
     def _collect(self, item: Item) -> None:
         """Put a record into the batch, once what came before it for its keys is handed over."""
-        if item.desired is not None:
+        if item.desired is not None and self._target.has_several_sinks:
             for other in self._target.rivals(self):
                 if other.holds(self, item.desired):
                     other.hand_over()
@@ -178,7 +177,8 @@ class OutreachSink(Sink):
     ) -> Item:
         if self._mapping is None:
             return Item(number, "", skip="object_none")
-        if str(original.get("_sdc_deleted_at") or "").strip():
+        deleted_at = original.get("_sdc_deleted_at")
+        if deleted_at and str(deleted_at).strip():
             return Item(number, "", skip="deleted_in_source")
         try:
             return Item(number, line, desired=self._desired(record, self._mapping))
@@ -190,9 +190,10 @@ class OutreachSink(Sink):
             self._remove_sdc_metadata_from_record(record)
             self._own_schema.check(record)
         desired = mapping.apply(record)
-        curated_schema(mapping.object.name).check(desired.attributes)
+        if mapping.is_too_long(desired):
+            curated_schema(mapping.object.name).check(desired.attributes)
         if self._target.settings.memory_path is not None:
-            return replace(desired, source_key=self._source_key(record, desired))
+            return desired.with_source_key(self._source_key(record, desired))
         return desired
 
     def _source_key(self, record: dict[str, Any], desired: Desired) -> str | None:

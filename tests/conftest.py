@@ -94,7 +94,7 @@ def schema(
     return {
         "type": "SCHEMA",
         "stream": stream,
-        "schema": {"type": "object", "properties": properties},
+        "schema": {"type": "object", "properties": dict(properties)},
         "key_properties": [key for key in keys if key in properties],
     }
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from target_outreach.errors import RecordFault
+from target_outreach.records import planning
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.folding import fold
 from target_outreach.records.mapping import Desired
@@ -58,6 +61,7 @@ def changes(desired, found, **rules):
         ({"title": "B"}, {"title": "A"}, {}, {"title": "B"}),
         ({"title": "A"}, {"title": "A"}, {}, {}),
         ({"title": None}, {"title": "A"}, {}, {}),
+        ({"title": None, "lastName": "B"}, {"title": "A"}, {}, {"lastName": "B"}),
         ({"title": None}, {"title": "A"}, {"on_null": "clear"}, {"title": None}),
         ({"tags": None}, {"tags": ["a"]}, {"on_null": "clear"}, {"tags": []}),
         ({"emails": None}, {}, {"on_null": "clear"}, {}),
@@ -622,6 +626,71 @@ def test_planning_again_after_a_write_plans_nothing(ours, theirs, array_rule):
     assert isinstance(plan(PROSPECTS, person(**ours), once, rules), Unchanged)
 
 
+def as_outreach_says_it(value):
+    """Forms in which Outreach may hold a value, the very same included."""
+    others = {None: ["", [], False], True: [False, None], False: [None, True]}
+    if isinstance(value, list):
+        return st.just(list(value)) | st.lists(st.sampled_from([*value, "15550100", "5550100"]))
+    return st.sampled_from([value, *others.get(value, ["B", None, 1])])
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional=VALUES
+        | {
+            "workPhones": st.lists(
+                st.sampled_from(["15550100", "5550100", "+1 555 0100", "2"]), unique=True
+            ),
+            "score": st.sampled_from([None, 1, 1.5, 0]),
+            "addedAt": st.sampled_from([None, "2026-03-31T09:30:00.000Z"]),
+        },
+    ),
+    st.sampled_from(["ignore", "clear"]),
+    st.sampled_from(["merge", "merge_first", "replace"]),
+    st.sampled_from(["outreach", "none"]),
+    st.data(),
+)
+def test_what_is_held_word_for_word_is_planned_as_if_it_had_been_looked_at(
+    ours, on_null, array_rule, detection, data
+):
+    theirs = {name: data.draw(as_outreach_says_it(value)) for name, value in ours.items()}
+    rules = Rules(
+        match_fields=BY_MAIL, on_null=on_null, array_default=array_rule, detection=detection
+    )
+    quick = plan(PROSPECTS, person(**ours), held(**theirs), rules)
+    with patch.object(planning, "differing", lambda ours, _held: ours):
+        thorough = plan(PROSPECTS, person(**ours), held(**theirs), rules)
+    assert quick == thorough
+
+
+@pytest.mark.parametrize("array_rule", ["merge", "merge_first", "replace"])
+@pytest.mark.parametrize("detection", ["outreach", "none"])
+def test_a_list_that_is_held_item_for_item_stays_as_it_is(array_rule, detection):
+    phones = ["+1 555 010 0100", "2", "5550100100"]
+    rules = Rules(match_fields=BY_MAIL, array_default=array_rule, detection=detection)
+    desired = person(workPhones=phones)
+    decided = plan(PROSPECTS, desired, held(workPhones=[*phones]), rules)
+    if detection == "none":
+        assert decided.attributes["workPhones"] == phones
+    else:
+        assert isinstance(decided, Unchanged)
+
+
+def test_what_a_record_lacks_is_no_key():
+    desired = Desired(attributes={"name": " Acme  Ltd ", "domain": "www.acme.test"})
+    found_by = [Key("domain", "acme.test"), Key("name", "acme ltd")]
+    assert keys_of(ACCOUNTS, desired, BY_NAME) == found_by
+
+
+def test_the_keys_of_a_record_follow_what_it_says():
+    first = person()
+    assert keys_of(PROSPECTS, first, BY_MAIL) == [Key("emails", "a@x.test")]
+    other = replace(first, attributes={"emails": ["b@x.test"]})
+    assert keys_of(PROSPECTS, other, BY_MAIL) == [Key("emails", "b@x.test")]
+    assert keys_of(PROSPECTS, first, BY_MAIL) == [Key("emails", "a@x.test")]
+
+
 UNSEEN = Resource(7, {}, {})
 
 
@@ -636,6 +705,8 @@ UNSEEN = Resource(7, {}, {})
         ({"tags": ["a"]}, ["tags"], {"array_default": "replace"}, None),
         ({"tags": ["a"], "title": "B"}, ["title", "tags"], {}, None),
         ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "never"}}, {}),
+        ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "on_create"}}, {}),
+        ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "on_create"}}, {}),
         ({"title": "B"}, ["title"], {"field_rules": {"title": "if_empty"}}, None),
         ({"title": "B"}, ["title"], {"field_rules": {"title": "always"}}, {"title": "B"}),
         ({"company": "C"}, ["company"], {}, None),
@@ -674,6 +745,10 @@ def test_a_changed_link_is_sent_unseen():
     desired = Desired(attributes={"title": "B"}, relationships={"owner": 4, "stage": 5})
     decided = plan_unseen(PROSPECTS, desired, 7, ["owner"], Rules())
     assert decided == Update(UNSEEN, {}, {"owner": 4}, Counter())
+    decided = plan_unseen(PROSPECTS, desired, 7, ["owner", "title"], Rules())
+    assert decided == Update(UNSEEN, {"title": "B"}, {"owner": 4}, Counter())
+    decided = plan_unseen(PROSPECTS, desired, 7, ["owner", "title"], Rules())
+    assert decided == Update(UNSEEN, {"title": "B"}, {"owner": 4}, Counter())
 
 
 @pytest.mark.parametrize(("changed", "expected"), [([], True), (["title"], False)])

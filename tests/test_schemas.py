@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records import schemas
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.mapping import build_mapping
 from target_outreach.records.schemas import RecordSchema, curated_schema
 
 TYPES = ["string", "integer", "number", "boolean", "null", "array", "object"]
@@ -68,6 +70,7 @@ def test_both_validators_give_the_same_verdict(schema, records):
         assert accepted is expected
 
 
+@settings(deadline=None)  # the first one compiles it
 @given(st.dictionaries(st.sampled_from(["firstName", "tags", "score", "optedOut"]), VALUES))
 def test_the_curated_schema_compiles_to_the_same_verdict(attributes):
     compiled = curated_schema("prospects")
@@ -137,3 +140,23 @@ def test_a_reference_to_elsewhere_is_never_loaded():
 def test_a_schema_that_is_none_names_the_place():
     with pytest.raises(SettingsError, match=r"properties\.a\.type"):
         RecordSchema({"properties": {"a": {"type": "strnig"}}}, code="x")
+
+
+CATALOG = load_catalog()
+TEXTS = st.text(max_size=4) | st.sampled_from(["x" * length for length in (255, 256, 1001, 32_001)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.sampled_from(["prospects", "accounts"]))
+def test_nothing_but_a_length_can_be_wrong_with_what_a_mapping_has_made(data, name):
+    writable = CATALOG[name].writable
+    own = {column: column for column in writable}
+    mapping = build_mapping(CATALOG[name], [*own], explicit=own, match_fields=[*own])
+    columns = st.sampled_from(sorted(writable))
+    record = data.draw(st.dictionaries(columns, VALUES | TEXTS, max_size=3))
+    try:
+        desired = mapping.apply(record)
+    except RecordFault:
+        return
+    fits = curated_schema(name)._validator.is_valid(desired.attributes)
+    assert mapping.is_too_long(desired) is not fits

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from target_outreach.errors import RecordFault
 from target_outreach.records.catalog import Attribute
-from target_outreach.records.values import coerce, domain_key, email_key, is_email, same, same_phone
+from target_outreach.records.values import (
+    coerce,
+    differing,
+    domain_key,
+    email_key,
+    is_email,
+    item_comparison,
+    missing_from,
+    same,
+    same_phone,
+)
 
 
 def attribute(kind):
@@ -203,3 +213,70 @@ def test_no_text_breaks_the_domain_key_or_the_address_check(text):
 @given(st.emails())
 def test_the_key_of_an_address_ignores_case_and_blanks_around_it(address):
     assert email_key(f" {address.upper()} ") == address.upper().lower()
+
+
+def result(kind, value):
+    """What becomes of a value, or None where it is refused."""
+    try:
+        return coerce(attribute(kind), value)
+    except RecordFault:
+        return None
+
+
+MOMENTS = st.from_regex(
+    r"[0-9]{4}-[0-3]\d-[0-3]\d([T ][0-2]\d:[0-6]\d:[0-6]\d(\.[0-9]{1,8})?(Z|\+00:00))?",
+    fullmatch=True,
+    alphabet=st.characters(codec="ascii"),
+)
+
+
+@given(MOMENTS, st.sampled_from(["date", "date-time"]))
+def test_a_date_in_the_usual_form_is_read_as_one_in_any_other(text, kind):
+    assert result(kind, text) == result(kind, f" {text} ")
+    if kind == "date-time" and text.endswith("Z"):
+        assert result(kind, text) == result(kind, f"{text.removesuffix('Z')}+0000")
+
+
+@given(st.integers() | st.decimals(), st.sampled_from(["integer", "number"]))
+def test_a_number_is_read_as_its_text(number, kind):
+    as_number, as_text = result(kind, number), result(kind, str(number))
+    assert as_number == as_text
+    assert type(as_number) is type(as_text)
+
+
+@given(
+    st.text() | st.emails() | st.from_regex(r"\+?[0-9 ()-]{1,20}", fullmatch=True),
+    st.sampled_from(["texts", "emails", "phones"]),
+)
+def test_a_lone_text_is_read_as_a_list_of_it(text, kind):
+    if not text.strip() or text.lstrip()[0] in '["n':
+        return  # nothing, or it may be JSON
+    assert result(kind, text) == result(kind, [text])
+
+
+SINGLE = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2), st.just(1.0), st.sampled_from("aA1")
+)
+LISTS = st.lists(
+    st.sampled_from(["a@x.test", "A@x.test", "15550100", "5550100", "50100"]), max_size=3
+)
+
+
+@given(st.dictionaries(st.sampled_from("xyz"), SINGLE | LISTS), st.data())
+def test_what_is_held_word_for_word_does_not_differ(ours, data):
+    held = data.draw(
+        st.fixed_dictionaries({name: SINGLE | LISTS | st.just(ours[name]) for name in ours})
+    )
+    left = differing(ours, held)
+    assert list(left) == [name for name in ours if name in left]
+    for name in ours:
+        alike = ours[name] == held[name] and type(ours[name]) is type(held[name])
+        assert (name not in left) is alike
+
+
+@given(LISTS, LISTS)
+def test_items_that_are_held_as_they_are_are_not_missing(held, ours):
+    for kind in ("texts", "emails", "phones"):
+        is_same = item_comparison(attribute(kind))
+        missing = missing_from(attribute(kind), held, ours)
+        assert all(any(map(is_same, [item] * len(held + missing), held + missing)) for item in ours)

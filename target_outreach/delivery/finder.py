@@ -12,8 +12,8 @@ from target_outreach.delivery.load import Load, Read
 from target_outreach.delivery.scan import BY_SCAN, Scans
 from target_outreach.errors import RecordFault
 from target_outreach.outreach.lookup import spellings
-from target_outreach.records.matching import keys_of, match
-from target_outreach.records.planning import Create, Skip, needs_fresh_read
+from target_outreach.records.matching import field_keys, match
+from target_outreach.records.planning import Create, Skip, Unchanged, needs_fresh_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,11 +70,15 @@ class Finder:
         """Find out what Outreach holds of groups, by whatever costs fewer requests."""
         if not groups:
             return
+        self._scans.find(load, groups, partial(self._lookups, load, groups))
+
+    def _lookups(self, load: Load, groups: list[Records]) -> int:
+        """Count the requests that it takes to look groups up."""
         paths = [
             self._lookup.paths(load.object, name, _texts(load.object, groups, name), ())
             for name in load.fields[:2]
         ]
-        self._scans.find(load, groups, sum(map(len, paths)))
+        return sum(map(len, paths))
 
     def remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Take in what was written."""
@@ -143,15 +147,18 @@ class Finder:
         self._recall(load.picture, groups)
         # Other records of the batch may have shown one that only a later field would find.
         tried = load.fields[1 : load.fields.index(fields[0]) + 1]
-        found = {group for group in groups if match(group.desired, load.picture, tried)}
-        self._ready(load, [group for group in groups if group in found])
-        self._find_by(load, [group for group in groups if group not in found], fields[1:])
+        found: list[Records] = []
+        missing: list[Records] = []
+        for group in groups:
+            (found if match(group.desired, load.picture, tried) else missing).append(group)
+        self._ready(load, found)
+        self._find_by(load, missing, fields[1:])
 
     def is_stale(self, load: Load, group: Records, decided: Plan) -> bool:
         """Whether a plan rests on a lookup that was cut, or that is too old for it."""
-        read = load.reads[group]
-        if load.stream.rules.mode == "insert":
+        if isinstance(decided, Unchanged) or load.stream.rules.mode == "insert":
             return False
+        read = load.reads[group]
         if isinstance(decided, Create) and read.version < self._lookup.version:
             return True
         if read.version == BY_SCAN and isinstance(decided, Create):
@@ -170,11 +177,11 @@ class Finder:
         Raises:
             RecordFault: The test has failed.
         """
-        name = f"{load.object.name} by {load.stream.rules.match_fields}"
         if not isinstance(decided, Create) or load.object.name != "accounts":
             return True
         if load.stream.rules.mode != "upsert":
             return True
+        name = f"{load.object.name} by {load.stream.rules.match_fields}"
         if name not in self._failing:
             self._untested[name].append((load, group))
             if len(self._untested[name]) == 1:
@@ -211,11 +218,12 @@ def _texts(object_type: ObjectType, groups: Iterable[Records], field_name: str) 
     if field_name == "id":
         ids = (group.desired.remembered for group in groups)
         texts += [str(known) for known in ids if known is not None]
-    for desired in (item.desired for group in groups for item in group.members):
+    for desired in [item.desired for group in groups for item in group.members]:
         if desired is None:
             continue
         if field_name == "id":
-            texts += [] if desired.id is None else [str(desired.id)]
-        elif keys_of(object_type, desired, [field_name]) and desired.id is None:
+            if desired.id is not None:
+                texts.append(str(desired.id))
+        elif desired.id is None and field_keys(object_type, desired, field_name):
             texts += spellings(object_type, field_name, desired.attributes[field_name])
     return texts

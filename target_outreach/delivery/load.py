@@ -9,10 +9,10 @@ from target_outreach.delivery.stream import Item
 from target_outreach.records.folding import Group
 
 if TYPE_CHECKING:
-    from target_outreach.delivery.memory import Known
     from target_outreach.delivery.stream import Stream
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.matching import Picture
+    from target_outreach.records.planning import Unchanged, Update
 
 Records = Group[Item]
 
@@ -40,8 +40,8 @@ class Load:
         complete: Groups that were looked up by all fields, having been found by none.
         found_late: Groups whose record a create has shown to be there.
         again: Groups of which the lookup is too old to act on.
-        recalled: Groups that are to be decided by what is remembered of them; None for those of
-            which that is to be asked again.
+        recalled: What memory says is to be done about groups, and how many records had been
+            written when it did; None for those of which it is to be asked again.
         unseen: Groups that were decided on without a look at Outreach.
         written: When records of Outreach were written meanwhile, by id.
     """
@@ -57,7 +57,7 @@ class Load:
     found_late: set[Records] = field(default_factory=set)
     again: list[Records] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)
-    recalled: dict[Records, tuple[Known, int] | None] = field(default_factory=dict)
+    recalled: dict[Records, tuple[Update | Unchanged, int] | None] = field(default_factory=dict)
     unseen: set[Records] = field(default_factory=set)
 
     def is_no_later_than(self, other: Load) -> bool:

@@ -75,6 +75,10 @@ class Known:
     is_edited: bool
 
 
+#: No number, keys and entries of a scope.
+NOTHING_RECALLED: tuple[int, set[str], dict[str, Known]] = (-1, set(), {})
+
+
 class Memory:
     """A memory in a SQLite file, used on the pipeline's thread only; also a journal.
 
@@ -101,6 +105,8 @@ class Memory:
         self._news: dict[tuple[int, bytes], _News | None] = {}
         self._writers: dict[tuple[str, int], tuple[int, bytes]] = {}
         self._doubted: set[tuple[int, bytes]] = set()
+        #: What was recalled last; a batch is recalled twice with nothing in between.
+        self._recalled: tuple[int, set[str], dict[str, Known]] = NOTHING_RECALLED
         self.writes = 0
         try:
             self._connection = self._open(path)
@@ -137,6 +143,14 @@ class Memory:
         Raises:
             OutputError: The file cannot be read.
         """
+        scope, keys = self._scope(stream), set(source_keys)
+        recalled_scope, recalled_keys, known = self._recalled
+        if scope != recalled_scope or not keys <= recalled_keys:
+            known = self._known(stream, keys)
+            self._recalled = scope, keys, known
+        return known
+
+    def _known(self, stream: Stream, source_keys: Iterable[str]) -> dict[str, Known]:
         scope = self._scope(stream)
         hashed = {key_hash(key): key for key in source_keys}
         known: dict[str, Known] = {}
@@ -146,9 +160,7 @@ class Memory:
             if (scope, key) in self._news:
                 known.pop(source_key, None)
                 if (news := self._news[scope, key]) is not None:
-                    known[source_key] = Known(
-                        Remembered.unpack(news.id, news.hashes), is_edited=False
-                    )
+                    known[source_key] = Known(Remembered(news.id, news.hashes), is_edited=False)
         if self._writers:
             siblings = self._object_scope(stream)
             for key, source_key in hashed.items():
@@ -165,13 +177,11 @@ class Memory:
             sql = f"SELECT key, id, hashes, edited FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
             for key, resource_id, hashes, is_edited in self._run(sql, (scope, *part)):
                 doubted = (scope, key) in self._doubted
-                yield (
-                    key,
-                    Known(Remembered.unpack(resource_id, hashes), bool(is_edited) and not doubted),
-                )
+                yield key, Known(Remembered(resource_id, hashes), bool(is_edited) and not doubted)
 
     def forget(self, stream: Stream, source_key: str) -> None:
         """Forget a record whose id Outreach does not know any more."""
+        self._recalled = NOTHING_RECALLED
         self._news[self._scope(stream), key_hash(source_key)] = None
 
     # What others edited
@@ -206,6 +216,7 @@ class Memory:
         self._change("UPDATE delivered SET edited = 1 WHERE scope = ?", [(self._scope(stream),)])
 
     def _change(self, sql: str, values: list[tuple[Any, ...]]) -> None:
+        self._recalled = NOTHING_RECALLED
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -222,13 +233,14 @@ class Memory:
             OutputError: The file cannot be written.
         """
         scope = self._scope(stream)
+        self._recalled = NOTHING_RECALLED
         found: list[Resource] = []
         for resource in resources:
             rows = self._run(
                 "SELECT key, hashes FROM delivered WHERE scope = ? AND id = ?", (scope, resource.id)
             )
             for key, hashes in rows:
-                if edited(resource, asked, Remembered.unpack(resource.id, hashes)):
+                if edited(resource, asked, Remembered(resource.id, hashes)):
                     self._run(
                         "UPDATE delivered SET edited = 1 WHERE scope = ? AND key = ?", (scope, key)
                     )
@@ -265,7 +277,8 @@ class Memory:
         is_written = not isinstance(delivered.decided, Unchanged)
         if known is None or known.is_edited or is_written or now != before:
             siblings = self._object_scope(stream)
-            self._news[place] = _News(now.id, now.pack(), siblings if is_written else None)
+            self._recalled = NOTHING_RECALLED
+            self._news[place] = _News(now.id, now.packed, siblings if is_written else None)
             if is_written:
                 self.writes += 1
                 self._writers[siblings, now.id] = place
@@ -318,6 +331,7 @@ class Memory:
                 )
         except sqlite3.Error as error:
             raise self._unusable(error) from None
+        self._recalled = NOTHING_RECALLED
         self._news.clear()
         self._writers.clear()
         self._doubted.clear()

@@ -9,7 +9,6 @@ a stream, what others have edited there since; such records are compared again.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -87,7 +86,7 @@ class Recall:
         keys = (key for _, desired in records if (key := desired.source_key) is not None)
         known = self._memory.recall(stream, keys)
         return [
-            (item, replace(desired, remembered=known[desired.source_key].remembered.id))
+            (item, desired.with_remembered(known[desired.source_key].remembered.id))
             if desired.source_key in known
             else (item, desired)
             for item, desired in records
@@ -122,24 +121,25 @@ class Recall:
         for group in groups:
             entry = _fitting(group, known.get(group.desired.source_key or ""))
             remembered = entry.remembered.id if entry is not None else None
-            group.desired = replace(group.desired, remembered=remembered)
+            group.desired = group.desired.with_remembered(remembered)
+            changed = _changed(group, entry, stream)
             if group.waits_for and group.desired.source_key is not None:
                 # It is decided by what is known when its turn comes.
                 load.reads[group] = Read(self._clock(), self._lookup.version)
                 load.recalled[group] = None
                 settled.append(group)
-            elif entry is not None and self._knows(load, group, entry):
+            elif entry is not None and self._knows(load, group, entry, changed):
                 settled.append(group)
             else:
                 unknown.append(group)
-            if _is_news(group, entry, stream):
+            if changed and entry is not None and not entry.is_edited:
                 written.append(group.desired.source_key or "")
         self._memory.doubt(stream, written)
         self._ready(load, settled)
         self._find(load, unknown)
 
-    def _knows(self, load: Load, group: Records, entry: Known) -> bool:
-        """Whether nothing need be asked of Outreach for a group."""
+    def _knows(self, load: Load, group: Records, entry: Known, changed: list[str]) -> bool:
+        """Whether nothing need be asked of Outreach for a group that has changed in this."""
         inserts = load.stream.rules.mode == "insert"
         if entry.is_edited and not inserts:
             seen = None
@@ -151,24 +151,25 @@ class Recall:
             if load.written.get(resource.id) is None:
                 load.picture.put(resource)
             return True
-        if _plan(load, group, entry) is None:
+        decided = _plan(load, group, entry, changed)
+        if decided is None:
             return False
         load.reads[group] = Read(self._clock(), self._lookup.version)
-        load.recalled[group] = entry, self._memory.writes
+        load.recalled[group] = decided, self._memory.writes
         return True
 
     def decide(self, load: Load, group: Records) -> Update | Unchanged | None:
         """Decide about a group that was recalled, or have it looked up after all."""
-        key = group.desired.source_key or ""
         recalled = load.recalled.pop(group)
         if recalled is not None and recalled[1] == self._memory.writes:
-            entry: Known | None = recalled[0]
-        else:
-            entry = _fitting(group, self._memory.recall(load.stream, [key]).get(key))
+            return recalled[0]
+        key = group.desired.source_key or ""
+        entry = _fitting(group, self._memory.recall(load.stream, [key]).get(key))
         inserts = load.stream.rules.mode == "insert"
         if entry is not None and (inserts or not entry.is_edited):
-            group.desired = replace(group.desired, remembered=entry.remembered.id)
-            if (decided := _plan(load, group, entry)) is not None:
+            group.desired = group.desired.with_remembered(entry.remembered.id)
+            changed = _changed(group, entry, load.stream)
+            if (decided := _plan(load, group, entry, changed)) is not None:
                 return decided
         self._find(load, [group])
         return None
@@ -177,7 +178,7 @@ class Recall:
         """Look a group up without the id that Outreach does not know any more."""
         if group.desired.source_key is not None and self._remembers(load.stream):
             self._memory.forget(load.stream, group.desired.source_key)
-        group.desired = replace(group.desired, remembered=None)
+        group.desired = group.desired.with_remembered(None)
         self._find(load, [group])
 
 
@@ -188,14 +189,13 @@ def _fitting(group: Records, entry: Known | None) -> Known | None:
     return entry
 
 
-def _is_news(group: Records, entry: Known | None, stream: Stream) -> bool:
-    """Whether a group may change what is remembered of it, and nobody doubts that yet."""
-    if entry is None or entry.is_edited:
-        return False
-    return bool(changes(group.desired, stream.rules, entry.remembered))
+def _changed(group: Records, entry: Known | None, stream: Stream) -> list[str]:
+    """List in what a group says something else than is remembered of it."""
+    return [] if entry is None else changes(group.desired, stream.rules, entry.remembered)
 
 
-def _plan(load: Load, group: Records, entry: Known) -> Update | Unchanged | None:
+def _plan(
+    load: Load, group: Records, entry: Known, changed: list[str]
+) -> Update | Unchanged | None:
     rules = load.stream.rules
-    changed = changes(group.desired, rules, entry.remembered)
     return plan_unseen(load.object, group.desired, entry.remembered.id, changed, rules)

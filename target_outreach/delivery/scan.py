@@ -140,16 +140,16 @@ class Scans:
         self._clock = clock
         self._scans: dict[str, _Scan] = {}
 
-    def find(self, load: Load, groups: list[Records], lookups: int) -> None:
+    def find(self, load: Load, groups: list[Records], count: Callable[[], int]) -> None:
         """Find groups in the index if there is one, and otherwise by whatever costs less.
 
         Args:
             load: The batch that they are of.
             groups: What to find.
-            lookups: How many requests it takes to look them up.
+            count: Counts the requests that it takes to look them up; asked only if that matters.
         """
         scan = self._scans.get(load.object.name)
-        if scan is None and lookups >= WORTH_A_TRY:
+        if scan is None and (lookups := count()) >= WORTH_A_TRY:
             self._begin(load, groups, lookups)
         elif scan is None or scan.state == "not_worth" or not _serves(scan.index, load):
             self._look_up(load, groups)
@@ -208,7 +208,7 @@ class Scans:
             return
         waiting, scan.waiting = scan.waiting, []
         for load, groups in waiting:
-            self.find(load, groups, 0)
+            self.find(load, groups, lambda: 0)
 
     def _answer(self, scan: _Scan, load: Load, groups: list[Records]) -> None:
         """Put into the picture what the index has of the groups."""

@@ -87,13 +87,16 @@ class Settlement:
         self._journal.delivered(stream, group, delivered)
         tally = self.tallies[stream.name]
         tally.outcomes[delivered.outcome] += 1
-        tally.outcomes["superseded"] += len(group.members) - 1
-        tally.held_back.update(delivered.decided.held_back)
-        tally.kept_differently.update(delivered.kept_differently)
+        if len(group.members) > 1:
+            tally.outcomes["superseded"] += len(group.members) - 1
+        if delivered.decided.held_back:
+            tally.held_back.update(delivered.decided.held_back)
+        if delivered.kept_differently:
+            tally.kept_differently.update(delivered.kept_differently)
         if not isinstance(delivered.decided, Unchanged):
             tally.written.update(delivered.decided.attributes.keys())
             self._breaker.succeeded(stream.name)
-        self._ledger.settle(stream.name, (item.number for item in group.members))
+        self._ledger.settle(stream.name, [item.number for item in group.members])
 
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
         """Settle records that are left out by policy."""

@@ -8,13 +8,13 @@ missing (API reference 5).
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from target_outreach.json_reader import read_json
 from target_outreach.records.matching import Resource
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _text(value: Any) -> str:  # noqa: ANN401 - whatever stands in an error body
 def read_body(body: bytes) -> tuple[Any, str]:
     """Read a body as JSON, or return the beginning of its text."""
     try:
-        return (json.loads(body) if body else None), ""
+        return (read_json(body) if body else None), ""
     except (ValueError, RecursionError):
         return None, body[:500].decode("utf-8", "replace").strip()
 
@@ -110,7 +110,7 @@ def read_resource(document: Any) -> Resource:  # noqa: ANN401 - JSON
         links = document.get("relationships") or {}
         return Resource(
             id=int(document["id"]),
-            attributes=dict((document.get("attributes") or {}).items()),
+            attributes={**(document.get("attributes") or {})},
             links={name: _linked(link) for name, link in links.items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -3,6 +3,9 @@
 A fingerprint belongs to one attribute or relationship. It is salted with every setting that shapes
 what is written of it, so that a changed setting makes the attribute look changed. Beside what the
 record said stands what Outreach held afterwards, by which a later edit by others is recognised.
+
+Before them all stands one fingerprint of the whole record. Where that is the same, as it is for
+most rows, no attribute need be looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from target_outreach.records.planning import says_something
 
@@ -27,39 +34,52 @@ VERSION = 1
 NAME_BYTES = 4
 VALUE_BYTES = 8
 ENTRY_BYTES = NAME_BYTES + 2 * VALUE_BYTES
+WHOLE_BYTES = 16
 UNKNOWN = bytes(VALUE_BYTES)
 
+_encode = msgspec.json.Encoder().encode
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Remembered:
     """What is known of a record that was delivered before.
 
     Attributes:
         id: Its Outreach id.
-        said: A hash of what the record said, by the hash of the attribute's name.
-        held: A hash of what Outreach held afterwards, likewise; `UNKNOWN` where it did not say.
+        packed: The hashes: of the whole record, and for each attribute of its name, of what the
+            record said of it, and of what Outreach held afterwards; `UNKNOWN` where it did not say.
     """
 
     id: int
-    said: Mapping[bytes, bytes]
-    held: Mapping[bytes, bytes]
+    packed: bytes
 
-    def pack(self) -> bytes:
-        """Write it as bytes."""
-        return b"".join(
-            name + value + self.held.get(name, UNKNOWN) for name, value in self.said.items()
-        )
+    @property
+    def whole(self) -> bytes:
+        """A hash of the whole record, or none where none was taken."""
+        return self.packed[: self._first]
 
-    @classmethod
-    def unpack(cls, resource_id: int, packed: bytes) -> Remembered:
-        """Read what `pack` wrote."""
-        said: dict[bytes, bytes] = {}
-        held: dict[bytes, bytes] = {}
-        for start in range(0, len(packed), ENTRY_BYTES):
-            name = packed[start : start + NAME_BYTES]
-            said[name] = packed[start + NAME_BYTES : start + NAME_BYTES + VALUE_BYTES]
-            held[name] = packed[start + NAME_BYTES + VALUE_BYTES : start + ENTRY_BYTES]
-        return cls(resource_id, said, held)
+    @property
+    def _first(self) -> int:
+        """Where the first attribute stands; the whole is shorter than an attribute."""
+        return len(self.packed) % ENTRY_BYTES
+
+    @cached_property
+    def said(self) -> Mapping[bytes, bytes]:
+        """A hash of what the record said, by the hash of the attribute's name."""
+        return self._read(NAME_BYTES)
+
+    @cached_property
+    def held(self) -> Mapping[bytes, bytes]:
+        """A hash of what Outreach held afterwards, likewise."""
+        return self._read(NAME_BYTES + VALUE_BYTES)
+
+    def _read(self, offset: int) -> dict[bytes, bytes]:
+        return {
+            self.packed[start : start + NAME_BYTES]: self.packed[
+                start + offset : start + offset + VALUE_BYTES
+            ]
+            for start in range(self._first, len(self.packed), ENTRY_BYTES)
+        }
 
 
 def name_hash(name: str) -> bytes:
@@ -77,6 +97,8 @@ def key_hash(key: str) -> bytes:
 
 def changes(desired: Desired, rules: Rules, remembered: Remembered) -> list[str]:
     """List the attributes and relationships in which a record says something else than it did."""
+    if remembered.whole == _whole(desired, rules):
+        return []
     return [
         name
         for name, value in _said(desired, rules)
@@ -101,17 +123,15 @@ def remember(
         seen: The names of which Outreach's answer is to be kept; None for all. What nobody
             compared may have been edited by others, who are then noticed later.
     """
-    said: dict[bytes, bytes] = {}
-    held: dict[bytes, bytes] = {}
+    packed = [_whole(desired, rules)]
     for name, value in _said(desired, rules):
         key = name_hash(name)
-        said[key] = _hash_of(name, value, rules)
+        held = before.held.get(key, UNKNOWN) if before is not None else UNKNOWN
         theirs = _held(resource, name) if seen is None or name in seen else _ABSENT
         if theirs is not _ABSENT:
-            held[key] = _digest(_text(theirs), VALUE_BYTES)
-        elif before is not None and key in before.held:
-            held[key] = before.held[key]
-    return Remembered(resource.id, said, held)
+            held = _digest(_text(theirs), VALUE_BYTES)
+        packed += key, _hash_of(name, value, rules), held
+    return Remembered(resource.id, b"".join(packed))
 
 
 def edited(resource: Resource, names: Iterable[str], remembered: Remembered) -> list[str]:
@@ -150,12 +170,27 @@ def _said(desired: Desired, rules: Rules) -> Iterable[tuple[str, Any]]:
             yield name, link
 
 
+def _whole(desired: Desired, rules: Rules) -> bytes:
+    """Hash all that a record says, with every setting that shapes what is written of it."""
+    settings = (
+        rules.on_null,
+        rules.array_default,
+        rules.array_fields,
+        rules.field_rules,
+        rules.allow_opt_in,
+    )
+    text = _encode((VERSION, settings, desired.attributes, desired.relationships))
+    return hashlib.blake2b(text, digest_size=WHOLE_BYTES).digest()
+
+
 def _hash_of(name: str, value: Any, rules: Rules) -> bytes:  # noqa: ANN401
     salt = (VERSION, rules.on_null, rules.array_rule(name), rules.field_rules.get(name))
     return _digest(f"{salt}{rules.allow_opt_in}{_text(value)}", VALUE_BYTES)
 
 
 def _text(value: Any) -> str:  # noqa: ANN401
+    if type(value) is str:
+        return encode_basestring_ascii(value)
     return json.dumps(value, sort_keys=True, default=str)
 
 

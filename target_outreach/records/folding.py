@@ -58,7 +58,8 @@ def fold(
         else:
             group.desired = lay_over(object_type, group.desired, desired, rules)
         group.members.append(member)
-        newest |= dict.fromkeys(keys, group)
+        for key in keys:
+            newest[key] = group
     return groups
 
 

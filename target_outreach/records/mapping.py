@@ -7,12 +7,11 @@ says ``outreach_…`` or from an explicit entry, in ``update`` mode also from ``
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault, SettingsError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from target_outreach.records.catalog import Attribute, ObjectType
+    from target_outreach.records.matching import Key
 
 SyncMode = Literal["insert", "update", "upsert"]
 
@@ -36,9 +36,9 @@ LARGEST_ID = 2**63 - 1
 OWN_ID = "the warehouse's own id"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # to make a frozen one costs as much as to map five columns
 class Desired:
-    """What one record says should be in Outreach.
+    """What one record says should be in Outreach; it is never changed.
 
     Attributes:
         id: The Outreach id, if a column says it.
@@ -46,6 +46,7 @@ class Desired:
         relationships: Ids of linked records by relationship; None where the record has a null.
         source_key: The key of the record in its source, where a memory is kept by it.
         remembered: The Outreach id under which a record of this key was delivered before.
+        keys: What it can be found by, by match field, as far as that has been asked for.
     """
 
     id: int | None = None
@@ -53,9 +54,20 @@ class Desired:
     relationships: Mapping[str, int | None] = field(default_factory=dict)
     source_key: str | None = None
     remembered: int | None = None
+    keys: dict[str, list[Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def with_source_key(self, key: str | None) -> Desired:
+        """Return the same under a key in its source."""
+        return Desired(self.id, self.attributes, self.relationships, key, self.remembered)
+
+    def with_remembered(self, resource_id: int | None) -> Desired:
+        """Return the same as a record that was delivered before, or was not."""
+        if resource_id == self.remembered:
+            return self
+        return Desired(self.id, self.attributes, self.relationships, self.source_key, resource_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StreamMapping:
     """The columns of one stream and what each is for."""
 
@@ -64,6 +76,14 @@ class StreamMapping:
     relationships: Mapping[str, str]
     id_column: str | None
     unmapped: Mapping[str, str]
+
+    @cached_property
+    def _steps(self) -> list[tuple[Attribute, str, tuple[str, ...]]]:
+        """The attributes in their order, each with its first column and the others."""
+        return [
+            (self.object.attributes[name], columns[0], columns[1:])
+            for name, columns in self.attributes.items()
+        ]
 
     def describe(self) -> str:
         """Say the whole mapping in one line, what is left out included."""
@@ -80,10 +100,12 @@ class StreamMapping:
             RecordFault: A value does not fit its attribute.
         """
         attributes: dict[str, Value] = {}
-        for name, columns in self.attributes.items():
-            present = [record[column] for column in columns if column in record]
-            if present:
-                attributes[name] = self._value(self.object.attributes[name], present)
+        for attribute, column, others in self._steps:
+            if others:
+                if present := [record[name] for name in (column, *others) if name in record]:
+                    attributes[attribute.name] = _joined(attribute, present)
+            elif column in record:
+                attributes[attribute.name] = coerce(attribute, record[column])
         return Desired(
             id=self._id(record),
             attributes=attributes,
@@ -94,17 +116,37 @@ class StreamMapping:
             },
         )
 
+    @cached_property
+    def _limits(self) -> list[tuple[str, int]]:
+        """The attributes that have a longest text, with its length in characters."""
+        attributes = (self.object.attributes[name] for name in self.attributes)
+        return [(one.name, one.max_length) for one in attributes if one.max_length]
+
+    def is_too_long(self, desired: Desired) -> bool:
+        """Whether a text is longer than Outreach takes.
+
+        Nothing else can be wrong with what `apply` has made of a record, so that only such a one
+        need be held against the curated schema, which says what is wrong.
+        """
+        attributes = desired.attributes
+        for name, limit in self._limits:
+            text = attributes.get(name)
+            if isinstance(text, str) and len(text) > limit:
+                return True
+        return False
+
     def _id(self, record: Mapping[str, Any]) -> int | None:
         return as_id(record.get(self.id_column), self.id_column) if self.id_column else None
 
-    @staticmethod
-    def _value(attribute: Attribute, present: Sequence[Any]) -> Value:
-        if len(present) == 1:
-            return coerce(attribute, present[0])
-        values = [coerce(attribute, value) for value in present]
-        lists = [value for value in values if isinstance(value, list)]
-        joined = [item for values in lists for item in values]
-        return missing_from(attribute, [], joined) if lists else None
+
+def _joined(attribute: Attribute, present: Sequence[Any]) -> Value:
+    """Join the values of several columns into one list."""
+    if len(present) == 1:
+        return coerce(attribute, present[0])
+    values = [coerce(attribute, value) for value in present]
+    lists = [value for value in values if isinstance(value, list)]
+    joined = [item for values in lists for item in values]
+    return missing_from(attribute, [], joined) if lists else None
 
 
 def as_id(value: Any, column: str) -> int | None:  # noqa: ANN401 - whatever JSON holds
@@ -292,6 +334,8 @@ def _links(object_type: ObjectType) -> list[str]:
 
 def nearest(wrong: str, known: Iterable[str]) -> str:
     """Name the known names that come nearest to a wrong one."""
+    import difflib  # noqa: PLC0415 - only to word a mistake
+
     by_plain_name = {plain(name): name for name in known}
     close = difflib.get_close_matches(plain(wrong), by_plain_name, n=3, cutoff=0.5)
     return (

@@ -8,7 +8,7 @@ that the record carries: two companies may both be called Acme.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from target_outreach.records.values import domain_key, email_key
@@ -34,9 +34,9 @@ class Key(NamedTuple):
     value: str | int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # to make a frozen one costs as much as to compare five attributes
 class Resource:
-    """A record as Outreach holds it.
+    """A record as Outreach holds it; it is never changed.
 
     Attributes:
         id: The Outreach id.
@@ -66,9 +66,8 @@ def comparable(object_type: ObjectType, field: str, value: Any) -> frozenset[str
         The comparable forms, several for an array, none for what identifies nobody.
     """
     if isinstance(value, list):
-        return frozenset(
-            email_key(item) for item in value if isinstance(item, str) and item.strip()
-        )
+        keys = [email_key(item) for item in value if isinstance(item, str)]
+        return frozenset([key for key in keys if key])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip() if value is not None else ""
@@ -83,12 +82,16 @@ def keys_of(object_type: ObjectType, desired: Desired, match_fields: Sequence[st
     """List what a record can be found by: its id alone, or each value of its match fields."""
     if desired.id is not None:
         return [Key("id", desired.id)]
-    return [
-        Key(field, value)
-        for field in match_fields
-        if desired.attributes.get(field) is not None
-        for value in sorted(comparable(object_type, field, desired.attributes[field]))
-    ]
+    return [key for field in match_fields for key in field_keys(object_type, desired, field)]
+
+
+def field_keys(object_type: ObjectType, desired: Desired, field: str) -> list[Key]:
+    """List each value that a record has in a match field, whether or not it says an id."""
+    keys = desired.keys.get(field)
+    if keys is None:
+        forms = comparable(object_type, field, desired.attributes.get(field))
+        keys = desired.keys[field] = [Key(field, form) for form in sorted(forms)]
+    return keys
 
 
 def order_keys(object_type: ObjectType, desired: Desired, match_fields: Sequence[str]) -> list[Key]:
@@ -99,7 +102,7 @@ def order_keys(object_type: ObjectType, desired: Desired, match_fields: Sequence
     """
     ids = dict.fromkeys((desired.id, desired.remembered))
     keys = [Key("id", known) for known in ids if known is not None]
-    keys += keys_of(object_type, replace(desired, id=None), match_fields)
+    keys += [key for field in match_fields for key in field_keys(object_type, desired, field)]
     return keys if desired.source_key is None else [*keys, Key("source", desired.source_key)]
 
 
@@ -118,7 +121,8 @@ class Picture:
 
     def put(self, resource: Resource) -> None:
         """Remember a record as Outreach answered it, instead of what was known of it."""
-        self.forget(resource.id)
+        if resource.id in self._by_id:
+            self.forget(resource.id)
         self._by_id[resource.id] = resource
         self._keys[resource.id] = keys = tuple(self.keys(resource))
         for key in keys:
@@ -172,12 +176,13 @@ def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> li
     if desired.remembered is not None and (known := picture.get(desired.remembered)):
         return [known]
     for position, field in enumerate(match_fields):
-        keys = keys_of(picture.object, desired, [field])
+        keys = field_keys(picture.object, desired, field)
         found = {resource.id: resource for key in keys for resource in picture.having(key)}
+        earlier = match_fields[:position]
         fitting = [
             resource
             for resource in found.values()
-            if not _contradicts(picture.object, desired, resource, match_fields[:position])
+            if not _contradicts(picture.object, desired, resource, earlier)
         ]
         if fitting:
             return sorted(fitting, key=lambda resource: (resource.created_at, resource.id))

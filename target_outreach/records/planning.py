@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from target_outreach.errors import RecordFault
 from target_outreach.records.mapping import REQUIRED, Desired, SyncMode
 from target_outreach.records.matching import Resource
-from target_outreach.records.values import as_held, is_empty, missing_from, same, texts_of
+from target_outreach.records.values import (
+    as_held,
+    differing,
+    is_empty,
+    missing_from,
+    same,
+    texts_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -220,7 +227,12 @@ def _plan_update(
 ) -> Update | Unchanged:
     held_back: Counter[str] = Counter()
     changes: dict[str, Value] = {}
-    for name, value in desired.attributes.items():
+    worth_a_look = (
+        desired.attributes
+        if rules.detection == "none"
+        else differing(desired.attributes, found.attributes)
+    )
+    for name, value in worth_a_look.items():
         attribute = object_type.attributes[name]
         held = found.attributes.get(name)
         wanted = _wanted(attribute, value, held, rules)
@@ -264,6 +276,8 @@ def lay_list_over(
     attribute: Attribute, held: list[str], ours: list[str], rules: Rules
 ) -> list[str]:
     """Lay a list over another by the array rule; an item that is already held keeps its form."""
+    if ours == held:
+        return held
     kept_form = as_held(attribute, held, ours)
     rule = rules.array_rule(attribute.name)
     if rule == "replace":

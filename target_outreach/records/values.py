@@ -18,7 +18,7 @@ import idna
 from target_outreach.errors import RecordFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from target_outreach.records.catalog import Attribute, Kind
 
@@ -28,12 +28,16 @@ NUMERIC_TEXT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASC
 ISO_DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)? ?(Z|z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII
 )
-EMAIL = re.compile(
-    r"[^\s@<>()\[\],;:\"\\]+@(?=.{1,253}$)[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+"
+UTC_DATE_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d+))?(?:Z|\+00:00)", re.ASCII
 )
+EMAIL = re.compile(r"[^\s@<>()\[\],;:\"\\]+@[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+")
+NO_DIGITS = re.compile(r"[^0-9]+")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LONGEST_EMAIL = 254
 LARGEST_EXPONENT = 300
+LARGEST_PLAIN = 2**63
+ISO_DATE_LENGTH = len("2026-03-31")
 SHORTEST_PHONE_SUFFIX = 7
 
 
@@ -54,8 +58,13 @@ def coerce(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - whateve
     Raises:
         RecordFault: The value does not fit; the fault has the code ``invalid_value``.
     """
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None:
         return None
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        if attribute.kind == "text" and value.isascii():
+            return value
     try:
         return COERCIONS[attribute.kind](value)
     except Uncoercible as reason:
@@ -65,7 +74,7 @@ def coerce(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - whateve
 
 def _text(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, str):
-        return _whole(value)
+        return value if value.isascii() else _whole(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal):
@@ -103,14 +112,21 @@ def _finite(number: Decimal) -> Decimal:
 
 def _decimal(value: Any) -> Decimal:  # noqa: ANN401
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        return _finite(Decimal(str(value)))
+        return _finite(value if isinstance(value, Decimal) else Decimal(str(value)))
     if isinstance(value, str) and NUMERIC_TEXT.fullmatch(value.strip()):
         return _finite(Decimal(value.strip()))
     msg = "a number"
     raise Uncoercible(msg)
 
 
+def _is_plain_integer(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value is an integer of a size that needs no further look."""
+    return type(value) is int and -LARGEST_PLAIN <= value <= LARGEST_PLAIN
+
+
 def _integer(value: Any) -> int:  # noqa: ANN401
+    if _is_plain_integer(value):
+        return int(value)
     number = _decimal(value)
     if number != number.to_integral_value():
         msg = "a whole number"
@@ -119,6 +135,8 @@ def _integer(value: Any) -> int:  # noqa: ANN401
 
 
 def _number(value: Any) -> int | float:  # noqa: ANN401
+    if _is_plain_integer(value):
+        return int(value)
     number = _decimal(value)
     return int(number) if number == number.to_integral_value() else float(number)
 
@@ -158,6 +176,10 @@ def _parse_iso(text: str) -> datetime:
 
 
 def _date_time(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str) and (plain := UTC_DATE_TIME.fullmatch(value)):
+        day, clock, fraction = plain.groups()
+        if _is_plain_date(day):
+            return f"{day}T{clock}.{(fraction or '')[:3]:0<3}Z"
     try:
         moment = _moment(value)
     except OverflowError:
@@ -168,6 +190,8 @@ def _date_time(value: Any) -> str:  # noqa: ANN401
 
 def _date(value: Any) -> str:  # noqa: ANN401
     """Take a date, or a date-time at midnight, which is how some taps send dates."""
+    if isinstance(value, str) and _is_plain_date(value):
+        return value
     if isinstance(value, str) and ISO_DATE_TIME.fullmatch(value.strip()):
         value = _parse_iso(value.strip())
     if isinstance(value, datetime) and value.time() == time():
@@ -178,9 +202,20 @@ def _date(value: Any) -> str:  # noqa: ANN401
     return value.isoformat()
 
 
+def _is_plain_date(text: str) -> bool:
+    """Whether a text is a date of the calendar in the form in which it is sent."""
+    if len(text) != ISO_DATE_LENGTH or text[4] != "-" or text[7] != "-":
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _items(value: Any) -> list[Any]:  # noqa: ANN401
     """See a list in a list, in JSON text of one, and in a lone scalar."""
-    if isinstance(value, str) and value.lstrip()[:1] in {"[", '"', "n"}:
+    if isinstance(value, str) and _may_be_json(value):
         value = _json_or_text(value)
     if value is None:
         return []
@@ -188,6 +223,11 @@ def _items(value: Any) -> list[Any]:  # noqa: ANN401
         msg = "a list of texts, not an object"
         raise Uncoercible(msg)
     return value if isinstance(value, list) else [value]
+
+
+def _may_be_json(text: str) -> bool:
+    """Whether a text begins as a list, a text or null does in JSON."""
+    return text.lstrip()[:1] in {"[", '"', "n"}
 
 
 def _json_or_text(text: str) -> Any:  # noqa: ANN401
@@ -199,18 +239,22 @@ def _json_or_text(text: str) -> Any:  # noqa: ANN401
 
 
 def _texts(value: Any) -> list[str]:  # noqa: ANN401
-    texts = (_text(item) for item in _items(value) if item is not None)
-    return unique((text for text in texts if text.strip()), key=str)
+    if isinstance(value, str) and not _may_be_json(value):
+        return [_text(value)] if value.strip() else []
+    texts = [_text(item) for item in _items(value) if item is not None]
+    return unique([text for text in texts if text.strip()], key=str)
 
 
 def _phones(value: Any) -> list[str]:  # noqa: ANN401
-    phones = (phone.strip() for phone in _texts(value))
+    phones = [phone.strip() for phone in _texts(value)]
     return unique(phones, key=lambda phone: digits(phone) or phone)
 
 
 def _emails(value: Any) -> list[str]:  # noqa: ANN401
+    if isinstance(value, str) and is_email(alone := value.strip()):
+        return [_whole(alone)]
     parts = (part.strip() for text in _texts(value) for part in re.split("[,;]", text))
-    addresses = unique((part for part in parts if part), key=email_key)
+    addresses = unique([part for part in parts if part], key=email_key)
     if not all(is_email(address) for address in addresses):
         msg = "email addresses only, and one of these is none"
         raise Uncoercible(msg)
@@ -235,8 +279,10 @@ COERCIONS: dict[Kind, Callable[[Any], Value]] = {
 }
 
 
-def unique(values: Iterable[str], key: Callable[[str], Hashable]) -> list[str]:
+def unique(values: Sequence[str], key: Callable[[str], Hashable]) -> list[str]:
     """Keep the first of the values that have the same key."""
+    if len(values) < 2:  # noqa: PLR2004 - most lists have one item
+        return list(values)
     kept: dict[Hashable, str] = {}
     for value in values:
         kept.setdefault(key(value), value)
@@ -275,7 +321,7 @@ def domain_key(domain: str) -> str:
 
 def digits(phone: str) -> str:
     """Return the digits of a telephone number, which is what identifies it."""
-    return "".join(character for character in phone if character in "0123456789")
+    return NO_DIGITS.sub("", phone)
 
 
 def same_phone(one: str, other: str) -> bool:
@@ -306,6 +352,18 @@ def same(attribute: Attribute, ours: Value, held: Any) -> bool:  # noqa: ANN401 
     if attribute.kind in {"text", "date"}:
         return ours == (held if isinstance(held, str) else _text_or_none(held))
     return bool(ours == held) and isinstance(ours, bool) == isinstance(held, bool)
+
+
+def differing(ours: Mapping[str, Value], held: Mapping[str, Any]) -> dict[str, Value]:
+    """Return those of our values that Outreach does not hold word for word.
+
+    Most rows say what they said before, so this quick look comes before `same`.
+    """
+    return {
+        name: value
+        for name, value in ours.items()
+        if (theirs := held.get(name)) != value or type(theirs) is not type(value)
+    }
 
 
 def _text_or_none(held: Any) -> str | None:  # noqa: ANN401
@@ -346,10 +404,12 @@ def item_comparison(attribute: Attribute) -> Callable[[str, str], bool]:
 
 def missing_from(attribute: Attribute, held: Sequence[str], ours: Sequence[str]) -> list[str]:
     """Return those of our items that are not held yet, each once and in our order."""
+    if all(item in held for item in ours):
+        return []
     if attribute.kind != "phones":
         key = _item_key(attribute)
         there = {key(item) for item in held}
-        return unique((item for item in ours if key(item) not in there), key=key)
+        return unique([item for item in ours if key(item) not in there], key=key)
     added: list[str] = []
     for item in ours:
         if not any(same_phone(item, other) for other in (*held, *added)):
@@ -362,8 +422,8 @@ def as_held(attribute: Attribute, held: Sequence[str], ours: Sequence[str]) -> l
     if attribute.kind != "phones":
         key = _item_key(attribute)
         forms = {key(item): item for item in reversed(held)}
-        return unique((forms.get(key(item), item) for item in ours), key=str)
-    found = (next((form for form in held if same_phone(form, item)), item) for item in ours)
+        return unique([forms.get(key(item), item) for item in ours], key=str)
+    found = [next((form for form in held if same_phone(form, item)), item) for item in ours]
     return unique(found, key=str)
 
 

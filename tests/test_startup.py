@@ -1,0 +1,67 @@
+"""What the process imports before it does anything, since that is what a short run waits for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from conftest import record, schema, state
+
+HEAVY = ("singer_sdk", "requests", "jsonschema", "click", "fsspec", "msgspec", "sqlite3")
+FOR_OTHERS = (
+    *("cryptography", "jwt", "filelock", "webbrowser", "http.server"),
+    "target_outreach.commands",
+    "target_outreach.sandbox",
+    *(
+        f"target_outreach.outreach.{name}"
+        for name in ("authorization", "credentials_file", "installation", "listener", "renewal")
+    ),
+)
+
+
+def imported(log):
+    """The modules in what ``-X importtime`` prints."""
+    entries = (line.split("|") for line in log.splitlines() if line.startswith("import time:"))
+    return {entry[-1].strip() for entry in entries}
+
+
+def of(names, modules):
+    """Those of some modules that are one of the names or in one of them."""
+    return {
+        module
+        for module in modules
+        for name in names
+        if module == name or module.startswith(f"{name}.")
+    }
+
+
+@pytest.fixture
+def ask():
+    def _ask(*command):
+        return subprocess.run(
+            [sys.executable, "-X", "importtime", *command],
+            check=True,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+
+    return _ask
+
+
+def test_the_version_is_said_without_the_sdk_and_in_its_words(ask):
+    quick = ask("-m", "target_outreach", "--version")
+    whole = ask("-c", "from target_outreach.cli import main; main(['--version'])")
+    assert of(HEAVY, imported(quick.stderr)) == set()
+    assert of(["singer_sdk"], imported(whole.stderr))
+    assert quick.stdout == whole.stdout
+
+
+def test_a_run_imports_nothing_that_only_others_need(execute, monkeypatch):
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    run = execute([schema("prospects"), record("prospects", emails="a@x.test"), state({"n": 1})])
+    assert run.exit_code == 0
+    modules = imported(run.log)
+    assert of(["target_outreach.delivery"], modules)
+    assert of(FOR_OTHERS, modules) == set()
