@@ -706,7 +706,6 @@ UNSEEN = Resource(7, {}, {})
         ({"tags": ["a"], "title": "B"}, ["title", "tags"], {}, None),
         ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "never"}}, {}),
         ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "on_create"}}, {}),
-        ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "on_create"}}, {}),
         ({"title": "B"}, ["title"], {"field_rules": {"title": "if_empty"}}, None),
         ({"title": "B"}, ["title"], {"field_rules": {"title": "always"}}, {"title": "B"}),
         ({"company": "C"}, ["company"], {}, None),
