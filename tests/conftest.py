@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from openapi import Watcher, load_checker
 
 from target_outreach.cli import run
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
-settings.register_profile("many", max_examples=2000, deadline=None)
-if profile := os.environ.get("HYPOTHESIS_PROFILE"):
-    settings.load_profile(profile)
+# A busy machine is no fault of what is tested.
+UNHURRIED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+for name in ("default", "ci"):
+    settings.register_profile(name, settings.get_profile(name), **UNHURRIED)
+settings.register_profile("many", max_examples=2000, **UNHURRIED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or settings.get_current_profile_name())
 
 ACCOUNTS = {
     "id": {"type": ["null", "integer"]},
@@ -124,6 +128,12 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state home"))
     monkeypatch.setenv("MELTANO_SEND_ANONYMOUS_USAGE_STATS", "false")
+
+
+@pytest.fixture(autouse=True)
+def talkative_log() -> None:
+    """Hear all that the target says, also after a command that spoke for itself."""
+    logging.getLogger("target-outreach").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
