@@ -62,7 +62,7 @@ class Connection:
                 self.api_url,
                 self.credentials,
                 pacer,
-                user_agent=_user_agent(settings),
+                user_agent=user_agent(settings),
                 parallel=settings.max_parallel_requests,
                 timeout=settings.request_timeout,
             )
@@ -162,14 +162,15 @@ def _wire(settings: Settings, url: str) -> Wire:
     """Return a wire for the occasional token."""
     return Wire(
         url,
-        user_agent=_user_agent(settings),
+        user_agent=user_agent(settings),
         setting="oauth_url" if isinstance(settings.access, OAuthApp) else "api_url",
         parallel=1,
         timeout=settings.request_timeout,
     )
 
 
-def _user_agent(settings: Settings) -> str:
+def user_agent(settings: Settings) -> str:
+    """Return what the target calls itself to Outreach."""
     return settings.user_agent or f"{NAME}/{metadata.version(NAME)}"
 
 
@@ -184,7 +185,7 @@ def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> str | N
         settings.api_url,
         BearerToken(tokens.access_token),
         pacer,
-        user_agent=_user_agent(settings),
+        user_agent=user_agent(settings),
         timeout=settings.request_timeout,
     )
     with closing(client):

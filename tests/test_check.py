@@ -142,7 +142,7 @@ def age_tokens(config, *, days, left=3600.0):
     path = Path(config["credentials_path"])
     document = json.loads(path.read_text("utf-8"))
     for chain in document["chains"].values():
-        chain["issued_at"] = time.time() - days * DAY
+        chain["issued_at"] = chain["refresh_issued_at"] = time.time() - days * DAY
         chain["expires_at"] = time.time() + left
     path.write_text(json.dumps(document), encoding="utf-8")
 
@@ -341,6 +341,20 @@ def test_a_refresh_token_that_grows_old_becomes_a_problem(check, oauth, days, ki
     assert found.code == code
     (line,) = [text for text in found.said(kind) if "refresh token" in text]
     assert line.startswith(f"The refresh token is {days} days old; it dies on ")
+
+
+def test_the_age_is_that_of_the_refresh_token_where_renewals_bring_no_other(check, oauth):
+    config = oauth()
+    assert check(config).code == 0
+    path = Path(config["credentials_path"])
+    document = json.loads(path.read_text("utf-8"))
+    for chain in document["chains"].values():
+        chain["refresh_issued_at"] = time.time() - 12.5 * DAY
+    path.write_text(json.dumps(document), encoding="utf-8")
+    found = check(config)
+    assert found.code == 1
+    (line,) = [text for text in found.said("problem") if "refresh token" in text]
+    assert line.startswith("The refresh token is 12.5 days old; it dies on ")
 
 
 def test_a_token_that_is_about_to_end_is_renewed_by_the_check(check, oauth, sandbox):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,12 +19,14 @@ from target_outreach.errors import (
     RecordFault,
     RunError,
 )
+from target_outreach.outreach.identity import read_identity
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.outreach.tokens import DAY, REFRESH_LIFETIME
 from target_outreach.scopes import missing_scopes, needed_scopes
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
 
 if TYPE_CHECKING:
+    from target_outreach.outreach.identity import Identity
     from target_outreach.outreach.pacing import Budget
     from target_outreach.outreach.tokens import Tokens
     from target_outreach.settings import Settings
@@ -163,22 +165,15 @@ def _check_token(connection: Connection, settings: Settings, findings: Findings)
         findings.note(f"Outreach does not say whose token it is ({error.status}).")
     else:
         if not isinstance(settings.access, LocalOutreach):
-            findings.fine(_whose(identity))
+            findings.fine(_whose(read_identity(identity)))
     if (tokens := connection.tokens) is not None:
         _check_lifetime(tokens, findings)
 
 
-def _whose(identity: Any) -> str:  # noqa: ANN401 - JSON, whose shape is not published
-    """Say whose token it is, as far as the answer tells (API reference 1: it does)."""
-    meta = identity.get("meta") if isinstance(identity, dict) else None
-    user, organisation = (
-        part if isinstance(meta, dict) and isinstance(part := meta.get(name), dict) else {}
-        for name in ("user", "org")
-    )
-    who = user.get("email") or user.get("name")
-    where = organisation.get("name") or organisation.get("shortname")
-    said = [f"of {who}"] if who else []
-    said += [f"in the organisation {where}"] if where else []
+def _whose(identity: Identity) -> str:
+    """Say whose token it is, as far as the answer tells."""
+    said = [f"of {identity.user}"] if identity.user else []
+    said += [f"in the organisation {identity.organisation}"] if identity.organisation else []
     return f"Outreach accepts the token {' '.join(said)}".rstrip() + "."
 
 
@@ -188,9 +183,10 @@ def _check_lifetime(tokens: Tokens, findings: Findings) -> None:
     findings.fine(f"The access token lives for another {minutes:,.0f} minutes, and is renewed.")
     if not tokens.refresh_tokens:
         return
-    age = max(0.0, now - tokens.issued_at) / DAY
+    issued_at = tokens.refresh_issued_at or tokens.issued_at
+    age = max(0.0, now - issued_at) / DAY
     left = REFRESH_LIFETIME / DAY - age
-    dies = datetime.fromtimestamp(tokens.issued_at + REFRESH_LIFETIME, UTC)
+    dies = datetime.fromtimestamp(issued_at + REFRESH_LIFETIME, UTC)
     say = findings.fine if left > TOO_FEW_DAYS else findings.problem
     say(
         f"The refresh token is {age:.1f} days old; it dies on {dies:%Y-%m-%d} unless a run "

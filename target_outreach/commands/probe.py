@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from target_outreach.connection import NAME
+from target_outreach.connection import NAME, user_agent
 from target_outreach.errors import OutputError
 from target_outreach.outreach.asking import Asker
 from target_outreach.outreach.probing import probe
@@ -60,7 +60,7 @@ def _facts(connection: Connection, settings: Settings, pacer: Pacer) -> dict[str
     version = metadata.version(NAME)
     wire = Wire(
         connection.api_url,
-        user_agent=settings.user_agent or f"{NAME}/{version}",
+        user_agent=user_agent(settings),
         parallel=1,
         timeout=min(settings.request_timeout, LONGEST_ANSWER),
     )
