@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectTimeout, RequestException
 from urllib3.exceptions import (
     HTTPError,
@@ -24,6 +23,7 @@ from urllib3.exceptions import (
 
 from target_outreach.errors import OutcomeUnknown, OutreachError, Retriable
 from target_outreach.outreach.answers import Answer, read_body
+from target_outreach.outreach.queries import QueryAdapter, put_aside
 
 if TYPE_CHECKING:
     from requests import Response
@@ -63,7 +63,7 @@ class Wire:
         self._setting = setting
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent
-        adapter = HTTPAdapter(pool_maxsize=parallel, pool_block=True, max_retries=0)
+        adapter = QueryAdapter(pool_maxsize=parallel, pool_block=True, max_retries=0)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         # Proxies and certificates of the environment, read once and not for every request.
@@ -86,6 +86,8 @@ class Wire:
             OutreachError: No request can get there.
         """
         method = request.method or ""
+        if not self._environment["proxies"]:
+            put_aside(request)
         try:
             response: Response = self._session.send(
                 self._session.prepare_request(request),
