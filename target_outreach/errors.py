@@ -60,9 +60,14 @@ class SettingsError(ConfigValidationError):
 
 
 class RunError(FatalSyncError):
-    """The run cannot go on."""
+    """The run cannot go on.
+
+    Attributes:
+        status: The HTTP status of the refusal that it rests on, if there was one.
+    """
 
     exit_code = ExitCode.FAILED
+    status: int | None = None
 
 
 class InputError(RunError):

@@ -104,6 +104,8 @@ class Report:
                 _log_counts("would be written:", tally.written)
             _log_counts("held back by a rule:", tally.held_back)
             _log_counts("kept differently by Outreach:", tally.kept_differently)
+            _log_counts("created to be linked to:", tally.related_created)
+            _log_counts("delivered without a link by:", tally.links_left_out)
             _log_counts("changed by others since we wrote:", tally.edited_by_others)
         logger.info("%s requests in %.1f seconds", f"{self.requests:,}", self.seconds)
         if self.rejects_file:

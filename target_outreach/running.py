@@ -41,6 +41,7 @@ def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
         target.close()
         return explain(error)  # not even the report may be written
     try:
+        target.check_entries()
         target.listen(file_input)
     except Exception as error:  # noqa: BLE001 - the last one who can say what happened
         failure = explain(error)

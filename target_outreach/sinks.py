@@ -11,12 +11,12 @@ from singer_sdk.sinks import Sink
 
 from target_outreach.delivery.stream import Item, Stream
 from target_outreach.errors import RecordFault, SettingsError
-from target_outreach.records.catalog import load_catalog
-from target_outreach.records.mapping import build_mapping, nearest
+from target_outreach.records.mapping import build_mapping, could_use_custom_fields
 from target_outreach.records.matching import MATCH_FIELDS, keys_of, order_keys
 from target_outreach.records.planning import OPT_OUTS, Rules
-from target_outreach.records.routing import first_match, route
+from target_outreach.records.routing import route
 from target_outreach.records.schemas import RecordSchema, curated_schema
+from target_outreach.settings.entries import for_object, name_custom_fields, resolved
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from target_outreach.target import TargetOutreach
 
 LONGEST_BATCH_AGE = 10.0
+
+#: As `json.dumps` does it, which would make an encoder for each record.
+_encode = json.JSONEncoder(default=str).encode
 
 
 class OutreachSink(Sink):
@@ -61,7 +64,7 @@ class OutreachSink(Sink):
         settings = self._settings()
         try:
             name = route(stream_name, settings.object, target.settings.outreach_object)
-            object_type = load_catalog()[name] if name else None
+            object_type = target.objects[name] if name else None
             if target.settings.validate_records and object_type is not None:
                 self._own_schema = RecordSchema(self.schema, code="schema_violation")
             self.stream = self._describe(object_type, settings)
@@ -69,10 +72,14 @@ class OutreachSink(Sink):
             problems = (f"Stream {stream_name!r}: {problem}." for problem in error.errors)
             raise SettingsError(*(problem.replace("..", ".") for problem in problems)) from None
 
+    @property
+    def mapping(self) -> StreamMapping | None:
+        """Where the columns go, or None where the stream is left out."""
+        return self._mapping
+
     def _settings(self) -> StreamSettings:
-        settings = self._target.settings
-        entry = first_match(self.stream_name, settings.streams)
-        return entry.settings if entry else settings.defaults
+        entry = self._target.entries.choose(self.stream_name)
+        return entry.settings if entry else self._target.settings.defaults
 
     def _describe(self, object_type: ObjectType | None, settings: StreamSettings) -> Stream:
         reader = self._target.message_reader
@@ -80,11 +87,17 @@ class OutreachSink(Sink):
         if object_type is None:
             self.logger.info("%s is left out (object: none)", self.stream_name)
             return Stream(self.stream_name, source, reader.line, None, Rules())
+        settings = for_object(object_type, settings, self._target.settings.defaults)
+        columns = list(self.original_schema["properties"])
+        if name_custom_fields(object_type, settings) or could_use_custom_fields(
+            object_type, columns, explicit=settings.columns, ignore=settings.ignore_columns
+        ):
+            self._target.learn_custom_fields()
+        settings = resolved(object_type, settings)
         match_fields = settings.match_on or MATCH_FIELDS[object_type.name]
-        _check_attributes(object_type, match_fields, settings)
         self._mapping = build_mapping(
             object_type,
-            list(self.original_schema["properties"]),
+            columns,
             mode=settings.mode,
             explicit=settings.columns,
             ignore=settings.ignore_columns,
@@ -118,6 +131,7 @@ class OutreachSink(Sink):
             field_rules=settings.field_rules,
             allow_opt_in=self._target.settings.allow_opt_in,
             detection=settings.detection,
+            on_missing=settings.on_missing,
         )
 
     @override
@@ -154,6 +168,14 @@ class OutreachSink(Sink):
         self._items.append(item)
         if len(self._items) >= self._target.settings.batch_size_rows:
             self.hand_over()
+
+    @property
+    def linked_objects(self) -> frozenset[str]:
+        """The objects of which there may be records in this run that records here link to."""
+        if self._mapping is None:
+            return frozenset()
+        links = self._mapping.object.relationships
+        return frozenset(links[name].object for name in self._mapping.relationships)
 
     @property
     def first_number(self) -> int:
@@ -206,7 +228,7 @@ class OutreachSink(Sink):
             values = [list(key) for key in keys_of(self._mapping.object, desired, fields)]
         if not values or None in values:
             return None
-        return json.dumps([self.stream_name, names, *values], default=str)
+        return _encode([self.stream_name, names, *values])
 
     @property
     @override
@@ -238,6 +260,8 @@ class OutreachSink(Sink):
         self._keys.clear()
         self._keyed = 0
         if items:
+            for other in self._target.linked_to(self):
+                other.hand_over()
             self.record_counter_metric.increment(len(items))
             self._target.pipeline.submit(self.stream, items)
 
@@ -249,30 +273,3 @@ def _asked(mapping: StreamMapping, match_fields: Sequence[str]) -> tuple[str, ..
         links.append("account")
     consent = (related for name in mapping.attributes for related in OPT_OUTS.get(name, ()))
     return tuple(dict.fromkeys((*match_fields, *mapping.attributes, *consent, *links)))
-
-
-def _check_attributes(
-    object_type: ObjectType, match_fields: Sequence[str], settings: StreamSettings
-) -> None:
-    """Refuse settings that name attributes that there are not, or that cannot do what is asked."""
-    filterable = sorted(
-        name
-        for name, attribute in object_type.attributes.items()
-        if attribute.filterable and attribute.kind not in {"boolean", "date-time"}
-    )
-    problems = [
-        f"match_on names {name!r}, by which Outreach cannot look up {object_type.name}; "
-        f"it can by {', '.join(filterable)}"
-        for name in match_fields
-        if name not in filterable
-    ]
-    arrays = settings.array_fields if not isinstance(settings.array_fields, str) else {}
-    for setting, names in (("field_rules", settings.field_rules), ("array_fields", arrays)):
-        for name in names:
-            if name not in object_type.writable:
-                near = nearest(name, object_type.writable)
-                problems.append(f"{setting} names {name!r}, which cannot be written; {near}")
-            elif setting == "array_fields" and not object_type.attributes[name].is_array:
-                problems.append(f"array_fields names {name!r}, which is no array")
-    if problems:
-        raise SettingsError(*problems)

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from target_outreach.connection import Connection
 from target_outreach.delivery.dry_run import DryWriter, NoRejects, PlanFile
+from target_outreach.delivery.enrolment import DryEnrolments, Enrolments
 from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
 from target_outreach.delivery.memory import Memory, copy_memory
@@ -25,12 +26,15 @@ from target_outreach.delivery.rejects import (
 )
 from target_outreach.delivery.settlement import Settlement
 from target_outreach.delivery.writing import Writer
-from target_outreach.errors import ExitCode, InputError, Interrupted, SettingsError
+from target_outreach.errors import EndedEarly, ExitCode, InputError, Interrupted, SettingsError
 from target_outreach.outreach.imports import Imports
 from target_outreach.outreach.lookup import Lookup
 from target_outreach.outreach.pacing import Pacer
+from target_outreach.outreach.types import ask_custom_fields
+from target_outreach.records.custom_fields import OwnObjects
 from target_outreach.report import Report
 from target_outreach.settings import SETTINGS, Settings
+from target_outreach.settings.entries import EntryUse, check_entries, name_labels
 from target_outreach.singer import ExactTarget
 from target_outreach.sinks import OutreachSink
 
@@ -77,6 +81,9 @@ class TargetOutreach(ExactTarget):
         self._started_at = time.monotonic()
         self.message_reader.tick = self.tick
         self._replayed: list[Path] = []
+        self._custom_fields_asked = False
+        #: The objects as the organisation has them, as far as this run knows that.
+        self.objects = OwnObjects()
         if validate_config:
             _ = self.settings  # says at once which settings contradict each other
 
@@ -129,12 +136,14 @@ class TargetOutreach(ExactTarget):
         client = self.connection.client
         if self.memory is not None:
             self.memory.place = self.connection.place()
-        lookup = Lookup(client)
+        lookup, is_dry = Lookup(client), self.settings.dry_run
         return Pipeline(
             lookup=lookup,
-            writer=DryWriter() if self.settings.dry_run else Writer(client, lookup),
+            writer=DryWriter() if is_dry else Writer(client, lookup),
+            enrolments=DryEnrolments() if is_dry else Enrolments(client, lookup),
             pacer=self.pacer,
             settlement=self.settlement,
+            objects=self.objects,
             imports=self._imports(client),
             memory=self.memory,
             wake=self.message_reader.inbox.wake,
@@ -151,6 +160,16 @@ class TargetOutreach(ExactTarget):
     def connection(self) -> Connection:
         """The connection to Outreach; nothing is sent before the first record needs it."""
         return self._resources.enter_context(Connection(self.settings, self.pacer))
+
+    def learn_custom_fields(self) -> None:
+        """Ask for the organisation's custom fields, unless this run has done so.
+
+        Raises:
+            RunError: As for any request.
+        """
+        if not self._custom_fields_asked:
+            self.objects.learn(ask_custom_fields(self.connection.client))
+            self._custom_fields_asked = True
 
     @cached_property
     def memory(self) -> Memory | None:
@@ -202,6 +221,25 @@ class TargetOutreach(ExactTarget):
             if any(Path(output).samefile(path) for path in inputs):
                 raise SettingsError(f"{name} is the file that is being read; name another one.")
 
+    def check_entries(self) -> None:
+        """Check what `streams` says before any record is read.
+
+        Raises:
+            SettingsError: All that is wrong with its entries, as far as their object is known.
+            RunError: Labels of custom fields had to be asked for, and no request can succeed.
+        """
+        if name_labels(self.settings, self.objects):
+            try:
+                self.learn_custom_fields()
+            except EndedEarly:
+                return  # the first record says so too, when there is input to be read to its end
+        check_entries(self.settings, self.objects)
+
+    @cached_property
+    def entries(self) -> EntryUse:
+        """The entries of `streams`, and which of them are of use."""
+        return EntryUse(self.settings.streams)
+
     # Messages
 
     @override
@@ -217,6 +255,16 @@ class TargetOutreach(ExactTarget):
             if other is not sink
             and other.current_size
             and other.stream.object is sink.stream.object
+        ]
+
+    def linked_to(self, sink: OutreachSink) -> list[OutreachSink]:
+        """List the sinks in which records wait that those of a sink may be linked to."""
+        if not (objects := sink.linked_objects):
+            return []
+        return [
+            other
+            for other in self.sinks()
+            if other.current_size and other.stream.object and other.stream.object.name in objects
         ]
 
     def receive(self, stream: str) -> int:
@@ -248,6 +296,8 @@ class TargetOutreach(ExactTarget):
         self.deliver_rest()
         for sink in self.sinks():
             sink.clean_up()
+        if not self._replayed and (unused := self.entries.unused()):
+            logger.warning("Entries of streams that did nothing: %s.", ", ".join(unused))
         if not self.settings.dry_run:
             for file in self._replayed:
                 mark_done(file)

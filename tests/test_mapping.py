@@ -30,7 +30,11 @@ def goal_of(object_name, column):
     if found.id_column == column:
         return "id"
     goals = {column: name for name, columns in found.attributes.items() for column in columns}
-    goals |= {column: f"{name}.id" for name, column in found.relationships.items()}
+    goals |= {
+        column: f"{name}.{part}"
+        for name, parts in found.relationships.items()
+        for part, column in parts.items()
+    }
     return goals.get(column)
 
 
@@ -78,6 +82,11 @@ def goal_of(object_name, column):
         ("prospects", "OUTREACH_PROSPECT_ID", "id"),
         ("prospects", "outreach_account_id", "account.id"),
         ("prospects", "outreach_owner_id", "owner.id"),
+        ("prospects", "ACCOUNT_DOMAIN", "account.domain"),
+        ("prospects", "account.custom_id", "account.customId"),
+        ("prospects", "Owner Email", "owner.email"),
+        ("prospects", "stage_name", "stage.name"),
+        ("accounts", "owner_email", "owner.email"),
         ("prospects", "outreach_creator_id", None),
         ("accounts", "outreach_account_id", "id"),
         ("accounts", "outreach_prospect_id", None),
@@ -159,7 +168,7 @@ def test_ignored_columns_are_left_out_unless_an_entry_names_them():
         (("row_hash",), {}, "no column maps to an attribute of prospects"),
         (("first_name",), {}, "no column maps to emails"),
         (("first_name",), {"mode": "update"}, "needs a column for the Outreach id"),
-        (("emails", "x"), {"explicit": {"x": "account.domain"}}, "account.id"),
+        (("emails", "x", "account_domain"), {"explicit": {"x": "account.domain"}}, "both map to"),
     ],
 )
 def test_settings_that_do_not_fit_say_what_is_wrong(columns, options, words):

@@ -7,12 +7,14 @@ import stat
 import time
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from conftest import PROSPECTS, lines, record, schema, state
 
 from target_outreach.sandbox import Fault, Sandbox
+from target_outreach.sandbox.resources import Change
 
 
 @pytest.fixture
@@ -338,3 +340,58 @@ def test_an_edit_during_a_large_run_of_another_record_is_news(sync, sandbox, mem
     sandbox.store.update("prospects", other, {"title": "edited"})
     run = sync(people(2200, title="T"), **drift(memory))
     assert run.counts("prospects") == {"received": 2200, "unchanged": 2199, "updated": 1}
+
+
+@pytest.mark.parametrize("detection", ["source", "drift"])
+def test_changed_rows_of_several_batches_are_written_without_a_lookup(
+    sync, sandbox, memory, detection
+):
+    """While a batch is written the next one waits, of which memory must not lose what it knows."""
+    memory["change_detection"] = detection
+    sync(people(700, title="A"), **memory)
+    sync(people(700, title="A"), **memory)
+    rows = people(700, title="B")
+    run, requests = spent(sandbox, lambda: sync(rows, **memory, batch_size_rows=50))
+    assert run.counts("prospects") == {"received": 700, "updated": 700}
+    assert sorted({method for method, _ in requests}) == ["GET", "PATCH"][detection == "source" :]
+    assert len(requests) == 700 + (detection == "drift")
+
+
+def test_drift_after_a_run_that_wrote_everything_reads_next_to_nothing(sync, sandbox, memory):
+    sync(people(3000, title="T"), **drift(memory), max_parallel_requests=8)
+    theirs = sandbox.store.all("prospects")
+    for person in (theirs[0], theirs[1500], theirs[2999]):
+        sandbox.store.update("prospects", person["id"], {"title": "theirs"})
+    rows = people(3000, title="T")
+    run, requests = spent(sandbox, lambda: sync(rows, **drift(memory)))
+    assert run.counts("prospects") == {"received": 3000, "updated": 3, "unchanged": 2997}
+    assert run.report["streams"]["prospects"]["edited_by_others"] == {"title": 3}
+    assert [method for method, _ in requests].count("GET") <= 2
+    run, requests = spent(sandbox, lambda: sync(rows, **drift(memory)))
+    assert run.counts("prospects") == {"received": 3000, "unchanged": 3000}
+    assert len(requests) <= 2
+
+
+def test_drift_reads_on_where_more_has_changed_than_is_known(sync, sandbox, memory):
+    """An edit that bears a time before the last question, to which it did not show up yet."""
+    long_ago = Change("seed", {"emails": ["p0@x.test"], "title": "T"}, {}, at=time.time() - 9999)
+    old = sandbox.store.create("prospects", long_ago).id
+    sync(people(2101, title="T"), **drift(memory), max_parallel_requests=8)
+    first = datetime.fromisoformat(sandbox.store.all("prospects")[1]["attributes"]["updatedAt"])
+    edit = Change("edit", {"title": "theirs"}, {}, at=first.timestamp())
+    sandbox.store.modify("prospects", old, edit)
+    run, requests = spent(sandbox, lambda: sync(people(2101, title="T"), **drift(memory)))
+    assert run.counts("prospects") == {"received": 2101, "updated": 1, "unchanged": 2100}
+    assert [method for method, _ in requests] == ["GET", "GET", "GET", "PATCH"]
+
+
+@pytest.mark.parametrize("fault", ["no budget", "no answer"])
+def test_the_question_at_the_end_costs_no_wait_and_no_failure(sync, sandbox, memory, fault):
+    rows = people(1100, title="T")
+    if fault == "no budget":
+        sandbox.profile = replace(sandbox.profile, rate_limit=1106, rate_window_seconds=3600)
+    else:
+        sandbox.add_fault(Fault("status", method="GET", status=500, times=50, after=7, body=""))
+    run = sync(rows, **drift(memory), max_parallel_requests=8)
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 1100, "created": 1100}

@@ -237,6 +237,22 @@ def test_what_is_not_found_is_created_only_where_it_may_be(desired, mode, outcom
     assert (fault.code, fault.field, str(fault)) == outcome
 
 
+@pytest.mark.parametrize(
+    ("values", "rules"),
+    [({}, {}), ({"custom9": None}, {}), ({"custom9": "X"}, {"field_rules": {"custom9": "never"}})],
+)
+def test_what_the_organisation_requires_is_needed_to_create_and_not_to_update(values, rules):
+    strict = replace(PROSPECTS, required=("custom9",))
+    rules = Rules(match_fields=BY_MAIL, **rules)
+    with pytest.raises(RecordFault) as caught:
+        plan(strict, person(**values), None, rules)
+    fault = caught.value
+    assert (fault.code, fault.field) == ("missing_required", "custom9")
+    assert str(fault) == "A new record needs a value in custom9."
+    assert isinstance(plan(strict, person(title="X", **values), held(), rules), Update)
+    assert isinstance(plan(strict, person(custom9="X"), None, Rules()), Create)
+
+
 def test_insert_creates_whatever_is_there_already():
     decided = plan(PROSPECTS, person(title="X"), held(), Rules(mode="insert"))
     assert decided == Create({"emails": ["a@x.test"], "title": "X"}, {}, {})
@@ -372,6 +388,16 @@ def test_matches_of_one_age_or_of_none_are_in_the_order_of_their_ids():
 def test_one_of_several_matches_is_chosen_by_age_or_none(ids, policy, expected):
     chosen = choose([company(number) for number in ids], policy)
     assert (chosen.id if chosen else None) == expected
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_matches_come_oldest_first_however_few_they_are(count):
+    picture = Picture(ACCOUNTS, BY_NAME)
+    born = {number: f"2026-01-0{9 - number}T00:00:00.000Z" for number in range(1, count + 1)}
+    for number, created in born.items():
+        picture.put(company(number, name="Acme", createdAt=created))
+    found = match(Desired(attributes={"name": "Acme"}), picture, BY_NAME)
+    assert [resource.id for resource in found] == sorted(born, reverse=True)
 
 
 def test_a_record_with_an_id_is_about_the_one_of_that_id_and_no_other():

@@ -64,10 +64,29 @@ def open_target(context: click.Context, configs: tuple[str, ...]) -> TargetOutre
     Raises:
         SettingsError: A setting, or its environment variable, is wrong, or a file is unreadable.
     """
+    return make_target(_read_nested(context, configs))
+
+
+def merge_config(context: click.Context, configs: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings that ``--config`` names, whether or not they are whole.
+
+    Raises:
+        SettingsError: An environment variable cannot be read, or a file.
+    """
+    config = _read_nested(context, configs)
+    if config.parse_env:
+        TargetOutreach.check_environment(os.environ)
+    target = TargetOutreach(
+        config=config.config, parse_env_config=config.parse_env, validate_config=False
+    )
+    return dict(target.config)
+
+
+def _read_nested(context: click.Context, configs: tuple[str, ...]) -> Any:  # noqa: ANN401 - private
     config = read_config(context, configs)
     if config.parse_env and UNDER_MELTANO in os.environ:
         nest_settings(os.environ)
-    return make_target(config)
+    return config
 
 
 def nest_settings(environment: MutableMapping[str, str]) -> None:
@@ -105,9 +124,14 @@ def open_settings(context: click.Context, configs: tuple[str, ...]) -> Settings:
     Raises:
         SettingsError: A setting, or its environment variable, is wrong.
     """
-    for name in (TargetOutreach.name, "singer_sdk"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # the command itself speaks
+    speak_alone()
     return open_target(context, configs).settings
+
+
+def speak_alone() -> None:
+    """Let the log say no more than warnings, since the command itself speaks."""
+    for name in (TargetOutreach.name, "singer_sdk"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def explained(command: Callable[P, int]) -> Callable[P, None]:

@@ -1,36 +1,52 @@
 """Asking Outreach what others have edited since it was last asked (`change_detection: drift`).
 
 Changes are read by ``filter[updatedAt]``, a page for each thousand. What this target has written
-itself since then has changed there too, and is read with the rest: only comparing each record with
-what was held when it was last seen tells an edit of others from a write of ours.
+itself has changed there too, and only comparing each record with what was held when it was last
+seen tells an edit of others from a write of ours. So a run that has written much asks once more at
+its end: then its own writes are behind it, and the next run need not read them.
+
+An edit may come up later than the time that it bears. The next question therefore begins a minute
+before the last one, and asks for the newest changes first. The last one has proved that Outreach's
+list was up to date by the newest change that it showed, mostly a write of ours. Once that time is
+reached, the count says whether another record has come up since in what is left: if not, it need
+not be read again. What this misses is an edit of a record that we wrote in that same minute, if the
+edit was hidden for longer than `SETTLED` while newer changes were shown.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from datetime import timedelta
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.load import Read
+from target_outreach.delivery.memory import Asked
+from target_outreach.errors import RunError
+from target_outreach.outreach.lookup import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from target_outreach.delivery.finder import Send
     from target_outreach.delivery.memory import Memory
     from target_outreach.delivery.stream import Stream
     from target_outreach.outreach.lookup import Lookup, Page
+    from target_outreach.outreach.pacing import Pacer
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.matching import Resource
 
 #: Edited records that are kept from the question to their row; the others are looked up again.
 MOST_EDITS = 50_000
 
-#: How much of the time before is asked for again, since requests take time to be seen.
+#: How much of the time before is asked for again.
 OVERLAP = timedelta(minutes=1)
+
+
+#: How much older than the newest change that is shown a change may be and yet be hidden.
+SETTLED = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
@@ -41,15 +57,50 @@ class _Question:
         stream: The stream that it is asked for.
         object: The stream's object.
         done: Called when it is answered.
-        since: From when changes are not known; None where it was never asked.
+        before: What the question before has shown; None where it was never asked.
         began: When Outreach was asked, by its clock.
+        count: How many records have changed, as the first page said.
+        seen: The records that were read, with the time of their change; None where one has none.
+        oldest: The time down to which all changes are read.
     """
 
     stream: Stream
     object: ObjectType
     done: Callable[[], None]
-    since: str | None
+    before: Asked | None
     began: datetime | None = None
+    count: int | None = None
+    seen: dict[int, datetime | None] = field(default_factory=dict)
+    oldest: datetime | None = None
+
+    def take(self, page: Page) -> None:
+        """Take in which records a page shows."""
+        if self.began is None:
+            self.began, self.count = page.server_time, page.count
+        for resource in page.resources:
+            self.seen[resource.id] = self.oldest = _changed_at(resource)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether what was not read yet is what the question before has shown."""
+        before = self.before
+        if before is None or before.until is None or self.count is None:
+            return False
+        if self.oldest is None or self.oldest >= before.until:
+            return False
+        return self.count - len(self.seen) == len(before.seen.keys() - self.seen.keys())
+
+    def conclude(self) -> Asked:
+        """Say what the question has shown, for the next one."""
+        assert self.began is not None  # noqa: S101 - an answer came
+        since = self.began - OVERLAP
+        times = [at for at in self.seen.values() if at is not None]
+        if self.before is None or not times or len(times) < len(self.seen):
+            return Asked(since)
+        until = min(max(times), self.began) - SETTLED
+        seen = self.before.seen | self.seen
+        overlap = {one: at for one, at in seen.items() if at is not None and since <= at < until}
+        return Asked(since, until, overlap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +119,7 @@ class Drift:
         self,
         memory: Memory,
         lookup: Lookup,
+        pacer: Pacer,
         *,
         send: Send,
         clock: Callable[[], float] = time.monotonic,
@@ -77,14 +129,18 @@ class Drift:
         Args:
             memory: Knows what was delivered, and takes in what was edited.
             lookup: Reads what has changed.
+            pacer: Knows whether there is budget for a question that could also be put later.
             send: Runs a request on a worker and hands its result back on this thread.
             clock: A monotonic clock in seconds.
         """
         self._memory = memory
         self._lookup = lookup
+        self._pacer = pacer
         self._send = send
         self._clock = clock
         self._edits: dict[int, dict[str, _Edit]] = {}
+        self._streams: dict[str, tuple[Stream, ObjectType]] = {}
+        self._writes: Counter[str] = Counter()
 
     def edit(self, stream: Stream, resource_id: int) -> tuple[Resource, Read] | None:
         """Return an edited record as it was read, and when, if it was in this run."""
@@ -93,9 +149,10 @@ class Drift:
             return None
         return edit.resource, edit.read
 
-    def forget(self, resource_id: int) -> None:
-        """Drop what was read of a record, which has been written since."""
-        self._edits.pop(resource_id, None)
+    def written(self, object_type: ObjectType, resource: Resource) -> None:
+        """Hear that a record was written: what was read of it is not true any more."""
+        self._edits.pop(resource.id, None)
+        self._writes[object_type.name] += 1
 
     def ask(self, stream: Stream, object_type: ObjectType, done: Callable[[], None]) -> None:
         """Ask what others have edited; at first, only what time it is there.
@@ -105,25 +162,78 @@ class Drift:
             object_type: The stream's object.
             done: Called when it is answered.
         """
-        question = _Question(stream, object_type, done, self._memory.asked_at(stream))
-        path = self._lookup.changes_path(object_type, question.since, stream.asked)
+        self._streams[stream.name] = stream, object_type
+        question = _Question(stream, object_type, done, self._memory.asked(stream))
+        since = None if question.before is None else question.before.since
+        path = self._lookup.changes_path(object_type, since, stream.asked)
         self._send(partial(self._lookup.page, path), partial(self._on_page, question))
 
+    def ask_again(self) -> None:
+        """Ask once more, now that all is written, where that leaves less to read to the next run.
+
+        That is no part of delivering anything: it never waits for budget, and it may fail.
+        """
+        streams, self._streams = self._streams, {}
+        for stream, object_type in streams.values():
+            pages = self._writes[object_type.name] // PAGE_SIZE
+            if pages and (before := self._memory.asked(stream)) is not None:
+                question = _Question(stream, object_type, _nothing, before)
+                path = self._lookup.changes_path(object_type, before.since, stream.asked)
+                self._read_on(question, path)
+
+    def _read_on(self, question: _Question, path: str) -> None:
+        """Read a page of a question that could also be put later."""
+
+        def read() -> Page | None:
+            try:
+                return self._lookup.page(path) if self._pacer.is_free else None
+            except RunError:
+                return None
+
+        self._send(read, partial(self._on_late_page, question))
+
+    def _on_late_page(self, question: _Question, page: Page | None) -> None:
+        if page is None:
+            return
+        question.take(page)
+        self._memory.note_edits(question.stream, page.resources, question.stream.asked)
+        if page.following is None or question.is_answered:
+            self._memory.note_asked(question.stream, question.conclude())
+        else:
+            self._read_on(question, page.following)
+
     def _on_page(self, question: _Question, page: Page) -> None:
-        question.began = question.began or page.server_time
-        stream = question.stream
+        question.take(page)
+        if question.before is None:
+            # Nobody has looked at Outreach since they were written.
+            self._memory.doubt_all(question.stream)
+        else:
+            self._keep_edits(question.stream, page)
+            if page.following is not None and not question.is_answered:
+                task = partial(self._lookup.page, page.following)
+                self._send(task, partial(self._on_page, question))
+                return
+        self._memory.note_asked(question.stream, question.conclude())
+        question.done()
+
+    def _keep_edits(self, stream: Stream, page: Page) -> None:
+        """Note what others have edited, and keep how it is now for the row that is to come."""
         read = Read(self._clock(), self._lookup.version)
         asked = frozenset(stream.asked)
-        if question.since is None:
-            self._memory.doubt_all(stream)  # nobody has looked at Outreach since they were written
-        else:
-            for resource in self._memory.note_edits(stream, page.resources, stream.asked):
-                if len(self._edits) < MOST_EDITS:
-                    edit = _Edit(resource, read, asked)
-                    self._edits.setdefault(resource.id, {})[stream.name] = edit
-        if page.following is not None and question.since is not None:
-            task = partial(self._lookup.page, page.following)
-            self._send(task, partial(self._on_page, question))
-            return
-        self._memory.note_asked(stream, f"{question.began - OVERLAP:%Y-%m-%dT%H:%M:%S}Z")
-        question.done()
+        for resource in self._memory.note_edits(stream, page.resources, stream.asked):
+            if len(self._edits) < MOST_EDITS:
+                edit = _Edit(resource, read, asked)
+                self._edits.setdefault(resource.id, {})[stream.name] = edit
+
+
+def _nothing() -> None:
+    """Wait for nothing."""
+
+
+def _changed_at(resource: Resource) -> datetime | None:
+    """Return when a record was changed last, to the second, as Outreach's clock shows it."""
+    try:
+        at = datetime.fromisoformat(str(resource.attributes.get("updatedAt")))
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None

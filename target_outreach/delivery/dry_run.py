@@ -170,13 +170,19 @@ class PlanFile:
 
 
 def _key(stream: Stream, desired: Desired | None) -> dict[str, Any]:
-    """Return what identifies a record: its id, or the values of its match fields."""
+    """Return what identifies a record: its id, the values of its match fields, or its links."""
     if desired is None:
         return {}
     if desired.id is not None:
         return {"id": desired.id}
     fields = stream.rules.match_fields
-    return {name: desired.attributes[name] for name in fields if desired.attributes.get(name)}
+    if fields:
+        return {name: desired.attributes[name] for name in fields if desired.attributes.get(name)}
+    links: dict[str, Any] = {f"{name}.id": link for name, link in desired.relationships.items()}
+    for reference in desired.references.values():
+        links.pop(f"{reference.relationship}.id", None)
+        links |= dict(zip(reference.parts, (text for _, text in reference.values), strict=True))
+    return links
 
 
 def _changes(decided: Create | Update | Unchanged) -> dict[str, dict[str, Any]]:

@@ -9,9 +9,12 @@ from target_outreach.delivery.stream import Item
 from target_outreach.records.folding import Group
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from target_outreach.delivery.errand import Fates
     from target_outreach.delivery.stream import Stream
     from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Picture
+    from target_outreach.records.matching import Key, Picture
     from target_outreach.records.planning import Unchanged, Update
 
 Records = Group[Item]
@@ -33,6 +36,8 @@ class Load:
         order: Its number among the batches of the run.
         stream: The stream that it is of.
         picture: What is known of Outreach's records that it is about.
+        fates: Hears what becomes of its records.
+        done: Called when that is known of all of them.
         open: Groups that are not settled.
         blocked: Groups that share a key with an earlier batch.
         reads: The lookup that each group was answered by.
@@ -49,6 +54,8 @@ class Load:
     order: int
     stream: Stream
     picture: Picture
+    fates: Fates
+    done: Callable[[], None]
     open: set[Records] = field(default_factory=set)
     blocked: list[Records] = field(default_factory=list)
     reads: dict[Records, Read] = field(default_factory=dict)
@@ -59,6 +66,35 @@ class Load:
     written: dict[int, float] = field(default_factory=dict)
     recalled: dict[Records, tuple[Update | Unchanged, int] | None] = field(default_factory=dict)
     unseen: set[Records] = field(default_factory=set)
+    _holders: dict[Key, list[Records]] | None = field(default=None, init=False)
+
+    def hold(self, groups: Iterable[Records]) -> None:
+        """Take in groups that are not settled."""
+        self.open.update(groups)
+        if self._holders is not None:
+            _enter(groups, self._holders)
+
+    def let_go(self, groups: Iterable[Records]) -> None:
+        """Strike out groups that are settled, or replaced by others."""
+        self.open.difference_update(groups)
+        self.ready.difference_update(groups)
+        self.unseen.difference_update(groups)
+
+    def holding(self, keys: Iterable[Key]) -> list[Records]:
+        """List the groups that are not settled and have one of these keys, some more than once."""
+        holders = self._index()
+        return [group for key in keys for group in holders.get(key, ()) if group in self.open]
+
+    def shares_key_with(self, group: Records) -> bool:
+        """Whether a group that is not settled has a key in common with one of another batch."""
+        return not self._index().keys().isdisjoint(group.keys) and bool(self.holding(group.keys))
+
+    def _index(self) -> dict[Key, list[Records]]:
+        """Return who has which key; made only if somebody asks, as nobody does of a memory."""
+        if self._holders is None:
+            self._holders = {}
+            _enter(self.open, self._holders)
+        return self._holders
 
     def is_no_later_than(self, other: Load) -> bool:
         """Whether this batch was handed over before another one, or is it."""
@@ -74,3 +110,9 @@ class Load:
         """The fields to look up by, in order; `insert` looks nothing up."""
         rules = self.stream.rules
         return [] if rules.mode == "insert" else ["id", *rules.match_fields]
+
+
+def _enter(groups: Iterable[Records], holders: dict[Key, list[Records]]) -> None:
+    for group in groups:
+        for key in group.keys:
+            holders.setdefault(key, []).append(group)

@@ -14,7 +14,8 @@ import os
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,19 @@ if TYPE_CHECKING:
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scopes (
     number INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    asked_at TEXT
+    name TEXT NOT NULL UNIQUE
 );
+CREATE TABLE IF NOT EXISTS questions (
+    scope INTEGER PRIMARY KEY,
+    since TEXT NOT NULL,
+    until TEXT
+);
+CREATE TABLE IF NOT EXISTS seen (
+    scope INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    changed_at TEXT NOT NULL,
+    PRIMARY KEY (scope, id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS delivered (
     scope INTEGER NOT NULL,
     key BLOB NOT NULL,
@@ -53,6 +64,11 @@ APPLICATION_ID = 0x0E7A_4C01
 
 #: Seconds to wait for another run that uses the same file.
 BUSY = 30.0
+
+#: Flags of a record that is to be compared with Outreach: others have edited it; a run was about
+#: to write it, and may have been killed before it could remember that.
+EDITED = 1
+DOUBTED = 2
 
 #: Keys that one statement asks for.
 AT_ONCE = 500
@@ -73,6 +89,21 @@ class Known:
 
     remembered: Remembered
     is_edited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an earlier question has shown, all times by Outreach's clock.
+
+    Attributes:
+        since: From when the next question has to ask.
+        until: Up to when all changes have been shown; None where none were.
+        seen: The ids of the records that had changed between the two, with the time.
+    """
+
+    since: datetime
+    until: datetime | None = None
+    seen: dict[int, datetime] = field(default_factory=dict)
 
 
 #: No number, keys and entries of a scope.
@@ -175,9 +206,11 @@ class Memory:
             part = keys[start : start + AT_ONCE]
             marks = ",".join("?" * len(part))
             sql = f"SELECT key, id, hashes, edited FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
-            for key, resource_id, hashes, is_edited in self._run(sql, (scope, *part)):
-                doubted = (scope, key) in self._doubted
-                yield key, Known(Remembered(resource_id, hashes), bool(is_edited) and not doubted)
+            for key, resource_id, hashes, flags in self._run(sql, (scope, *part)):
+                is_edited = bool(flags & EDITED) or (
+                    bool(flags & DOUBTED) and (scope, key) not in self._doubted
+                )
+                yield key, Known(Remembered(resource_id, hashes), is_edited)
 
     def forget(self, stream: Stream, source_key: str) -> None:
         """Forget a record whose id Outreach does not know any more."""
@@ -186,12 +219,19 @@ class Memory:
 
     # What others edited
 
-    def asked_at(self, stream: Stream) -> str | None:
-        """Return since when Outreach's changes are not known, in ISO 8601, or None for ever."""
-        ((asked_at,),) = self._run(
-            "SELECT asked_at FROM scopes WHERE number = ?", (self._scope(stream),)
+    def asked(self, stream: Stream) -> Asked | None:
+        """Return what was shown when Outreach was last asked what has changed, if it ever was."""
+        place = (self._scope(stream),)
+        question = self._run("SELECT since, until FROM questions WHERE scope = ?", place)
+        if not question:
+            return None
+        ((since, until),) = question
+        seen = self._run("SELECT id, changed_at FROM seen WHERE scope = ?", place)
+        return Asked(
+            datetime.fromisoformat(since),
+            datetime.fromisoformat(until) if until else None,
+            {resource_id: datetime.fromisoformat(at) for resource_id, at in seen},
         )
-        return str(asked_at) if asked_at else None
 
     def doubt(self, stream: Stream, source_keys: Iterable[str]) -> None:
         """Note before records are written that what is remembered of them may be wrong by then.
@@ -205,7 +245,10 @@ class Memory:
         places = [(scope, key_hash(key)) for key in source_keys]
         if places:
             self._doubted.update(places)
-            self._change("UPDATE delivered SET edited = 1 WHERE scope = ? AND key = ?", places)
+            self._change(
+                "UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?",
+                [(DOUBTED, *place) for place in places],
+            )
 
     def doubt_all(self, stream: Stream) -> None:
         """Have all records of a stream compared with Outreach when they come next.
@@ -213,7 +256,10 @@ class Memory:
         Raises:
             OutputError: The file cannot be written.
         """
-        self._change("UPDATE delivered SET edited = 1 WHERE scope = ?", [(self._scope(stream),)])
+        self._change(
+            "UPDATE delivered SET edited = edited | ? WHERE scope = ?",
+            [(EDITED, self._scope(stream))],
+        )
 
     def _change(self, sql: str, values: list[tuple[Any, ...]]) -> None:
         self._recalled = NOTHING_RECALLED
@@ -242,22 +288,37 @@ class Memory:
             for key, hashes in rows:
                 if edited(resource, asked, Remembered(resource.id, hashes)):
                     self._run(
-                        "UPDATE delivered SET edited = 1 WHERE scope = ? AND key = ?", (scope, key)
+                        "UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?",
+                        (EDITED, scope, key),
                     )
                     found.append(resource)
         return found
 
-    def note_asked(self, stream: Stream, at: str) -> None:
-        """Remember that all of Outreach's changes before some time are taken in.
+    def note_asked(self, stream: Stream, asked: Asked) -> None:
+        """Remember what was shown when Outreach was asked what has changed.
 
         Args:
-            stream: The stream that they were asked for.
-            at: The time by Outreach's clock, in ISO 8601.
+            stream: The stream that it was asked for.
+            asked: What was shown, all of which is taken in.
 
         Raises:
             OutputError: The file cannot be written.
         """
-        self._run("UPDATE scopes SET asked_at = ? WHERE number = ?", (at, self._scope(stream)))
+        scope, until = self._scope(stream), asked.until and asked.until.isoformat()
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.execute("DELETE FROM seen WHERE scope = ?", (scope,))
+                self._connection.executemany(
+                    "INSERT INTO seen VALUES (?, ?, ?)",
+                    [(scope, one, at.isoformat()) for one, at in asked.seen.items()],
+                )
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?)",
+                    (scope, asked.since.isoformat(), until),
+                )
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
 
     # The journal
 
@@ -307,7 +368,7 @@ class Memory:
             (*place, news.id, news.hashes) for place, news in self._news.items() if news is not None
         ]
         others = [
-            (news.id, len(news.written_in) + 1, f"{news.written_in} ", *place)
+            (EDITED, news.id, len(news.written_in) + 1, f"{news.written_in} ", *place)
             for place, news in self._news.items()
             if news is not None and news.written_in is not None
         ]
@@ -324,7 +385,7 @@ class Memory:
                 )
                 # What other keys said of a record is not what it holds any more.
                 self._connection.executemany(
-                    "UPDATE delivered SET edited = 1 WHERE id = ? AND scope IN"
+                    "UPDATE delivered SET edited = edited | ? WHERE id = ? AND scope IN"
                     " (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?)"
                     " AND NOT (scope = ? AND key = ?)",
                     others,
@@ -332,9 +393,9 @@ class Memory:
         except sqlite3.Error as error:
             raise self._unusable(error) from None
         self._recalled = NOTHING_RECALLED
+        self._doubted.difference_update(self._news)
         self._news.clear()
         self._writers.clear()
-        self._doubted.clear()
 
     def _scope(self, stream: Stream) -> int:
         name = f"{self._object_scope(stream)} {stream.name}"

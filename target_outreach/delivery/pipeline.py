@@ -18,8 +18,9 @@ from target_outreach.delivery.workers import Workers
 from target_outreach.errors import RecordFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from target_outreach.delivery.enrolment import Enrols
     from target_outreach.delivery.memory import Memory
     from target_outreach.delivery.scheduler import Deliverer
     from target_outreach.delivery.settlement import Settlement
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from target_outreach.outreach.imports import Imports
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
+    from target_outreach.records.catalog import ObjectType
 
 BATCHES_UNDER_WAY = 2
 
@@ -46,8 +48,10 @@ class Pipeline:
         *,
         lookup: Lookup,
         writer: Deliverer,
+        enrolments: Enrols,
         pacer: Pacer,
         settlement: Settlement,
+        objects: Mapping[str, ObjectType],
         wake: Callable[[], None],
         parallel: int = 4,
         imports: Imports | None = None,
@@ -59,8 +63,10 @@ class Pipeline:
         Args:
             lookup: Finds records in Outreach.
             writer: Writes them, or does as if.
+            enrolments: Puts prospects into sequences, or does as if.
             pacer: Grants requests; told to grant none when the run must end.
             settlement: Settles records.
+            objects: The objects as the organisation has them, the same ones as those of streams.
             wake: Called, on any thread, when the pipeline has failed.
             parallel: The most requests in flight.
             imports: Carries out many updates at a time, if that is to be done.
@@ -84,8 +90,10 @@ class Pipeline:
         self._scheduler = Scheduler(
             lookup=lookup,
             writer=writer,
+            enrolments=enrolments,
             pacer=pacer,
             settlement=settlement,
+            objects=objects,
             send=partial(self._send, self._workers),
             batch_done=self._batch_done,
             parallel=parallel,
@@ -169,15 +177,29 @@ class Pipeline:
                 self._wake()
                 with self._changed:
                     self._changed.notify_all()
+            if self._closing and self._under_way == 0:
+                self._deliver_put_off()
             if self._in_flight == 0 and self._events.empty() and self._scheduler.is_stuck:
                 raise RuntimeError("Nothing is in flight and nothing can be decided.")
         else:
             self._settlement.release()
 
+    def _deliver_put_off(self) -> None:
+        """Go on with what was put off to the end of input; with nothing left, finish."""
+        # Counted first, since a batch may be settled as soon as it is taken.
+        batches = self._scheduler.put_off()
+        self._under_way += len(batches)
+        for stream, items in batches:
+            self._scheduler.take(stream, items)
+        if batches:
+            self._scheduler.decide()
+        else:
+            self._scheduler.finish()
+
     def _is_done(self) -> bool:
         if self.error is not None:
             return self._in_flight == 0
-        return self._closing and self._under_way == 0
+        return self._closing and self._under_way == 0 and self._in_flight == 0
 
     def _end(self) -> None:
         self._workers.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from target_outreach.delivery.drift import Drift
 from target_outreach.delivery.load import Load, Read
 from target_outreach.records.fingerprints import changes
-from target_outreach.records.planning import BY_MEMORY, plan_unseen
+from target_outreach.records.planning import BY_MEMORY, Unchanged, plan_unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from target_outreach.delivery.memory import Known, Memory
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.outreach.lookup import Lookup
+    from target_outreach.outreach.pacing import Pacer
+    from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
     from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Unchanged, Update
+    from target_outreach.records.planning import Update
 
 
 class Recall:
@@ -37,9 +39,11 @@ class Recall:
         self,
         memory: Memory | None,
         lookup: Lookup,
+        pacer: Pacer,
         *,
         send: Send,
         ready: Ready,
+        unchanged: Callable[[Load, list[tuple[Records, Unchanged]]], None],
         find: Callable[[Load, list[Records]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -48,8 +52,10 @@ class Recall:
         Args:
             memory: Knows what was delivered before, if a memory is kept.
             lookup: Reads what has changed in Outreach, and says by which version of itself.
+            pacer: Knows whether there is budget for what could also be done later.
             send: Runs a request on a worker and hands its result back on this thread.
             ready: Hears which groups can be decided on.
+            unchanged: Hears which groups say what they said before, and what that amounts to.
             find: Looks groups up.
             clock: A monotonic clock in seconds.
         """
@@ -57,17 +63,23 @@ class Recall:
         self._lookup = lookup
         self._drift: Drift | None = None
         if memory is not None:
-            self._drift = Drift(memory, lookup, send=send, clock=clock)
+            self._drift = Drift(memory, lookup, pacer, send=send, clock=clock)
         self._ready = ready
+        self._unchanged = unchanged
         self._find = find
         self._clock = clock
         self._asking: dict[str, list[tuple[Load, list[Records]]]] = {}
         self._asked: set[str] = set()
 
-    def written(self, resource: Resource) -> None:
+    def written(self, object_type: ObjectType, resource: Resource) -> None:
         """Hear what was written."""
         if self._drift is not None:
-            self._drift.forget(resource.id)
+            self._drift.written(object_type, resource)
+
+    def finish(self) -> None:
+        """Do what is best done when all is written."""
+        if self._drift is not None:
+            self._drift.ask_again()
 
     def _remembers(self, stream: Stream) -> bool:
         return self._kept is not None and stream.rules.detection in BY_MEMORY
@@ -112,50 +124,46 @@ class Recall:
             self._recall(waiting, groups)
 
     def _recall(self, load: Load, groups: list[Records]) -> None:
-        stream = load.stream
+        stream, now = load.stream, Read(self._clock(), self._lookup.version)
         keys = [key for group in groups if (key := group.desired.source_key) is not None]
         known = self._memory.recall(stream, keys)
         unknown: list[Records] = []
-        settled: list[Records] = []
+        ready: list[Records] = []
+        unchanged: list[tuple[Records, Unchanged]] = []
         written: list[str] = []
         for group in groups:
             entry = _fitting(group, known.get(group.desired.source_key or ""))
             remembered = entry.remembered.id if entry is not None else None
             group.desired = group.desired.with_remembered(remembered)
             changed = _changed(group, entry, stream)
+            decided = _plan(load, group, entry, changed)
             if group.waits_for and group.desired.source_key is not None:
                 # It is decided by what is known when its turn comes.
-                load.reads[group] = Read(self._clock(), self._lookup.version)
-                load.recalled[group] = None
-                settled.append(group)
-            elif entry is not None and self._knows(load, group, entry, changed):
-                settled.append(group)
+                load.reads[group], load.recalled[group] = now, None
+                ready.append(group)
+            elif isinstance(decided, Unchanged):
+                unchanged.append((group, decided))
+            elif decided is not None:
+                load.reads[group], load.recalled[group] = now, (decided, self._memory.writes)
+                ready.append(group)
             else:
-                unknown.append(group)
+                (ready if self._has_seen(load, group, entry) else unknown).append(group)
             if changed and entry is not None and not entry.is_edited:
                 written.append(group.desired.source_key or "")
         self._memory.doubt(stream, written)
-        self._ready(load, settled)
+        self._ready(load, ready)
         self._find(load, unknown)
+        self._unchanged(load, unchanged)  # at last, since it may end the batch
 
-    def _knows(self, load: Load, group: Records, entry: Known, changed: list[str]) -> bool:
-        """Whether nothing need be asked of Outreach for a group that has changed in this."""
-        inserts = load.stream.rules.mode == "insert"
-        if entry.is_edited and not inserts:
-            seen = None
-            if self._drift is not None:
-                seen = self._drift.edit(load.stream, entry.remembered.id)
-            if seen is None:
-                return False
-            resource, load.reads[group] = seen
-            if load.written.get(resource.id) is None:
-                load.picture.put(resource)
-            return True
-        decided = _plan(load, group, entry, changed)
-        if decided is None:
+    def _has_seen(self, load: Load, group: Records, entry: Known | None) -> bool:
+        """Whether a record was read when Outreach was asked what others have edited."""
+        if self._drift is None or entry is None or not _needs_a_look(load, entry):
             return False
-        load.reads[group] = Read(self._clock(), self._lookup.version)
-        load.recalled[group] = decided, self._memory.writes
+        if (seen := self._drift.edit(load.stream, entry.remembered.id)) is None:
+            return False
+        resource, load.reads[group] = seen
+        if load.written.get(resource.id) is None:
+            load.picture.put(resource)
         return True
 
     def decide(self, load: Load, group: Records) -> Update | Unchanged | None:
@@ -165,11 +173,10 @@ class Recall:
             return recalled[0]
         key = group.desired.source_key or ""
         entry = _fitting(group, self._memory.recall(load.stream, [key]).get(key))
-        inserts = load.stream.rules.mode == "insert"
-        if entry is not None and (inserts or not entry.is_edited):
+        if entry is not None and not _needs_a_look(load, entry):
             group.desired = group.desired.with_remembered(entry.remembered.id)
-            changed = _changed(group, entry, load.stream)
-            if (decided := _plan(load, group, entry, changed)) is not None:
+            decided = _plan(load, group, entry, _changed(group, entry, load.stream))
+            if decided is not None:
                 return decided
         self._find(load, [group])
         return None
@@ -194,8 +201,16 @@ def _changed(group: Records, entry: Known | None, stream: Stream) -> list[str]:
     return [] if entry is None else changes(group.desired, stream.rules, entry.remembered)
 
 
+def _needs_a_look(load: Load, entry: Known) -> bool:
+    """Whether others have edited what was delivered, and that matters."""
+    return entry.is_edited and load.stream.rules.mode != "insert"
+
+
 def _plan(
-    load: Load, group: Records, entry: Known, changed: list[str]
+    load: Load, group: Records, entry: Known | None, changed: list[str]
 ) -> Update | Unchanged | None:
+    """Plan what needs no look at Outreach."""
+    if entry is None or _needs_a_look(load, entry):
+        return None
     rules = load.stream.rules
     return plan_unseen(load.object, group.desired, entry.remembered.id, changed, rules)

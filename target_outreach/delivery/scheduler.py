@@ -16,9 +16,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from target_outreach.delivery.bulk import Alone, Bulk, Change
+from target_outreach.delivery.enrolment import SEQUENCE_STATES, Enroller
+from target_outreach.delivery.errand import Errand
 from target_outreach.delivery.finder import Finder
+from target_outreach.delivery.links import Links
 from target_outreach.delivery.load import Load, Read
+from target_outreach.delivery.put_off import PutOff
 from target_outreach.delivery.recall import Recall
+from target_outreach.delivery.stream import Item, Stream
 from target_outreach.delivery.writing import Delivered, Found, Gone, Job, ambiguous
 from target_outreach.errors import RecordFault
 from target_outreach.records.folding import Group, fold
@@ -26,20 +31,23 @@ from target_outreach.records.matching import Picture, choose, match
 from target_outreach.records.planning import Create, Skip, Unchanged, Update, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from target_outreach.delivery.bulk import Result
+    from target_outreach.delivery.enrolment import Enrols
+    from target_outreach.delivery.errand import Outcome
     from target_outreach.delivery.finder import Send
     from target_outreach.delivery.load import Records
     from target_outreach.delivery.memory import Memory
     from target_outreach.delivery.settlement import Settlement
-    from target_outreach.delivery.stream import Item, Stream
     from target_outreach.outreach.imports import Imports
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Key, Resource
+    from target_outreach.records.matching import Resource
+    from target_outreach.records.planning import Plan, Rules
+    from target_outreach.records.references import Reference
 
 
 class Deliverer(Protocol):
@@ -60,8 +68,10 @@ class Scheduler:
         *,
         lookup: Lookup,
         writer: Deliverer,
+        enrolments: Enrols,
         pacer: Pacer,
         settlement: Settlement,
+        objects: Mapping[str, ObjectType],
         send: Send,
         batch_done: Callable[[], None],
         parallel: int,
@@ -75,8 +85,10 @@ class Scheduler:
         Args:
             lookup: Finds records in Outreach.
             writer: Writes them, or does as if.
+            enrolments: Puts prospects into sequences, or does as if.
             pacer: Grants requests.
             settlement: Settles records.
+            objects: The objects as the organisation has them, the same ones as those of streams.
             send: Runs a request on a worker and hands its result back on this thread.
             batch_done: Called when all records of a batch are settled.
             parallel: The most requests in flight.
@@ -88,14 +100,31 @@ class Scheduler:
         self._writer = writer
         self._pacer = pacer
         self._settlement = settlement
+        self._objects = objects
         self._send = send
         self._batch_done = batch_done
         self._clock = clock
         self._finder = Finder(
-            lookup, send=self._ask, recall=writer.recall, ready=self._is_due, clock=clock
+            lookup, send=self._ask, recall=writer.recall, ready=self._are_found, clock=clock
+        )
+        self._links = Links(
+            lookup,
+            send=self._ask,
+            errand=self._run_errand,
+            ready=self._is_due,
+            refuse=self._refuse,
+            put_off=self._put_off_to_end,
+            count=settlement.linked,
         )
         self._recall = Recall(
-            memory, lookup, send=self._ask, ready=self._is_due, find=self._finder.find, clock=clock
+            memory,
+            lookup,
+            pacer,
+            send=self._ask,
+            ready=self._is_due,
+            unchanged=self._are_unchanged,
+            find=self._finder.find,
+            clock=clock,
         )
         self._bulk = Bulk(
             imports,
@@ -105,6 +134,18 @@ class Scheduler:
             is_stale=self._finder.is_stale,
             asked=lambda object_type: tuple(self._asked[object_type.name]),
             then=self._on_imported,
+            clock=clock,
+        )
+        self._put_off = PutOff()
+        self._enroller = Enroller(
+            enrolments,
+            lookup,
+            pacer=pacer,
+            settlement=settlement,
+            send=self._ask,
+            errand=self._run_errand,
+            put_off=self._put_off,
+            parallel=parallel,
             clock=clock,
         )
         self._order = itertools.count()
@@ -117,10 +158,13 @@ class Scheduler:
         self._busy: dict[tuple[str, int], list[tuple[Load, Records]]] = {}
         self._dependents: dict[Records, list[Records]] = {}
         self._early: list[tuple[Load, Records]] = []
-        self._holders: defaultdict[tuple[str, Key], dict[Records, Load]] = defaultdict(dict)
         self._writing = 0
         # A plan is made no sooner than it can be carried out, so that it does not age.
         self._most_writing = 2 * parallel
+
+    def finish(self) -> None:
+        """Do what is best done when all is written; hands over no record."""
+        self._recall.finish()
 
     def close(self) -> None:
         """Remove what was kept on disk."""
@@ -141,50 +185,94 @@ class Scheduler:
         if stream.object is None or not deliverable:
             self._batch_done()
             return
-        self._asked[stream.object.name].update(dict.fromkeys(stream.asked))
-        groups = fold(stream.object, self._recall.with_ids(stream, deliverable), stream.rules)
+        picture = Picture(stream.object, stream.rules.match_fields)
+        load = Load(next(self._order), stream, picture, self._settlement, self._batch_done)
+        if stream.object.name == SEQUENCE_STATES:
+            self._enroller.take(load, deliverable)
+            return
+        self._begin(load, self._recall.with_ids(stream, deliverable))
+
+    def put_off(self) -> list[tuple[Stream, list[Item]]]:
+        """Hand back, once all else is settled, the batches that were put off till then."""
+        return self._put_off.release()
+
+    def _run_errand(
+        self,
+        wanted: dict[Reference, tuple[int, Desired]],
+        object_name: str,
+        rules: Rules,
+        then: Callable[[dict[Reference, Outcome]], None],
+    ) -> None:
+        """Have records found that others are to be linked to, as if they had been received."""
+        object_type = self._objects[object_name]
+        items = {one: Item(number, "", said) for one, (number, said) in wanted.items()}
+
+        def on_outcomes(outcomes: dict[Item, Outcome]) -> None:
+            then({one: outcomes[item] for one, item in items.items() if item in outcomes})
+
+        errand = Errand(on_outcomes)
+        asked = rules.match_fields
+        stream = Stream(f"linked {object_name}", "", "", object_type, rules, asked)
+        picture = Picture(object_type, rules.match_fields)
+        load = Load(next(self._order), stream, picture, errand, errand.done)
+        self._begin(load, [(item, wanted[one][1]) for one, item in items.items()])
+
+    def _begin(self, load: Load, records: list[tuple[Item, Desired]]) -> None:
+        """Fold the records of a batch, and look up what shares no key with an earlier one."""
+        self._asked[load.object.name].update(dict.fromkeys(load.stream.asked))
+        groups = fold(load.object, records, load.stream.rules)
         for group in groups:
             for earlier in group.waits_for:
                 self._dependents.setdefault(earlier, []).append(group)
-        picture = Picture(stream.object, stream.rules.match_fields)
-        self._begin(Load(next(self._order), stream, picture), groups)
-
-    def _begin(self, load: Load, groups: list[Records]) -> None:
-        """Look up what shares no key with an earlier batch."""
         others = [other for other in self._loads if other.object is load.object]
-        taken = {key for other in others for group in other.open for key in group.keys}
         # Keys of different fields say nothing about each other.
-        if any(other.fields != load.fields for other in others):
-            taken.update(key for group in groups for key in group.keys)
-        self._loads.append(load)
+        foreign = any(other.fields != load.fields for other in others)
+        free: list[Records] = []
         for group in groups:
-            self._hold(load, group)
-        load.blocked = [group for group in groups if group.keys & taken]
-        self._recall.find(load, [group for group in groups if not group.keys & taken])
+            shares = any(other.shares_key_with(group) for other in others) if others else False
+            (load.blocked if shares or (foreign and group.keys) else free).append(group)
+        self._loads.append(load)
+        load.hold(groups)
+        self._find(load, free)
 
-    def _hold(self, load: Load, group: Records) -> None:
-        """Enter a group among those that are not settled."""
-        load.open.add(group)
-        for key in group.keys:
-            self._holders[load.object.name, key][group] = load
+    def _find(self, load: Load, groups: list[Records]) -> None:
+        """Find out about groups, unless they share a key with what is put off."""
+        late = [group for group in groups if self._put_off.concerns(load, group)]
+        for group in late:
+            self._to_end(load, group)
+        self._recall.find(
+            load, [group for group in groups if group in load.open] if late else groups
+        )
 
-    def _forget(self, load: Load, group: Records) -> None:
-        """Strike a group out."""
-        load.open.remove(group)
-        load.ready.discard(group)
-        load.unseen.discard(group)
-        self._alone.discard(group)
-        for key in group.keys:
-            holders = self._holders[load.object.name, key]
-            del holders[group]
-            if not holders:
-                del self._holders[load.object.name, key]
+    def _are_found(self, load: Load, groups: Iterable[Records]) -> None:
+        """Hear that groups are looked up; what they are to be linked to is found next."""
+        self._links.find(load, groups)
 
     def _is_due(self, load: Load, groups: Iterable[Records]) -> None:
         """Hear that groups can be decided on; each is decided once for each time it is ready."""
         for group in groups:
-            load.ready.add(group)
-            self._due.append((load, group))
+            if group in load.open:
+                load.ready.add(group)
+                self._due.append((load, group))
+
+    def _put_off_to_end(self, load: Load, group: Records) -> bool:
+        """Put a group off to the end of input, if there is room."""
+        if not self._put_off.has_room:
+            return False
+        self._to_end(load, group)
+        return True
+
+    def _to_end(self, load: Load, group: Records) -> None:
+        """Put a group off, with all that waits for it."""
+        late: dict[Records, None] = {}
+        follows = [group]
+        while follows:
+            following = follows.pop()
+            if following in load.open:
+                late[following] = None
+                follows += self._dependents.pop(following, ())
+        self._put_off.take(load, late)
+        self._close(load, late)
 
     def _ask(self, task: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Have something read, and know that an answer is to come."""
@@ -211,7 +299,7 @@ class Scheduler:
         while (entry := self._next()) is not None:
             load, group = entry
             if self._settlement.is_aborted_before(group.members[0]):
-                self._done(load, group)
+                self._done(load, [group])
                 continue
             if group in load.ready and not group.waits_for:
                 load.ready.remove(group)
@@ -241,19 +329,30 @@ class Scheduler:
                 self._unfold(load, [group, *_mixed_with(load, group, found)])
                 return
             decided = plan(load.object, group.desired, found, load.stream.rules)
-            if self._finder.is_stale(load, group, decided):
-                load.again.append(group)
-                return
-            if not self._finder.trusts(load, group, decided):
+            if not self._can_act(load, group, decided):
                 return
         except RecordFault as fault:
             self._refuse(load, group, fault)
             return
         if isinstance(decided, Skip):
-            self._settlement.skipped(load.stream, group.members, decided.reason)
-            self._done(load, group)
+            load.fates.skipped(load.stream, group.members, decided.reason)
+            self._done(load, [group])
         else:
             self._carry_out(load, group, decided)
+
+    def _can_act(self, load: Load, group: Records, decided: Plan) -> bool:
+        """Whether a plan can be carried out now; if not, what it lacks is found first.
+
+        Raises:
+            RecordFault: It will never be.
+        """
+        if group.desired.unresolved and not isinstance(decided, Skip):
+            self._links.find(load, [group])
+            return False
+        if self._finder.is_stale(load, group, decided):
+            load.again.append(group)
+            return False
+        return self._finder.trusts(load, group, decided)
 
     def _decide_by_memory(self, load: Load, group: Records) -> None:
         """Decide about a group without a look at Outreach, if its turn has come."""
@@ -269,10 +368,7 @@ class Scheduler:
 
     def _carry_out(self, load: Load, group: Records, decided: Create | Update | Unchanged) -> None:
         if isinstance(decided, Unchanged):
-            # What an import left to be done has been done meanwhile.
-            outcome: Literal["updated", "unchanged"]
-            outcome = "updated" if group in self._alone else "unchanged"
-            self._settle(load, group, Delivered(outcome, decided.resource, decided))
+            self._settle(load, group, self._as_it_should_be(group, decided))
         elif isinstance(decided, Update) and self._may_import(load, group, decided):
             self._busy[_place(load, decided.resource)] = []
             self._bulk.add(Change(load, group, decided))
@@ -280,6 +376,12 @@ class Scheduler:
             self._write(load, group, decided)
         else:
             self._postpone(load, group)
+
+    def _as_it_should_be(self, group: Records, decided: Unchanged) -> Delivered:
+        # What an import left to be done has been done meanwhile.
+        outcome: Literal["updated", "unchanged"]
+        outcome = "updated" if group in self._alone else "unchanged"
+        return Delivered(outcome, decided.resource, decided)
 
     def _may_import(self, load: Load, group: Records, decided: Update) -> bool:
         if group in self._alone:
@@ -318,26 +420,35 @@ class Scheduler:
         the company had before this row renames it.
         """
         number = group.members[0].number
-        return any(
-            other.members[0].number < number and near.is_no_later_than(load)
-            for key in load.picture.known_keys(found.id)
-            for other, near in self._holders.get((load.object.name, key), {}).items()
-        )
+        return any(other.members[0].number < number for other in self._about(load, found))
 
     def _spans_others(self, load: Load, group: Records, found: Resource) -> bool:
         """Whether a record that arrived between those of a folded one may be about the same one.
 
         It may be one of which the lookup is still under way, by a field that is asked for later.
         """
+        if len(group.members) == 1:
+            return False
         first, last = group.members[0].number, group.members[-1].number
-        return len(group.members) > 1 and any(
+        return any(
             other is not group
             and other.members[0].number < last
             and other.members[-1].number > first
-            and near.is_no_later_than(load)
-            for key in load.picture.known_keys(found.id)
-            for other, near in self._holders.get((load.object.name, key), {}).items()
+            for other in self._about(load, found)
         )
+
+    def _about(self, load: Load, found: Resource) -> list[Records]:
+        """List what is not settled of this batch and earlier ones and may be about a record.
+
+        It is what has a key that the record has in Outreach.
+        """
+        keys = load.picture.known_keys(found.id)
+        return [
+            group
+            for near in self._loads
+            if near.object is load.object and near.is_no_later_than(load)
+            for group in near.holding(keys)
+        ]
 
     def _write(self, load: Load, group: Records, decided: Create | Update) -> None:
         place = _place(load, decided.resource) if isinstance(decided, Update) else None
@@ -429,7 +540,7 @@ class Scheduler:
     def _remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Show what was written to every batch under way."""
         self._finder.remember(object_type, resource)
-        self._recall.written(resource)
+        self._recall.written(object_type, resource)
         now = self._clock()
         for load in self._loads:
             if load.object is object_type:
@@ -437,16 +548,28 @@ class Scheduler:
                 load.written[resource.id] = now
 
     def _settle(self, load: Load, group: Records, delivered: Delivered) -> None:
-        self._settlement.delivered(load.stream, group, delivered)
-        self._done(load, group)
+        load.fates.delivered(load.stream, [(group, delivered)])
+        self._done(load, [group])
+
+    def _are_unchanged(self, load: Load, found: list[tuple[Records, Unchanged]]) -> None:
+        """Settle all at once what memory knows to be as it should be, in this batch."""
+        load.fates.delivered(
+            load.stream,
+            [
+                (group, self._as_it_should_be(group, decided))
+                for group, decided in found
+                if not self._settlement.is_aborted_before(group.members[0])
+            ],
+        )
+        self._done(load, [group for group, _ in found])
 
     def _refuse(self, load: Load, group: Records, fault: RecordFault) -> None:
         """Reject a group's one record; of several that were folded, send each by itself."""
         if len(group.members) > 1:
             self._unfold(load, [group])
             return
-        self._settlement.rejected(load.stream, group.members[0], fault)
-        self._done(load, group)
+        load.fates.rejected(load.stream, group.members[0], fault)
+        self._done(load, [group])
 
     def _unfold(self, load: Load, groups: list[Records]) -> None:
         """Replace groups by their records, each waiting for the one that arrived before."""
@@ -476,7 +599,7 @@ class Scheduler:
                 self._dependents.setdefault(before, []).append(single)
             if item is group.members[-1]:
                 self._hand_on(group, single)
-            self._hold(load, single)
+            load.hold([single])
             earlier = single
             load.reads[single] = load.reads[group]
             if group in load.complete:
@@ -485,8 +608,8 @@ class Scheduler:
                 unseen.append(single)
             else:
                 self._is_due(load, [single])
-        for group in groups:
-            self._forget(load, group)
+        load.let_go(groups)
+        self._alone.difference_update(groups)
         self._recall.find(load, unseen)
 
     def _hand_on(self, group: Records, last: Records) -> None:
@@ -496,28 +619,39 @@ class Scheduler:
             dependent.waits_for.add(last)
             self._dependents.setdefault(last, []).append(dependent)
 
-    def _done(self, load: Load, group: Records) -> None:
-        """Let go on what waited for a group, and end the batch with its last one."""
-        if group not in load.open:
+    def _done(self, load: Load, groups: Iterable[Records]) -> None:
+        """Let go on what waited for groups, and end the batch with its last one."""
+        done = [group for group in groups if group in load.open]
+        if not done:
             return
-        self._forget(load, group)
-        for dependent in self._dependents.pop(group, ()):
-            dependent.waits_for.discard(group)
-            self._due.append((load, dependent))
+        for group in done:
+            for dependent in self._dependents.pop(group, ()):
+                dependent.waits_for.discard(group)
+                self._due.append((load, dependent))
+        self._close(load, done)
+
+    def _close(self, load: Load, groups: Iterable[Records]) -> None:
+        """Strike out groups that are settled or put off, and end the batch with its last one."""
+        load.let_go(groups)
+        self._alone.difference_update(groups)
         early, self._early = self._early, []
         self._due.extend(early)
         if not load.open:
             self._loads.remove(load)
-            self._batch_done()
+            load.done()
             self._unblock()
 
     def _unblock(self) -> None:
         """Look up what shared a key with a batch that is settled now."""
-        for position, load in enumerate(self._loads):
-            earlier = {other.object.name for other in self._loads[:position]}
+        free: list[tuple[Load, list[Records]]] = []
+        earlier: set[str] = set()
+        for load in self._loads:
             if load.blocked and load.object.name not in earlier:
-                blocked, load.blocked = load.blocked, []
-                self._recall.find(load, blocked)
+                free.append((load, load.blocked))
+                load.blocked = []
+            earlier.add(load.object.name)
+        for load, groups in free:
+            self._find(load, groups)
 
 
 def _matches(load: Load, group: Records) -> list[Resource]:

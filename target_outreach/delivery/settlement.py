@@ -15,7 +15,7 @@ from target_outreach.errors import OutputError, RejectsError
 from target_outreach.records.planning import Unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from target_outreach.delivery.journal import Journal
     from target_outreach.delivery.ledger import Ledger, State
@@ -82,10 +82,25 @@ class Settlement:
         self._received += 1
         return self._ledger.receive(stream)
 
-    def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
-        """Settle a group that is in Outreach as it should be; all but its last are superseded."""
-        self._journal.delivered(stream, group, delivered)
+    def delivered(
+        self, stream: Stream, deliveries: Iterable[tuple[Group[Item], Delivered]]
+    ) -> None:
+        """Settle groups that are in Outreach as they should be; all but their last are superseded.
+
+        Raises:
+            OutputError: What became of them cannot be noted.
+        """
         tally = self.tallies[stream.name]
+        numbers: list[int] = []
+        for group, delivered in deliveries:
+            self._journal.delivered(stream, group, delivered)
+            self._count(stream, tally, group, delivered)
+            numbers += [item.number for item in group.members]
+        self._ledger.settle(stream.name, numbers)
+
+    def _count(
+        self, stream: Stream, tally: Tally, group: Group[Item], delivered: Delivered
+    ) -> None:
         tally.outcomes[delivered.outcome] += 1
         if len(group.members) > 1:
             tally.outcomes["superseded"] += len(group.members) - 1
@@ -96,7 +111,6 @@ class Settlement:
         if not isinstance(delivered.decided, Unchanged):
             tally.written.update(delivered.decided.attributes.keys())
             self._breaker.succeeded(stream.name)
-        self._ledger.settle(stream.name, [item.number for item in group.members])
 
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
         """Settle records that are left out by policy."""
@@ -129,6 +143,20 @@ class Settlement:
         if (too_many := self._policy.verdict(self._rejected, self._received)) is not None:
             raise RejectsError(too_many)
         self._breaker.refused(stream.name, fault)
+
+    def linked(
+        self, stream: Stream, *, created: str | None = None, left_out: str | None = None
+    ) -> None:
+        """Count a record that was made to be linked to, or one that goes without its link.
+
+        Args:
+            stream: Whose record is linked.
+            created: The relationship, where what it links to was made.
+            left_out: The columns that name what was not found.
+        """
+        tally = self.tallies[stream.name]
+        tally.related_created.update([created] if created else ())
+        tally.links_left_out.update([left_out] if left_out else ())
 
     @property
     def is_aborting(self) -> bool:

@@ -31,6 +31,8 @@ class Tally:
         kept_differently: Attributes of which Outreach kept something else than was sent, by name.
         edited_by_others: Attributes that others had changed since they were last seen here, by
             name, where a memory is kept.
+        related_created: Records that were made to be linked to, by relationship.
+        links_left_out: Links that records were delivered without, by the columns that name them.
     """
 
     received: int = 0
@@ -41,6 +43,8 @@ class Tally:
     held_back: Counter[str] = field(default_factory=Counter)
     kept_differently: Counter[str] = field(default_factory=Counter)
     edited_by_others: Counter[str] = field(default_factory=Counter)
+    related_created: Counter[str] = field(default_factory=Counter)
+    links_left_out: Counter[str] = field(default_factory=Counter)
 
     def adds_up(self, unsettled: int) -> bool:
         """Whether every record received is accounted for."""
@@ -58,4 +62,6 @@ class Tally:
             "held_back": dict(self.held_back),
             "kept_differently": dict(self.kept_differently),
             "edited_by_others": dict(self.edited_by_others),
+            "related_created": dict(self.related_created),
+            "links_left_out": dict(self.links_left_out),
         }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import AddressTaken, OutcomeUnknown, OutreachError, RecordFault
 from target_outreach.outreach.answers import read_resource
+from target_outreach.records.catalog import load_catalog
 from target_outreach.records.matching import Picture, match
 from target_outreach.records.planning import Create, Unchanged, Update, plan
 from target_outreach.records.values import same
@@ -322,15 +323,15 @@ def document(
         data["attributes"] = dict(attributes)
     if relationships:
         data["relationships"] = {
-            name: {"data": link and {"type": _linked_type(object_type, name), "id": link}}
+            name: {"data": link and {"type": _type(object_type, name), "id": link}}
             for name, link in relationships.items()
         }
     return {"data": data}
 
 
-def _linked_type(object_type: ObjectType, relationship: str) -> str:
-    """Return the type of what a relationship links to: its objects' name in the singular."""
-    return object_type.relationships[relationship].object.removesuffix("s")
+def _type(object_type: ObjectType, relationship: str) -> str:
+    """Return the type of what a relationship links to."""
+    return load_catalog()[object_type.relationships[relationship].object].type
 
 
 def delivered(

@@ -129,7 +129,7 @@ class Lookup:
 
         Args:
             object_type: What to look up.
-            field: The attribute to filter by, or ``id``.
+            field: The attribute to filter by, ``id``, or that of a linked record: ``account.id``.
             values: What to look for; the same twice is asked once.
             asked: The attributes and relationships to read.
 
@@ -141,7 +141,7 @@ class Lookup:
         plain = [quote(value, safe="@") for value in wanted if value not in special]
         start, newer = f"/{object_type.name}?", "newFilterSyntax=true&"
         common = _common(object_type, asked)
-        name = quote(f"filter[{field}]", safe="")
+        name = quote("filter" + "".join(f"[{part}]" for part in field.split(".")), safe="")
         pairs = [f"{name}%5B%5D={quote(value, safe='@')}" for value in special]
         room = self._longest_url - len(self._client.api_url) - len(start) - len(common)
         most = self.most(object_type, field)
@@ -153,18 +153,21 @@ class Lookup:
             for chunk in _chunks(pairs, room - len(newer), most)
         ]
 
-    def changes_path(self, object_type: ObjectType, since: str | None, asked: Sequence[str]) -> str:
-        """Write the request for what has changed since some time.
+    def changes_path(
+        self, object_type: ObjectType, since: datetime | None, asked: Sequence[str]
+    ) -> str:
+        """Write the request for what has changed since some time, the newest first, and its count.
 
         Args:
             object_type: Whose changes are asked for.
-            since: A time in ISO 8601; None asks for nothing but what time it is there.
+            since: By Outreach's clock; None asks for nothing but what time it is there.
             asked: The attributes and relationships to read.
         """
         if since is None:
             return f"/{object_type.name}?page[size]=1&count=false"
-        changed = urlencode({"filter[updatedAt]": f"{since}..inf", "sort": "updatedAt"}, safe=":")
-        return f"/{object_type.name}?{changed}&{_common(object_type, (*asked, 'updatedAt'))}"
+        from_then = f"{since:%Y-%m-%dT%H:%M:%SZ}..inf"
+        changed = urlencode({"filter[updatedAt]": from_then, "sort": "-updatedAt"}, safe=":")
+        return f"/{object_type.name}?{changed}&{_counted(object_type, (*asked, 'updatedAt'))}"
 
     def whole_path(self, object_type: ObjectType, asked: Sequence[str]) -> str:
         """Write the request for all records of an object, and how many there are.
@@ -173,8 +176,7 @@ class Lookup:
             object_type: Whose records.
             asked: The attributes and relationships to read.
         """
-        common = _common(object_type, asked).replace("count=false", "count=true")
-        return f"/{object_type.name}?{common}"
+        return f"/{object_type.name}?{_counted(object_type, asked)}"
 
     def read(self, path: str) -> list[Resource]:
         """Read a list with all its pages.
@@ -345,6 +347,10 @@ def _common(object_type: ObjectType, asked: Sequence[str]) -> str:
     fields = ",".join(dict.fromkeys((*asked, *ALWAYS_ASKED)))
     sparse = {f"fields[{object_type.type}]": fields, "page[size]": PAGE_SIZE, "count": "false"}
     return urlencode(sparse, safe=",")
+
+
+def _counted(object_type: ObjectType, asked: Sequence[str]) -> str:
+    return _common(object_type, asked).replace("count=false", "count=true")
 
 
 def _chunks(texts: Iterable[str], room: int, most: int) -> Iterator[list[str]]:

@@ -110,6 +110,15 @@ class Pacer:
             self.sent += 1
             self._in_flight += 1
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a request could be sent right now."""
+        with self._changed:
+            try:
+                return self._wait_now() <= 0
+            except EndedEarly:
+                return False
+
     def wait(self) -> None:
         """Wait as `acquire` does, but take nothing.
 

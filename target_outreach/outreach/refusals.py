@@ -63,6 +63,7 @@ def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None
             f"Outreach answered {said}, a redirect, which is not followed; check api_url."
         )
     if (fatal := _fatal(answer, method, said)) is not None:
+        fatal.status = status
         return fatal
     return _fault(answer, said)
 

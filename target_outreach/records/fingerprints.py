@@ -166,8 +166,10 @@ def _said(desired: Desired, rules: Rules) -> Iterable[tuple[str, Any]]:
         if says_something(name, value, rules):
             yield name, value
     for name, link in desired.relationships.items():
-        if says_something(name, link, rules):
+        if name not in desired.references and says_something(name, link, rules):
             yield name, link
+    for name, reference in desired.references.items():
+        yield name, reference.values
 
 
 def _whole(desired: Desired, rules: Rules) -> bytes:
@@ -179,7 +181,10 @@ def _whole(desired: Desired, rules: Rules) -> bytes:
         rules.field_rules,
         rules.allow_opt_in,
     )
-    text = _encode((VERSION, settings, desired.attributes, desired.relationships))
+    links: Mapping[str, Any] = desired.relationships
+    if desired.references:  # what is linked to is known by what is said of it
+        links = {**links, **{name: one.values for name, one in desired.references.items()}}
+    text = _encode((VERSION, settings, desired.attributes, links))
     return hashlib.blake2b(text, digest_size=WHOLE_BYTES).digest()
 
 

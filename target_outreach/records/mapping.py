@@ -1,39 +1,39 @@
 """Which column of a stream goes where: decided once a SCHEMA, said in one line.
 
-The order is: an explicit ``columns`` entry, the attribute's own name, a synonym. Case, ``_``,
-``-``, ``.`` and blanks do not matter. An Outreach id is never guessed: it comes from a column that
-says ``outreach_…`` or from an explicit entry, in ``update`` mode also from ``id``.
+The order is: an explicit ``columns`` entry, the attribute's own name, a synonym, the label that the
+organisation gave to a custom field. Case, ``_``, ``-``, ``.`` and blanks do not matter. An Outreach
+id is never guessed: it comes from a column that says ``outreach_…`` or from an explicit entry, in
+``update`` mode also from ``id``.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault, SettingsError
+from target_outreach.records.catalog import Attribute
+from target_outreach.records.references import PARTS, Reference
 from target_outreach.records.values import Value, coerce, is_empty, missing_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_outreach.records.catalog import Attribute, ObjectType
+    from target_outreach.records.catalog import ObjectType
     from target_outreach.records.matching import Key
 
 SyncMode = Literal["insert", "update", "upsert"]
 
 REQUIRED = {"prospects": "emails", "accounts": "name"}
-RELATION_FIELDS = {
-    "account": ("id", "customId", "domain", "name"),
-    "owner": ("id", "email"),
-    "stage": ("id", "name"),
-    "persona": ("id", "name"),
-}
+#: The links without which a record of an object makes no sense.
+REQUIRED_LINKS = {"sequenceStates": ("prospect", "sequence")}
 LARGEST_ID = 2**63 - 1
 OWN_ID = "the warehouse's own id"
+UNKNOWN = "no such attribute"
 
 
 @dataclass(slots=True)  # to make a frozen one costs as much as to map five columns
@@ -44,6 +44,8 @@ class Desired:
         id: The Outreach id, if a column says it.
         attributes: Coerced values by attribute; None where the record has a null.
         relationships: Ids of linked records by relationship; None where the record has a null.
+        references: What is said of linked records of which it does not say the id, by relationship;
+            once one is found, its id stands in `relationships`.
         source_key: The key of the record in its source, where a memory is kept by it.
         remembered: The Outreach id under which a record of this key was delivered before.
         keys: What it can be found by, by match field, as far as that has been asked for.
@@ -52,19 +54,47 @@ class Desired:
     id: int | None = None
     attributes: Mapping[str, Value] = field(default_factory=dict)
     relationships: Mapping[str, int | None] = field(default_factory=dict)
+    references: Mapping[str, Reference] = field(default_factory=dict)
     source_key: str | None = None
     remembered: int | None = None
     keys: dict[str, list[Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_source_key(self, key: str | None) -> Desired:
         """Return the same under a key in its source."""
-        return Desired(self.id, self.attributes, self.relationships, key, self.remembered)
+        # `dataclasses.replace` takes several times as long.
+        return Desired(
+            self.id, self.attributes, self.relationships, self.references, key, self.remembered
+        )
 
     def with_remembered(self, resource_id: int | None) -> Desired:
         """Return the same as a record that was delivered before, or was not."""
         if resource_id == self.remembered:
             return self
-        return Desired(self.id, self.attributes, self.relationships, self.source_key, resource_id)
+        return Desired(
+            self.id,
+            self.attributes,
+            self.relationships,
+            self.references,
+            self.source_key,
+            resource_id,
+        )
+
+    @property
+    def unresolved(self) -> list[Reference]:
+        """What it is to be linked to and is not found yet."""
+        return [one for name, one in self.references.items() if name not in self.relationships]
+
+    def with_links(self, links: Mapping[str, int]) -> Desired:
+        """Return the same, what it is linked to having been found; what was not is left out."""
+        return replace(
+            self,
+            relationships={**self.relationships, **links},
+            references={
+                name: one
+                for name, one in self.references.items()
+                if name in links or name in self.relationships
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +103,7 @@ class StreamMapping:
 
     object: ObjectType
     attributes: Mapping[str, tuple[str, ...]]
-    relationships: Mapping[str, str]
+    relationships: Mapping[str, Mapping[str, str]]
     id_column: str | None
     unmapped: Mapping[str, str]
 
@@ -87,11 +117,29 @@ class StreamMapping:
 
     def describe(self) -> str:
         """Say the whole mapping in one line, what is left out included."""
+        attributes = self.object.attributes
         pairs = [f"{column} → id" for column in [self.id_column] if column]
-        pairs += [f"{' + '.join(columns)} → {name}" for name, columns in self.attributes.items()]
-        pairs += [f"{column} → {name}.id" for name, column in self.relationships.items()]
+        pairs += [
+            f"{' + '.join(columns)} → {attributes[name].title}"
+            for name, columns in self.attributes.items()
+        ]
+        pairs += [
+            f"{column} → {name}.{part}"
+            for name, parts in self.relationships.items()
+            for part, column in parts.items()
+        ]
         left_out = [f"{column} ({why})" for column, why in self.unmapped.items()]
         return ", ".join(pairs) + (f"; left out: {', '.join(left_out)}" if left_out else "")
+
+    def goals(self) -> dict[str, str]:
+        """Return where each column goes that is not left out."""
+        goals = {self.id_column: "id"} if self.id_column else {}
+        goals |= {column: name for name, columns in self.attributes.items() for column in columns}
+        return goals | {
+            column: f"{name}.{part}"
+            for name, parts in self.relationships.items()
+            for part, column in parts.items()
+        }
 
     def apply(self, record: Mapping[str, Any]) -> Desired:
         """Read a record by the mapping.
@@ -106,15 +154,23 @@ class StreamMapping:
                     attributes[attribute.name] = _joined(attribute, present)
             elif column in record:
                 attributes[attribute.name] = coerce(attribute, record[column])
-        return Desired(
-            id=self._id(record),
-            attributes=attributes,
-            relationships={
-                name: as_id(record[column], column)
-                for name, column in self.relationships.items()
-                if column in record
-            },
-        )
+        if not self.relationships:
+            return Desired(self._id(record), attributes)
+        return self._linked(record, Desired(self._id(record), attributes))
+
+    def _linked(self, record: Mapping[str, Any], desired: Desired) -> Desired:
+        """Add what a record says of those that it is to be linked to; an id says it all."""
+        links: dict[str, int | None] = {}
+        references: dict[str, Reference] = {}
+        for name, columns in self.relationships.items():
+            said = {part: record[column] for part, column in columns.items() if column in record}
+            number = as_id(said.pop("id"), columns["id"]) if "id" in said else None
+            values = [(part, text) for part, value in said.items() if (text := _said(value, name))]
+            if number is None and values:
+                references[name] = Reference(name, tuple(values))
+            elif number is not None or any(column in record for column in columns.values()):
+                links[name] = number
+        return replace(desired, relationships=links, references=references)
 
     @cached_property
     def _limits(self) -> list[tuple[str, int]]:
@@ -137,6 +193,23 @@ class StreamMapping:
 
     def _id(self, record: Mapping[str, Any]) -> int | None:
         return as_id(record.get(self.id_column), self.id_column) if self.id_column else None
+
+
+_TEXT = Attribute(name="", kind="text", description="")
+
+
+def _said(value: Any, relationship: str) -> str | None:  # noqa: ANN401 - whatever JSON holds
+    """Read what says which record is linked to, as text.
+
+    Raises:
+        RecordFault: It is neither text nor a number.
+    """
+    try:
+        text = coerce(_TEXT, value)
+    except RecordFault:
+        message = f"What says the {relationship} is no text."
+        raise RecordFault("invalid_value", message, field=relationship) from None
+    return str(text).strip() if text is not None else None
 
 
 def _joined(attribute: Attribute, present: Sequence[Any]) -> Value:
@@ -178,7 +251,7 @@ class _Goal:
 
     kind: Literal["id", "attribute", "relationship", "nowhere"]
     name: str
-    rule: Literal["explicit", "name", "synonym", ""] = ""
+    rule: Literal["explicit", "name", "synonym", "label", ""] = ""
 
 
 def build_mapping(  # noqa: PLR0913 - each is a setting of its own
@@ -204,7 +277,7 @@ def build_mapping(  # noqa: PLR0913 - each is a setting of its own
         SettingsError: The settings do not fit the columns, or the mode lacks what it needs.
     """
     chosen = _explicit_goals(object_type, columns, explicit or {})
-    names = _names(object_type)
+    names, labels = _names(object_type), _labels(object_type)
     goals: dict[str, _Goal] = {}
     for column in columns:
         if column in chosen:
@@ -212,7 +285,8 @@ def build_mapping(  # noqa: PLR0913 - each is a setting of its own
         elif any(fnmatchcase(column.lower(), glob.lower()) for glob in ignore):
             goals[column] = _Goal("nowhere", "ignored")
         else:
-            goals[column] = _by_name(object_type, column, mode, names)
+            goal = _by_name(object_type, column, mode, names)
+            goals[column] = labels.get(plain(column), goal) if goal.name == UNKNOWN else goal
     if mode == "insert":
         goals = {
             column: _Goal("nowhere", "insert gives new ids") if goal.kind == "id" else goal
@@ -234,6 +308,78 @@ def _names(object_type: ObjectType) -> dict[str, _Goal]:
     return names
 
 
+def _labels(object_type: ObjectType) -> dict[str, _Goal]:
+    """Index the custom fields by their labels in plain; one of several fields leads nowhere."""
+    labelled: dict[str, list[str]] = defaultdict(list)
+    for attribute in object_type.attributes.values():
+        if attribute.label is not None and (label := plain(attribute.label)):
+            labelled[label].append(attribute.name)
+    return {
+        label: _Goal("attribute", names[0], "label")
+        if len(names) == 1
+        else _Goal("nowhere", f"ambiguous label: {', '.join(names)}")
+        for label, names in labelled.items()
+    }
+
+
+def could_use_custom_fields(
+    object_type: ObjectType,
+    columns: Sequence[str],
+    *,
+    explicit: Mapping[str, str],
+    ignore: Sequence[str] = (),
+) -> bool:
+    """Whether it matters to a mapping what the organisation says of its custom fields.
+
+    It does where a column goes to one of them, or where a column or an entry under ``columns``
+    names what may be a label.
+    """
+    if not any(attribute.is_custom for attribute in object_type.attributes.values()):
+        return False
+    if not object_type.has_custom_fields:
+        return False
+    if any(may_be_custom(object_type, target) for target in explicit.values()):
+        return True
+    named = {plain(column) for column in explicit}
+    names = _names(object_type)
+    for column in columns:
+        if plain(column) in named or any(
+            fnmatchcase(column.lower(), glob.lower()) for glob in ignore
+        ):
+            continue
+        goal = _by_name(object_type, column, "upsert", names)
+        if goal.name == UNKNOWN or _is_custom(object_type, goal):
+            return True
+    return False
+
+
+def may_be_custom(object_type: ObjectType, name: str) -> bool:
+    """Whether a name in the settings is that of a custom field, or may be a label."""
+    if not object_type.has_custom_fields:
+        return False
+    if is_unknown(object_type, name):
+        return True
+    try:
+        return _is_custom(object_type, explicit_goal(object_type, name))
+    except ValueError:
+        return False
+
+
+def is_unknown(object_type: ObjectType, name: str) -> bool:
+    """Whether a name in the settings leads nowhere, as far as labels are known."""
+    try:
+        explicit_goal(object_type, name)
+    except NoSuchAttribute:
+        return True
+    except ValueError:
+        return False
+    return False
+
+
+def _is_custom(object_type: ObjectType, goal: _Goal) -> bool:
+    return goal.kind == "attribute" and object_type.attributes[goal.name].is_custom
+
+
 def _by_name(
     object_type: ObjectType,
     column: str,
@@ -248,7 +394,8 @@ def _by_name(
         return _Goal("id", "id", "name") if mode == "update" else _Goal("nowhere", OWN_ID)
     goal = names.get(name)
     if goal is None:
-        return _Goal("nowhere", _why_unknown(object_type, column, name))
+        unknown = "Singer metadata" if column.startswith("_sdc_") else UNKNOWN
+        return _relation_goal(object_type, name) or _Goal("nowhere", unknown)
     attribute = object_type.attributes[goal.name]
     if attribute.read_only:
         return _Goal("nowhere", "read-only")
@@ -266,20 +413,19 @@ def _id_goal(object_type: ObjectType, name: str) -> _Goal | None:
         return _Goal("id", "id", "name")
     relationship = object_type.relationships.get(middle)
     if relationship is not None and not relationship.read_only:
-        return _Goal("relationship", middle, "name")
+        return _Goal("relationship", f"{middle}.id", "name")
     return None
 
 
-def _why_unknown(object_type: ObjectType, column: str, name: str) -> str:
-    if column.startswith("_sdc_"):
-        return "Singer metadata"
-    for relationship, fields in RELATION_FIELDS.items():
-        if relationship in object_type.relationships:
-            if name == f"{relationship}id":
-                return OWN_ID
-            if name in {plain(f"{relationship}.{part}") for part in fields}:
-                return "links other than by Outreach id are not supported yet"
-    return "no such attribute"
+def _relation_goal(object_type: ObjectType, name: str) -> _Goal | None:
+    """See in a column what another record is linked to by; its Outreach id is never guessed."""
+    for relationship in _links(object_type):
+        for part in PARTS[relationship]:
+            if name == plain(f"{relationship}.{part}"):
+                if part == "id":
+                    return _Goal("nowhere", OWN_ID)
+                return _Goal("relationship", f"{relationship}.{part}", "name")
+    return None
 
 
 def _explicit_goals(
@@ -303,6 +449,10 @@ def _explicit_goals(
     return goals
 
 
+class NoSuchAttribute(ValueError):  # noqa: N818 - a reason, worded for the end of a sentence
+    """An entry under ``columns`` names nothing that the object has."""
+
+
 def explicit_goal(object_type: ObjectType, target: str) -> _Goal:
     """Find what a ``columns`` entry points at.
 
@@ -319,13 +469,22 @@ def explicit_goal(object_type: ObjectType, target: str) -> _Goal:
             raise ValueError(msg)
         return _Goal("attribute", by_name[name], "explicit")
     for relationship in _links(object_type):
-        if name == f"{relationship}id":
-            return _Goal("relationship", relationship, "explicit")
-        if name in {plain(f"{relationship}.{part}") for part in RELATION_FIELDS[relationship]}:
-            msg = f"but links other than {relationship}.id are not supported yet"
-            raise ValueError(msg)
-    msg = f"which {object_type.name} do not have; {nearest(target, object_type.writable)}"
-    raise ValueError(msg)
+        for part in PARTS[relationship]:
+            if name == plain(f"{relationship}.{part}"):
+                return _Goal("relationship", f"{relationship}.{part}", "explicit")
+    if (goal := _labels(object_type).get(name)) is not None:
+        if goal.kind == "attribute":
+            return _Goal("attribute", goal.name, "explicit")
+        msg = f"which is an {goal.name}; name one of them by its number"
+        raise ValueError(msg)
+    msg = f"which {object_type.name} do not have; {nearest(target, names_of(object_type))}"
+    raise NoSuchAttribute(msg)
+
+
+def names_of(object_type: ObjectType) -> list[str]:
+    """List what a setting can call the attributes that can be written: names, then labels."""
+    writable = object_type.writable
+    return [*writable, *(one.label for one in writable.values() if one.label is not None)]
 
 
 def _links(object_type: ObjectType) -> list[str]:
@@ -363,14 +522,23 @@ def _assemble(object_type: ObjectType, goals: Mapping[str, _Goal]) -> StreamMapp
             for goal, columns in grouped.items()
             if goal.kind == "attribute"
         },
-        relationships={
-            goal.name: columns[0]
-            for goal, columns in grouped.items()
-            if goal.kind == "relationship"
-        },
+        relationships=_linked_columns(grouped),
         id_column=grouped.get(_Goal("id", "id"), [None])[0],
         unmapped={column: goal.name for column, goal in goals.items() if goal.kind == "nowhere"},
     )
+
+
+def _linked_columns(grouped: Mapping[_Goal, list[str]]) -> dict[str, dict[str, str]]:
+    """Return the columns that each relationship is said by, those first that say more."""
+    columns = {
+        goal.name: columns[0] for goal, columns in grouped.items() if goal.kind == "relationship"
+    }
+    said = {name.partition(".")[0] for name in columns}
+    return {
+        name: {part: columns[f"{name}.{part}"] for part in parts if f"{name}.{part}" in columns}
+        for name, parts in PARTS.items()
+        if name in said
+    }
 
 
 def _takes_several(object_type: ObjectType, goal: _Goal) -> bool:
@@ -394,8 +562,12 @@ def _require(mapping: StreamMapping, mode: SyncMode, match_fields: Sequence[str]
     if not mapping.attributes and not mapping.relationships:
         msg = f"no column maps to an attribute of {name}"
         raise SettingsError(f"{msg}; see columns and outreach_object")
-    required = REQUIRED[name]
-    if mode != "update" and required not in mapping.attributes:
+    for link in REQUIRED_LINKS.get(name, ()):
+        if link not in mapping.relationships:
+            ways = " or ".join(f"{link}.{part}" for part in PARTS[link])
+            raise SettingsError(f"no column maps to {ways}, which {name} need")
+    required = REQUIRED.get(name)
+    if mode != "update" and required is not None and required not in mapping.attributes:
         msg = f"no column maps to {required}, which {mode} mode needs for {name}"
         raise SettingsError(f"{msg}; name one under columns")
     if mode != "insert" and not (mapping.id_column or set(match_fields) & set(mapping.attributes)):

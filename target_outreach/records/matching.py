@@ -24,6 +24,7 @@ OnAmbiguous = Literal["reject", "oldest", "newest"]
 MATCH_FIELDS: Mapping[str, tuple[str, ...]] = {
     "prospects": ("emails",),
     "accounts": ("customId", "domain", "name"),
+    "sequenceStates": (),
 }
 
 
@@ -66,8 +67,9 @@ def comparable(object_type: ObjectType, field: str, value: Any) -> frozenset[str
         The comparable forms, several for an array, none for what identifies nobody.
     """
     if isinstance(value, list):
-        keys = [email_key(item) for item in value if isinstance(item, str)]
-        return frozenset([key for key in keys if key])
+        return frozenset(
+            [key for item in value if isinstance(item, str) and (key := email_key(item))]
+        )
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip() if value is not None else ""
@@ -102,8 +104,11 @@ def order_keys(object_type: ObjectType, desired: Desired, match_fields: Sequence
     """
     ids = dict.fromkeys((desired.id, desired.remembered))
     keys = [Key("id", known) for known in ids if known is not None]
-    keys += [key for field in match_fields for key in field_keys(object_type, desired, field)]
-    return keys if desired.source_key is None else [*keys, Key("source", desired.source_key)]
+    for field in match_fields:
+        keys += field_keys(object_type, desired, field)
+    if desired.source_key is not None:
+        keys.append(Key("source", desired.source_key))
+    return keys
 
 
 class Picture:
@@ -185,8 +190,12 @@ def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> li
             if not _contradicts(picture.object, desired, resource, earlier)
         ]
         if fitting:
-            return sorted(fitting, key=lambda resource: (resource.created_at, resource.id))
+            return fitting if len(fitting) == 1 else sorted(fitting, key=_age)
     return []
+
+
+def _age(resource: Resource) -> tuple[str, int]:
+    return resource.created_at, resource.id
 
 
 def _contradicts(

@@ -5,7 +5,6 @@ A real run and a dry run ask the same function. It sends nothing, reads nothing 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from target_outreach.records.catalog import Attribute, ObjectType
     from target_outreach.records.matching import OnAmbiguous
+    from target_outreach.records.references import OnMissing, Reference
     from target_outreach.records.values import Value
 
 OnNull = Literal["ignore", "clear"]
@@ -59,6 +59,7 @@ class Rules:
     field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
     allow_opt_in: bool = False
     detection: ChangeDetection = "outreach"
+    on_missing: OnMissing = "reject"
 
     def array_rule(self, attribute: str) -> ArrayRule:
         """Return how an array attribute is laid over what Outreach holds."""
@@ -71,7 +72,7 @@ class Create:
 
     attributes: Mapping[str, Value]
     relationships: Mapping[str, int | None]
-    held_back: Counter[str]
+    held_back: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Update:
     resource: Resource
     attributes: Mapping[str, Value]
     relationships: Mapping[str, int | None]
-    held_back: Counter[str]
+    held_back: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Unchanged:
     """Outreach holds it already."""
 
     resource: Resource
-    held_back: Counter[str]
+    held_back: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,23 +163,28 @@ def plan_unseen(
 
     Returns:
         The plan, or None where it depends on what Outreach holds: a list is laid over it,
-        `if_empty` asks for it, and an opt-out or a linked account may forbid the change.
+        `if_empty` asks for it, an opt-out or a linked account may forbid the change, and what it is
+        to be linked to must be found.
     """
     unseen = Resource(resource_id, {}, {})
-    held_back: Counter[str] = Counter()
+    if not changed:
+        return Unchanged(unseen, {})
+    held_back: dict[str, int] = {}
     attributes: dict[str, Value] = {}
     for name in changed:
+        if name in desired.references and name not in desired.relationships:
+            return None
         if name not in desired.attributes:
             continue
         if _depends_on_held(object_type, name, desired.attributes[name], rules):
             return None
         if _rule(name, rules) in {"never", "on_create"}:
-            held_back[name] += 1
+            held_back[name] = 1
         else:
             attributes[name] = desired.attributes[name]
     links = {name: desired.relationships[name] for name in changed if name in desired.relationships}
     if rules.mode == "insert":
-        return None if changed else Unchanged(unseen, held_back)
+        return None
     if attributes or links:
         return Update(unseen, attributes, links, held_back)
     return Unchanged(unseen, held_back)
@@ -200,15 +206,19 @@ def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Cre
     if is_empty(desired.attributes.get(required)):
         message = f"A new record needs a value in {required}."
         raise RecordFault("missing_required", message, field=required)
-    held_back: Counter[str] = Counter()
+    held_back: dict[str, int] = {}
     attributes: dict[str, Value] = {}
     for name, value in desired.attributes.items():
         if is_empty(value):
             continue
         if _rule(name, rules) == "never" or (name == "company" and _links_account(desired, rules)):
-            held_back[name] += 1
+            held_back[name] = 1
             continue
         attributes[name] = value
+    for name in object_type.required:
+        if name not in attributes:
+            message = f"A new record needs a value in {object_type.attributes[name].title}."
+            raise RecordFault("missing_required", message, field=name)
     links = {name: link for name, link in desired.relationships.items() if link is not None}
     return Create(attributes, links, held_back)
 
@@ -219,13 +229,15 @@ def _rule(name: str, rules: Rules) -> FieldRule:
 
 def _links_account(desired: Desired, rules: Rules) -> bool:
     """Whether the record itself says which account: its name is then not ours to set."""
-    return "company" not in rules.field_rules and desired.relationships.get("account") is not None
+    if "company" in rules.field_rules:
+        return False
+    return "account" in desired.references or desired.relationships.get("account") is not None
 
 
 def _plan_update(
     object_type: ObjectType, desired: Desired, found: Resource, rules: Rules
 ) -> Update | Unchanged:
-    held_back: Counter[str] = Counter()
+    held_back: dict[str, int] = {}
     changes: dict[str, Value] = {}
     worth_a_look = (
         desired.attributes
@@ -239,7 +251,7 @@ def _plan_update(
         if wanted is _KEEP or (rules.detection != "none" and same(attribute, wanted, held)):
             continue
         if _is_held_back(name, wanted, desired, found, rules):
-            held_back[name] += 1
+            held_back[name] = 1
         else:
             changes[name] = wanted
     links = {
@@ -309,6 +321,11 @@ def undoes_opt_out(name: str, wanted: Value, held: Mapping[str, Any]) -> bool:
     )
 
 
+def has_opted_out_of_mail(held: Mapping[str, Any]) -> bool:
+    """Whether somebody refuses all contact, or mail."""
+    return any(_is_opt_out(held.get(name)) for name in OPT_OUTS["emailsOptStatus"])
+
+
 def _is_opt_out(value: Any) -> bool:  # noqa: ANN401
     return value is True or value == "opted_out"
 
@@ -341,11 +358,24 @@ def lay_over(object_type: ObjectType, earlier: Desired, later: Desired, rules: R
                 attributes[name] = None
         elif not _keeps_earlier(name, value, said, rules):
             attributes[name] = _later_value(object_type.attributes[name], before, value, rules)
-    links = dict(earlier.relationships)
+    links, references = _later_links(earlier, later, rules)
+    return replace(later, attributes=attributes, relationships=links, references=references)
+
+
+def _later_links(
+    earlier: Desired, later: Desired, rules: Rules
+) -> tuple[dict[str, int | None], dict[str, Reference]]:
+    """Return what two records amount to link to, by id and otherwise."""
+    links, references = dict(earlier.relationships), dict(earlier.references)
     for name, link in later.relationships.items():
-        if link is not None or name not in links or rules.on_null == "clear":
+        is_said = name in links or name in references
+        if link is not None or not is_said or rules.on_null == "clear":
             links[name] = link
-    return replace(later, attributes=attributes, relationships=links)
+            references.pop(name, None)
+    for name, reference in later.references.items():
+        references[name] = reference
+        links.pop(name, None)
+    return links, references
 
 
 def _later_value(attribute: Attribute, before: Value, value: Value, rules: Rules) -> Value:

@@ -66,9 +66,11 @@ def coerce(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - whateve
         if attribute.kind == "text" and value.isascii():
             return value
     try:
+        if attribute.custom is not None:
+            return attribute.custom.coerce(value)
         return COERCIONS[attribute.kind](value)
     except Uncoercible as reason:
-        message = f"{attribute.name} takes {reason}."
+        message = f"{attribute.title} takes {reason}."
         raise RecordFault("invalid_value", message, field=attribute.name) from None
 
 
@@ -78,7 +80,7 @@ def _text(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal):
-        return _plain_number(value)
+        return plain_number(value)
     if isinstance(value, datetime | date):
         return value.isoformat()
     msg = "text, not a list or an object"
@@ -95,8 +97,12 @@ def _whole(text: str) -> str:
     return text
 
 
-def _plain_number(value: float | Decimal) -> str:
-    """Write a number without exponent and without trailing zeros."""
+def plain_number(value: float | Decimal) -> str:
+    """Write a number without exponent and without trailing zeros.
+
+    Raises:
+        Uncoercible: It is not finite, or far out of every range.
+    """
     number = _finite(value if isinstance(value, Decimal) else Decimal(str(value)))
     text = f"{number:f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
@@ -110,7 +116,12 @@ def _finite(number: Decimal) -> Decimal:
     return number
 
 
-def _decimal(value: Any) -> Decimal:  # noqa: ANN401
+def as_decimal(value: Any) -> Decimal:  # noqa: ANN401
+    """Read a number or numeric text, with all its digits.
+
+    Raises:
+        Uncoercible: It is neither.
+    """
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return _finite(value if isinstance(value, Decimal) else Decimal(str(value)))
     if isinstance(value, str) and NUMERIC_TEXT.fullmatch(value.strip()):
@@ -127,7 +138,7 @@ def _is_plain_integer(value: Any) -> bool:  # noqa: ANN401
 def _integer(value: Any) -> int:  # noqa: ANN401
     if _is_plain_integer(value):
         return int(value)
-    number = _decimal(value)
+    number = as_decimal(value)
     if number != number.to_integral_value():
         msg = "a whole number"
         raise Uncoercible(msg)
@@ -137,7 +148,7 @@ def _integer(value: Any) -> int:  # noqa: ANN401
 def _number(value: Any) -> int | float:  # noqa: ANN401
     if _is_plain_integer(value):
         return int(value)
-    number = _decimal(value)
+    number = as_decimal(value)
     return int(number) if number == number.to_integral_value() else float(number)
 
 
@@ -332,7 +343,11 @@ def same_phone(one: str, other: str) -> bool:
     return ours == theirs or (len(ours) >= SHORTEST_PHONE_SUFFIX and theirs.endswith(ours))
 
 
-def same(attribute: Attribute, ours: Value, held: Any) -> bool:  # noqa: ANN401 - Outreach's JSON
+def same(  # noqa: PLR0911 - one for each kind
+    attribute: Attribute,
+    ours: Value,
+    held: Any,  # noqa: ANN401 - Outreach's JSON
+) -> bool:
     """Whether Outreach already holds the value, up to what does not count for its kind.
 
     Args:
@@ -349,6 +364,8 @@ def same(attribute: Attribute, ours: Value, held: Any) -> bool:  # noqa: ANN401 
         return _same_domain(str(ours), str(held))
     if attribute.kind == "date-time":
         return _same_moment(str(ours), held)
+    if attribute.custom is not None:
+        return attribute.custom.is_same(str(ours), held)
     if attribute.kind in {"text", "date"}:
         return ours == (held if isinstance(held, str) else _text_or_none(held))
     return bool(ours == held) and isinstance(ours, bool) == isinstance(held, bool)

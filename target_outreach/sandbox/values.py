@@ -10,12 +10,13 @@ from target_outreach.sandbox import errors
 from target_outreach.sandbox.resources import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from target_outreach.records.catalog import Attribute
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_URL = re.compile(r"https?://\S+")
+_URL = re.compile(r"https?://\S+|[^\s/:@]+\.\S+")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _US_DIGITS = 10
 
 
@@ -113,22 +114,29 @@ def international(phone: str) -> str:
     return f"+{digits}"
 
 
+def _are_options(text: str, options: Sequence[str]) -> bool:
+    """Whether a text is options of a pick list, some of which may have a separator in them."""
+    ways = ([text], text.split(";"), text.split(","))
+    return any(all(part.strip() in options for part in parts) for parts in ways)
+
+
 def obeys(text: str, rule: Mapping[str, Any]) -> bool:
     """Check a custom field against its declared type (1.1, 8.5).
 
-    How several options are written as one text is not known; commas are taken here.
+    How several options are written as one text is not known; commas and semicolons are taken here.
     """
     options = rule["definition"] or ()
     checks: dict[str, Callable[[], object]] = {
         "boolean": lambda: text in {"true", "false"},
         "date": lambda: _date(text),
         "date_time": lambda: datetime.fromisoformat(text),
-        "inclusion": lambda: text in options,
-        "multi_inclusion": lambda: all(part.strip() in options for part in text.split(",")),
+        "inclusion": lambda: not options or text in options,
+        "multi_inclusion": lambda: not options or _are_options(text, options),
         "phone_number": lambda: re.search(r"\d", text),
         "url": lambda: _URL.fullmatch(text),
     }
-    checks |= dict.fromkeys(("currency", "numerical", "percentage"), lambda: repr(float(text)))
+    numbers = ("currency", "numerical", "percentage")
+    checks |= dict.fromkeys(numbers, lambda: _NUMBER.fullmatch(text))
     try:
         return bool(checks.get(rule["type"], lambda: True)())
     except ValueError:

@@ -49,6 +49,7 @@ BEARER = ("access_token",)
 OAUTH = ("client_id", "client_secret", "refresh_token", "redirect_uri")
 OAUTH_NEEDS = ("client_id", "client_secret")
 SERVER = ("s2s_guid", "s2s_private_key", "s2s_install_id")
+ACCESS = ("sandbox", *BEARER, *OAUTH, *SERVER)
 
 NONE = (
     "No credentials: set access_token, or client_id, client_secret and refresh_token, or s2s_guid, "

@@ -13,6 +13,7 @@ SYNC_MODES = ["insert", "update", "upsert"]
 ON_NULL = ["ignore", "clear"]
 ARRAY_RULES = ["merge", "merge_first", "replace"]
 FIELD_RULES = ["always", "on_create", "if_empty", "never"]
+ON_MISSING_RELATION = ["reject", "skip", "create"]
 ON_AMBIGUOUS = ["reject", "oldest", "newest"]
 CHANGE_DETECTION = ["outreach", "source", "drift", "none"]
 ON_REJECT = ["fail", "ignore", "abort", "hold"]
@@ -25,7 +26,7 @@ def _choice(choices: list[str]) -> th.StringType:
 
 STREAM_ENTRY = th.PropertiesList(
     th.Property("stream", th.StringType(nullable=False), required=True),
-    th.Property("object", _choice([*OBJECTS, "none"])),
+    th.Property("object", _choice([*OBJECTS, "sequenceStates", "none"])),
     th.Property("sync_mode", _choice(SYNC_MODES)),
     th.Property("match_on", th.ArrayType(th.StringType(nullable=False), nullable=True)),
     th.Property(
@@ -39,6 +40,7 @@ STREAM_ENTRY = th.PropertiesList(
     th.Property("on_null", _choice(ON_NULL)),
     th.Property("array_fields", th.StringType(nullable=True)),
     th.Property("on_ambiguous", _choice(ON_AMBIGUOUS)),
+    th.Property("on_missing_relation", _choice(ON_MISSING_RELATION)),
     th.Property("change_detection", _choice(CHANGE_DETECTION)),
     additional_properties=False,
 )
@@ -150,7 +152,8 @@ EVERYDAY = (
         description=(
             "What differs for single streams: a list of entries with the name or glob of a stream, "
             "its object, sync_mode, match_on, columns, ignore_columns, field_rules, on_null, "
-            "array_fields, on_ambiguous and change_detection; the first entry that matches wins."
+            "array_fields, on_ambiguous, on_missing_relation and change_detection; the first entry "
+            "that matches wins."
         ),
     ),
     th.Property(
@@ -170,6 +173,18 @@ EVERYDAY = (
         description=(
             "How emails, phones and tags are laid over what Outreach holds: appended (merge), put "
             "first (merge_first), or instead of it (replace); also as an object by attribute."
+        ),
+    ),
+    th.Property(
+        "on_missing_relation",
+        _choice(ON_MISSING_RELATION),
+        default="reject",
+        title="Missing relations",
+        description=(
+            "What to do with a record that is to be linked to an account, owner, stage or persona "
+            "that is not in Outreach or not the only one that fits: reject it, deliver it without "
+            "the link and count that (skip), or create the account (create); other links are then "
+            "handled as by reject."
         ),
     ),
     th.Property(
@@ -222,6 +237,16 @@ TUNING = (
         default=False,
         title="Allow opt-in",
         description="Whether a record may take back somebody's refusal to be contacted.",
+    ),
+    th.Property(
+        "allow_enrolment",
+        th.BooleanType(nullable=True),
+        default=False,
+        title="Allow enrolment",
+        description=(
+            "Whether a stream whose entry in streams has the object sequenceStates may put "
+            "prospects into sequences, by which Outreach sends them mail."
+        ),
     ),
     th.Property(
         "memory_path",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from target_outreach.records.mapping import SyncMode
     from target_outreach.records.matching import OnAmbiguous
     from target_outreach.records.planning import ArrayRule, ChangeDetection, FieldRule, OnNull
+    from target_outreach.records.references import OnMissing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class StreamSettings:
     array_fields: ArrayRule | Mapping[str, ArrayRule] = "merge"
     on_ambiguous: OnAmbiguous = "reject"
     detection: ChangeDetection = "outreach"
+    on_missing: OnMissing = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Settings:
     defaults: StreamSettings
     streams: tuple[StreamEntry, ...]
     allow_opt_in: bool
+    allow_enrolment: bool
     memory_path: str | None
     bulk_updates: bool
     batch_size_rows: int
@@ -89,6 +92,7 @@ class Settings:
         values |= without_nulls(config)
         access, problems = read_access(values)
         problems += [*_address_problems(values), *_path_problems(values), *_header_problems(values)]
+        problems += _enrolment_problems(values)
         if problems or access is None:
             raise SettingsError(*problems)
         defaults = _stream_settings(values, StreamSettings())
@@ -102,6 +106,7 @@ class Settings:
                 for entry in values["streams"] or ()
             ),
             allow_opt_in=values["allow_opt_in"],
+            allow_enrolment=values["allow_enrolment"],
             memory_path=values["memory_path"],
             bulk_updates=values["bulk_updates"],
             batch_size_rows=values["batch_size_rows"],
@@ -130,6 +135,8 @@ def _properties() -> dict[str, Any]:
 
 
 def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> StreamSettings:
+    if values.get("object") == "sequenceStates":
+        values, defaults = {**values, "sync_mode": "insert"}, StreamSettings()
     match_on = values.get("match_on")
     return StreamSettings(
         object=values.get("object"),
@@ -142,7 +149,31 @@ def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> Str
         array_fields=_array_fields(values.get("array_fields", defaults.array_fields)),
         on_ambiguous=values.get("on_ambiguous", defaults.on_ambiguous),
         detection=values.get("change_detection", defaults.detection),
+        on_missing=values.get("on_missing_relation", defaults.on_missing),
     )
+
+
+#: What an entry may say of a stream of enrolments, which are only ever added.
+OF_ENROLMENTS = frozenset({"stream", "object", "sync_mode", "columns", "ignore_columns"})
+
+
+def _enrolment_problems(values: Mapping[str, Any]) -> list[str]:
+    """Insist on the permission to enrol people, and on entries that ask for no more."""
+    problems = []
+    for entry in values["streams"] or ():
+        if entry.get("object") != "sequenceStates":
+            continue
+        name = f"streams: the entry {entry['stream']!r}"
+        if not values["allow_enrolment"]:
+            problems.append(
+                f"{name} puts prospects into sequences, by which they get mail: set "
+                "allow_enrolment too."
+            )
+        if entry.get("sync_mode", "insert") != "insert":
+            problems.append(f"{name} can only have the sync_mode insert.")
+        if others := sorted(entry.keys() - OF_ENROLMENTS):
+            problems.append(f"{name} has {', '.join(others)}, which mean nothing to enrolments.")
+    return problems
 
 
 def _array_fields(value: Any) -> Any:  # noqa: ANN401 - the schema has checked it

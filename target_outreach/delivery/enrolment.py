@@ -1,0 +1,346 @@
+"""Putting prospects into sequences (contract: insert only, each pair once, nobody who opted out).
+
+A row names a prospect, a sequence and a mailbox. When those are found, two questions are asked of
+many prospects at a time: which sequences they are or were in, and whether they have opted out. A
+prospect that was ever in the sequence counts as unchanged, whatever has become of it there: rows
+come again every hour, and nobody is to get the same mails twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from target_outreach.delivery.finder import FRESH
+from target_outreach.delivery.links import Links
+from target_outreach.delivery.writing import CREATE_TRIES, SECOND_LOOK_AFTER, Delivered
+from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault
+from target_outreach.outreach.answers import read_resource
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.folding import Group
+from target_outreach.records.matching import Resource
+from target_outreach.records.planning import Create, Unchanged, has_opted_out_of_mail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from target_outreach.delivery.finder import Send
+    from target_outreach.delivery.links import Errands
+    from target_outreach.delivery.load import Load, Records
+    from target_outreach.delivery.put_off import PutOff
+    from target_outreach.delivery.settlement import Settlement
+    from target_outreach.delivery.stream import Item
+    from target_outreach.outreach.client import Client
+    from target_outreach.outreach.lookup import Lookup
+    from target_outreach.outreach.pacing import Pacer
+    from target_outreach.records.mapping import Desired
+
+SEQUENCE_STATES = "sequenceStates"
+
+#: A prospect and a sequence, by their ids.
+Pair = tuple[int, int]
+
+#: What a refusal says where somebody was in the sequence before (API reference 2.6).
+BEEN_THERE = "already been in this sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What Outreach holds of a prospect.
+
+    Attributes:
+        states: By sequence, what says that the prospect is or was in it.
+        is_opted_out: Whether it refuses mail; None where it is not there.
+    """
+
+    states: Mapping[int, Resource]
+    is_opted_out: bool | None
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """Groups about whose prospects Outreach is asked."""
+
+    load: Load
+    groups: list[Records]
+    began: float
+    due: int = 0
+
+
+class Enrols(Protocol):
+    """Puts prospects into sequences, or does as if."""
+
+    def add(self, desired: Desired) -> Delivered:
+        """Put a prospect into a sequence, unless it is or was there."""
+
+
+class Enrolments:
+    """Reads and makes sequence states, on worker threads."""
+
+    def __init__(
+        self, client: Client, lookup: Lookup, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._client = client
+        self._lookup = lookup
+        self._sleep = sleep
+
+    def add(self, desired: Desired) -> Delivered:
+        """Put a prospect into a sequence, unless it is or was there.
+
+        Raises:
+            RecordFault: Outreach refuses it.
+            OutreachError: No usable answer came.
+        """
+        links = {name: link for name, link in desired.relationships.items() if link is not None}
+        decided = Create({}, links, {})
+        for tries in range(CREATE_TRIES):
+            try:
+                answer = self._client.request("POST", f"/{SEQUENCE_STATES}", _document(links))
+                resource = read_resource(answer.document["data"])
+            except (KeyError, TypeError, ValueError, OutcomeUnknown):
+                self._sleep(min(0.25 * 2**tries, SECOND_LOOK_AFTER))
+                if (made := self._find(links)) is not None:
+                    return Delivered("created", made, decided)
+            except RecordFault as fault:
+                if BEEN_THERE not in f"{fault.message} {fault.detail}".lower():
+                    raise
+                there = self._find(links) or Resource(0, {}, links)
+                return Delivered("unchanged", there, Unchanged(there, {}))
+            else:
+                return Delivered("created", resource, decided)
+        raise OutreachError(
+            f"Outreach gave no usable answer to {CREATE_TRIES} tries to enrol a prospect; "
+            "the next run goes on from STATE."
+        )
+
+    def _find(self, links: Mapping[str, int]) -> Resource | None:
+        for path in states_paths(self._lookup, [links["prospect"]]):
+            for resource in self._lookup.read(path):
+                if resource.links.get("sequence") == links["sequence"]:
+                    return resource
+        return None
+
+
+class DryEnrolments:
+    """Enrols nobody."""
+
+    def add(self, desired: Desired) -> Delivered:
+        """Answer as Outreach would."""
+        links = dict(desired.relationships)
+        return Delivered("created", Resource(0, {}, links), Create({}, links, {}))
+
+
+class Enroller:
+    """Takes batches of enrolments, on the pipeline's thread."""
+
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
+        self,
+        enrolments: Enrols,
+        lookup: Lookup,
+        *,
+        pacer: Pacer,
+        settlement: Settlement,
+        send: Send,
+        errand: Errands,
+        put_off: PutOff,
+        parallel: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Enrol nobody yet.
+
+        Args:
+            enrolments: Makes sequence states.
+            lookup: Reads what there is.
+            pacer: Grants requests.
+            settlement: Settles records.
+            send: Runs a request on a worker and hands its result back on this thread.
+            errand: Finds prospects.
+            put_off: Takes what is tried once more at the end of input.
+            parallel: The most requests in flight.
+            clock: A monotonic clock in seconds.
+        """
+        self._enrolments = enrolments
+        self._lookup = lookup
+        self._links = Links(
+            lookup,
+            send=send,
+            errand=errand,
+            ready=self._are_linked,
+            refuse=self._refuse,
+            put_off=self._put_off_to_end,
+            count=settlement.linked,
+        )
+        self._put_off = put_off
+        self._pacer = pacer
+        self._settlement = settlement
+        self._send = send
+        self._clock = clock
+        self._most_writing = 2 * parallel
+        self._writing = 0
+        self._known: dict[int, Known] = {}
+        self._due: deque[tuple[Load, Records, float]] = deque()
+        self._busy: dict[Pair, list[tuple[Load, Records]]] = {}
+        self._enrolled: dict[Pair, Resource] = {}
+
+    def take(self, load: Load, records: Iterable[tuple[Item, Desired]]) -> None:
+        """Begin with a batch."""
+        groups = [Group(desired, frozenset(), [item]) for item, desired in records]
+        load.hold(groups)
+        self._links.find(load, groups)
+
+    def _are_linked(self, load: Load, groups: Iterable[Records]) -> None:
+        """Ask about the prospects of groups of which all is found that they name."""
+        complete: list[Records] = []
+        for group in groups:
+            if group not in load.open:
+                continue
+            missing = [one for one in ("prospect", "sequence") if not _link(group, one)]
+            if not missing:
+                complete.append(group)
+            elif self._settlement.is_aborted_before(group.members[0]):
+                self._end(load, group)
+            else:
+                message = f"An enrolment needs a {missing[0]}."
+                self._refuse(
+                    load, group, RecordFault("missing_required", message, field=missing[0])
+                )
+        if complete:
+            self._ask(load, complete)
+
+    def _ask(self, load: Load, groups: list[Records]) -> None:
+        prospects = sorted({_pair(group)[0] for group in groups})
+        states = states_paths(self._lookup, prospects)
+        consents = consent_paths(self._lookup, prospects)
+        question = _Question(load, groups, self._clock(), len(states) + len(consents))
+        found: dict[int, dict[int, Resource]] = {one: {} for one in prospects}
+        opted_out: dict[int, bool] = {}
+
+        def on_states(resources: list[Resource]) -> None:
+            for one in resources:
+                prospect, sequence = one.links.get("prospect"), one.links.get("sequence")
+                if prospect in found and sequence is not None:
+                    found[prospect][sequence] = one
+            on_part()
+
+        def on_consents(resources: list[Resource]) -> None:
+            opted_out.update({one.id: has_opted_out_of_mail(one.attributes) for one in resources})
+            on_part()
+
+        def on_part() -> None:
+            question.due -= 1
+            if question.due == 0:
+                known = {one: Known(found[one], opted_out.get(one)) for one in prospects}
+                self._on_answers(question, known)
+
+        for paths, then in ((states, on_states), (consents, on_consents)):
+            for path in paths:
+                self._send(partial(self._lookup.read, path), then)
+
+    def _on_answers(self, question: _Question, known: Mapping[int, Known]) -> None:
+        for group in question.groups:
+            about = known[_pair(group)[0]]
+            if about.is_opted_out is None and len(known) > 1:
+                self._ask(question.load, [group])  # a long list may be cut, a short one is not
+            else:
+                self._decide(question.load, group, about, question.began)
+        self._write_due()
+
+    def _decide(self, load: Load, group: Records, known: Known, read_at: float) -> None:
+        """Settle a group that is not to be enrolled, and line the others up."""
+        pair = _pair(group)
+        state = known.states.get(pair[1]) or self._enrolled.get(pair)
+        if self._settlement.is_aborted_before(group.members[0]):
+            self._end(load, group)
+        elif known.is_opted_out is None:
+            message = "Outreach has no such prospect, or the token may not see it."
+            self._refuse(load, group, RecordFault("record_not_found", message, field="prospect"))
+        elif state is not None:
+            self._settle(load, group, Delivered("unchanged", state, Unchanged(state, {})))
+        elif known.is_opted_out:
+            load.fates.skipped(load.stream, group.members, "opted_out")
+            self._end(load, group)
+        elif pair in self._busy:
+            self._busy[pair].append((load, group))
+        else:
+            self._busy[pair] = []
+            self._due.append((load, group, read_at))
+
+    def _write_due(self) -> None:
+        while self._due and self._writing < self._most_writing:
+            load, group, read_at = self._due.popleft()
+            self._writing += 1
+            task = partial(self._add, group, read_at)
+            self._send(task, partial(self._on_written, load, group))
+
+    def _add(self, group: Records, read_at: float) -> Delivered | None:
+        """Enrol on a worker thread, unless the wait for budget has made what was read too old."""
+        self._pacer.wait()
+        if self._clock() - read_at > FRESH:
+            return None
+        return self._enrolments.add(group.desired)
+
+    def _on_written(
+        self, load: Load, group: Records, result: Delivered | RecordFault | None
+    ) -> None:
+        self._writing -= 1
+        waiting = self._busy.pop(_pair(group))
+        if isinstance(result, Delivered):
+            self._enrolled[_pair(group)] = result.resource
+            self._settle(load, group, result)
+        elif isinstance(result, RecordFault):
+            self._refuse(load, group, result)
+        else:
+            self._ask(load, [group])
+        for other_load, other in waiting:
+            self._ask(other_load, [other])
+        self._write_due()
+
+    def _settle(self, load: Load, group: Records, delivered: Delivered) -> None:
+        load.fates.delivered(load.stream, [(group, delivered)])
+        self._end(load, group)
+
+    def _refuse(self, load: Load, group: Records, fault: RecordFault) -> None:
+        """Reject a group's one record."""
+        load.fates.rejected(load.stream, group.members[0], fault)
+        self._end(load, group)
+
+    def _put_off_to_end(self, load: Load, group: Records) -> bool:
+        if not self._put_off.has_room:
+            return False
+        self._put_off.take(load, [group])
+        self._end(load, group)
+        return True
+
+    def _end(self, load: Load, group: Records) -> None:
+        load.let_go([group])
+        if not load.open:
+            load.done()
+
+
+def states_paths(lookup: Lookup, prospects: Iterable[int]) -> list[str]:
+    """Write the requests for all sequences that prospects are or were in."""
+    object_type = load_catalog()[SEQUENCE_STATES]
+    asked = ("state", "prospect", "sequence")
+    return lookup.paths(object_type, "prospect.id", map(str, prospects), asked)
+
+
+def consent_paths(lookup: Lookup, prospects: Iterable[int]) -> list[str]:
+    """Write the requests for whether prospects have opted out."""
+    asked = ("optedOut", "emailOptedOut", "emailsOptStatus")
+    return lookup.paths(load_catalog()["prospects"], "id", map(str, prospects), asked)
+
+
+def _link(group: Records, name: str) -> int | None:
+    return group.desired.relationships.get(name)
+
+
+def _pair(group: Records) -> Pair:
+    return _link(group, "prospect") or 0, _link(group, "sequence") or 0
+
+
+def _document(links: Mapping[str, int]) -> dict[str, Any]:
+    relations = {name: {"data": {"type": name, "id": link}} for name, link in links.items()}
+    return {"data": {"type": "sequenceState", "relationships": relations}}

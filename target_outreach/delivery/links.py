@@ -1,0 +1,297 @@
+"""Finding what records are to be linked to: accounts many at a time, users and the like once.
+
+It happens after a record's own lookup, so that nothing is found or made for one that is left out.
+Accounts and prospects are found as records are, by an errand of their own through the scheduler:
+the same matching, the same order with what else is under way for them, the same care before one is
+created. Users, stages and personas are few, and are read whole.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from target_outreach.errors import RecordFault
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.mapping import Desired
+from target_outreach.records.matching import match
+from target_outreach.records.planning import Rules
+from target_outreach.records.references import PARTS, new_account
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from target_outreach.delivery.errand import Outcome
+    from target_outreach.delivery.finder import Ready, Send
+    from target_outreach.delivery.load import Load, Records
+    from target_outreach.delivery.stream import Stream
+    from target_outreach.outreach.lookup import Lookup
+    from target_outreach.records.matching import Resource
+    from target_outreach.records.references import Reference
+
+#: Objects of which there are too many to read them all.
+MANY = frozenset({"accounts", "prospects"})
+
+#: What was found is kept for this many references; more than that are looked up again.
+MOST_KEPT = 50_000
+
+#: What is not the fault of the record itself, so that `on_missing_relation` decides.
+POLICY_CODES = frozenset({"relation_not_found", "relation_ambiguous"})
+
+
+class Errands(Protocol):
+    """Finds records that others are to be linked to, or makes them."""
+
+    def __call__(
+        self,
+        wanted: dict[Reference, tuple[int, Desired]],
+        object_name: str,
+        rules: Rules,
+        then: Callable[[dict[Reference, Outcome]], None],
+    ) -> None:
+        """Begin, and hand over what came of it, which lacks what the run's end has cut off.
+
+        Args:
+            wanted: What is said of each record, with the number of the first one that names it.
+            object_name: What they are, in the plural.
+            rules: How they are matched, and whether they are made.
+            then: Called with what became of each.
+        """
+
+
+class Count(Protocol):
+    """Counts what became of links."""
+
+    def __call__(
+        self, stream: Stream, *, created: str | None = None, left_out: str | None = None
+    ) -> None:
+        """Count one that was created, by its relationship, or left out, by its columns."""
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """Groups of one batch that wait for what they are to be linked to."""
+
+    load: Load
+    groups: list[Records]
+    due: int = 0
+    answers: dict[Reference, int | RecordFault] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """How records are found that are said by the same parts, and whether they are made."""
+
+    fields: tuple[str, ...]
+    mode: Literal["update", "upsert"]
+
+    @property
+    def rules(self) -> Rules:
+        """The rules by which nothing that is there already is changed."""
+        names = (*self.fields, "name")
+        return Rules(self.mode, self.fields, field_rules=dict.fromkeys(names, "on_create"))
+
+
+class Links:
+    """Finds what groups are to be linked to, on the pipeline's thread."""
+
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
+        self,
+        lookup: Lookup,
+        *,
+        send: Send,
+        errand: Errands,
+        ready: Ready,
+        refuse: Callable[[Load, Records, RecordFault], None],
+        put_off: Callable[[Load, Records], bool],
+        count: Count,
+    ) -> None:
+        """Find nothing yet.
+
+        Args:
+            lookup: Reads lists.
+            send: Runs a request on a worker and hands its result back on this thread.
+            errand: Finds accounts and prospects.
+            ready: Hears which groups can be decided on.
+            refuse: Hears which groups cannot be delivered.
+            put_off: Takes a group that may be delivered at the end of input, if it can.
+            count: Counts for a stream what was created or left out.
+        """
+        self._lookup = lookup
+        self._send = send
+        self._errand = errand
+        self._ready = ready
+        self._refuse = refuse
+        self._put_off = put_off
+        self._count = count
+        self._known: dict[Reference, int] = {}
+        self._whole: dict[tuple[str, str], dict[str, list[int]]] = {}
+        self._reading: defaultdict[tuple[str, str], list[Callable[[], None]]] = defaultdict(list)
+
+    def find(self, load: Load, groups: Iterable[Records]) -> None:
+        """Find what groups are to be linked to that are looked up themselves."""
+        free: list[Records] = []
+        linked: list[Records] = []
+        for group in groups:
+            is_linked = bool(group.desired.references) and _needs_links(load, group)
+            (linked if is_linked else free).append(group)
+        self._ready(load, free)
+        if linked:
+            self._search(_Search(load, linked))
+
+    def _search(self, search: _Search) -> None:
+        """Ask for all that is not known, each kind of record at once."""
+        wanted: defaultdict[str, dict[Reference, Records]] = defaultdict(dict)
+        for group in search.groups:
+            for reference in group.desired.unresolved:
+                if reference in self._known:
+                    search.answers[reference] = self._known[reference]
+                else:
+                    linked = search.load.object.relationships[reference.relationship]
+                    wanted[linked.object].setdefault(reference, group)
+        search.due = len(wanted)
+        if not wanted:
+            self._conclude(search)
+        for object_name, references in wanted.items():
+            if object_name in MANY:
+                self._run_errands(search, object_name, references)
+            else:
+                self._read_whole(search, object_name, list(references))
+
+    # Accounts and prospects
+
+    def _run_errands(
+        self, search: _Search, object_name: str, references: dict[Reference, Records]
+    ) -> None:
+        """Have references of one object found; those that say the same parts go together."""
+        creates = search.load.stream.rules.on_missing == "create" and object_name == "accounts"
+        alike: defaultdict[_Terms, dict[Reference, tuple[int, Desired]]] = defaultdict(dict)
+        for reference, group in references.items():
+            made = new_account(reference, group.desired) if creates else None
+            terms = _Terms(tuple(reference.attributes), "upsert" if made else "update")
+            said = Desired(attributes={**reference.attributes, **(made or {})})
+            alike[terms][reference] = group.members[0].number, said
+        search.due += len(alike) - 1
+        for terms, wanted in alike.items():
+            then = partial(self._on_errand, search, wanted)
+            self._errand(wanted, object_name, terms.rules, then)
+
+    def _on_errand(
+        self,
+        search: _Search,
+        wanted: Iterable[Reference],
+        outcomes: dict[Reference, Outcome],
+    ) -> None:
+        for reference in wanted:
+            outcome = outcomes.get(reference)
+            if outcome is None:
+                continue  # the run ends before its turn
+            if outcome.fault is not None:
+                search.answers[reference] = _worded(reference, outcome.fault)
+            elif outcome.resource is None:
+                search.answers[reference] = reference.missing()
+            else:
+                search.answers[reference] = outcome.resource.id
+                self._keep(reference, outcome.resource.id)
+                if outcome.is_new:
+                    self._count(search.load.stream, created=reference.relationship)
+        self._on_part(search)
+
+    def _keep(self, reference: Reference, resource_id: int) -> None:
+        if len(self._known) >= MOST_KEPT:
+            del self._known[next(iter(self._known))]
+        self._known[reference] = resource_id
+
+    # Users, stages and the like
+
+    def _read_whole(self, search: _Search, object_name: str, references: list[Reference]) -> None:
+        """Find references of one object among all that there are."""
+        attribute = PARTS[references[0].relationship][references[0].values[0][0]]
+        place = object_name, attribute
+        then = partial(self._pick, search, place, references)
+        if place in self._whole:
+            then()
+            return
+        self._reading[place].append(then)
+        if len(self._reading[place]) == 1:
+            path = self._lookup.whole_path(load_catalog()[object_name], (attribute,))
+            self._send(partial(self._lookup.read, path), partial(self._on_whole, place))
+
+    def _on_whole(self, place: tuple[str, str], resources: list[Resource]) -> None:
+        ids: defaultdict[str, list[int]] = defaultdict(list)
+        for resource in resources:
+            ids[_comparable(resource.attributes.get(place[1]))].append(resource.id)
+        self._whole[place] = ids
+        for then in self._reading.pop(place):
+            then()
+
+    def _pick(self, search: _Search, place: tuple[str, str], references: list[Reference]) -> None:
+        for reference in references:
+            ids = self._whole[place].get(_comparable(reference.values[0][1]), [])
+            if len(ids) == 1:
+                search.answers[reference] = ids[0]
+            else:
+                fault = reference.ambiguous(ids) if ids else reference.missing()
+                search.answers[reference] = fault
+        self._on_part(search)
+
+    # What comes of it
+
+    def _on_part(self, search: _Search) -> None:
+        search.due -= 1
+        if search.due == 0:
+            self._conclude(search)
+
+    def _conclude(self, search: _Search) -> None:
+        """Let each group go on with its links, without them, or not at all."""
+        ready = [
+            group
+            for group in search.groups
+            if group in search.load.open and self._has_links(search, group)
+        ]
+        self._ready(search.load, ready)
+
+    def _has_links(self, search: _Search, group: Records) -> bool:
+        """Give a group its links, if it goes on."""
+        load, links, left_out = search.load, {}, []
+        for reference in group.desired.unresolved:
+            answer = search.answers.get(reference)
+            if answer is None:
+                return True  # the run ends; it is not decided on
+            if not isinstance(answer, RecordFault):
+                links[reference.relationship] = answer
+                continue
+            is_of_many = load.object.relationships[reference.relationship].object in MANY
+            may_come = answer.code == "relation_not_found" and is_of_many
+            if may_come and self._put_off(load, group):
+                return False
+            if load.stream.rules.on_missing != "skip" or answer.code not in POLICY_CODES:
+                self._refuse(load, group, answer)
+                return False
+            left_out.append(reference)
+        for reference in left_out:
+            self._count(load.stream, left_out=" and ".join(reference.parts))
+        group.desired = group.desired.with_links(links)
+        return True
+
+
+def _needs_links(load: Load, group: Records) -> bool:
+    """Whether something may be written of a group of which not all links are found."""
+    rules = load.stream.rules
+    if not group.desired.unresolved:
+        return False
+    return rules.mode != "update" or bool(match(group.desired, load.picture, rules.match_fields))
+
+
+def _comparable(text: object) -> str:
+    return " ".join(str(text or "").casefold().split())
+
+
+def _worded(reference: Reference, fault: RecordFault) -> RecordFault:
+    """Say of a fault of a linked record that it is not this one's own."""
+    if fault.code == "ambiguous_match":
+        message = fault.message.replace("The record fits", f"{' and '.join(reference.parts)} fit")
+        return RecordFault("relation_ambiguous", message, field=reference.parts[0])
+    return fault
