@@ -251,6 +251,23 @@ def test_the_configuration_may_come_from_the_environment(
             ["prospects"],
             "prospects.read prospects.write",
         ),
+        (
+            {
+                "on_missing_relation": "create",
+                "streams": [
+                    {
+                        "stream": "a",
+                        "object": "prospects",
+                        "columns": {"x": "owner.email", "y": "account.domain", "z": "stage.id"},
+                    },
+                    {"stream": "b", "object": "sequenceStates"},
+                ],
+                "allow_enrolment": True,
+            },
+            ["prospects", "sequenceStates", "users", "accounts", "sequences", "mailboxes"],
+            "prospects.read prospects.write sequenceStates.read sequenceStates.write users.read "
+            "accounts.read accounts.write sequences.read mailboxes.read",
+        ),
     ],
 )
 def test_only_what_the_configured_sync_needs_is_checked(check, oauth, settings, objects, scopes):
