@@ -128,3 +128,18 @@ def test_max_requests_ends_the_run_so_that_the_next_one_goes_on(sync, sandbox):
     second = sync([schema("prospects"), *rows[done:]])
     assert second.exit_code == 0
     assert sandbox.store.count("prospects") == 50
+
+
+def test_the_next_batch_is_looked_up_while_this_one_is_written(sync, sandbox):
+    sandbox.profile = replace(sandbox.profile, latency_seconds=0.02)
+    known = [{"emails": [f"held{n}@example.test"]} for n in range(3000)]
+    sandbox.store.seed_many("prospects", known)  # too many to be read whole
+    run = sync([schema("prospects"), *people(150)], batch_size_rows=50)
+    assert run.counts("prospects") == {"received": 150, "created": 150}
+    methods = [one.method for one in sandbox.requests]
+    lookups = [at for at, method in enumerate(methods) if method == "GET"]
+    assert len(lookups) == 3
+    written_before = [methods[:at].count("POST") for at in lookups]
+    assert written_before[0] == 0
+    assert written_before[1] < 50
+    assert 50 <= written_before[2] < 100
