@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("target-outreach")
 
 #: The commands beside the target, each in the module of `commands` that is named like it.
-COMMANDS = ("check", "fields", "login", "replay", "sandbox")
+COMMANDS = ("check", "cost", "fields", "login", "replay", "sandbox")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,155 @@
+"""`target-outreach cost`: how many requests a sync will take, before it is set up.
+
+The lists that a run would ask for are written by the very code of a run, and counted. What cannot
+be known before is left out: rows that are rejected, races, retries, and what `GET /types` may cost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from target_outreach.outreach.lookup import PAGE_SIZE, Lookup
+from target_outreach.records.catalog import load_catalog
+from target_outreach.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from target_outreach.outreach.client import Client
+    from target_outreach.records.planning import ChangeDetection
+
+#: Requests that Outreach grants a user in an hour (API reference 5).
+HOURLY = 10_000
+
+#: Requests for a record that is written in an import and read back, as measured with 5,000 rows.
+IN_BULK = 0.02
+
+#: What the lookups of the estimate read: what most tables of people have.
+ASKED = ("emails", "firstName", "lastName", "title", "company", "workPhones", "tags")
+
+DETECTIONS: tuple[ChangeDetection, ...] = ("outreach", "source", "drift", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """What is to be synced.
+
+    Attributes:
+        rows: Rows that the tap sends in a run.
+        written: How many of them are new or changed.
+        edited: Records that others change in Outreach between two runs.
+        known: Records that Outreach holds of the object.
+        address: Characters of an average address.
+        batch: Rows that are looked up together.
+        in_bulk: Whether updates go many at a time.
+    """
+
+    rows: int
+    written: int
+    edited: int
+    known: int
+    address: int = 24
+    batch: int = 500
+    in_bulk: bool = False
+
+
+def requests_of(sync: Sync, detection: ChangeDetection) -> int:
+    """Estimate the requests of one run.
+
+    Args:
+        sync: What is to be synced.
+        detection: How unchanged rows are known.
+    """
+    written = sync.rows if detection == "none" else sync.written
+    writes = math.ceil(written * IN_BULK) if sync.in_bulk else written
+    if detection in {"source", "drift"}:
+        requests = 1 + writes  # whose organisation it is
+        if detection == "drift":
+            own = written // PAGE_SIZE and -(-written // PAGE_SIZE)
+            requests += max(1, -(-sync.edited // PAGE_SIZE)) + own
+        return requests
+    return _lookups(sync) + writes
+
+
+def _lookups(sync: Sync) -> int:
+    """Count the requests that find the rows, by lists or by reading all there is."""
+    whole, rest = divmod(sync.rows, sync.batch)
+    each = _lists(sync, min(sync.batch, sync.rows))
+    pages = max(1, -(-sync.known // PAGE_SIZE))
+    if each > 1 and pages - 1 <= each:
+        return pages
+    tried = 1 if each > 1 else 0  # the first page, which tells how many there are
+    return tried + whole * each + (_lists(sync, rest) if rest else 0)
+
+
+def _lists(sync: Sync, rows: int) -> int:
+    """Count the lists that so many addresses fill."""
+    default: str = SETTINGS.to_dict()["properties"]["api_url"]["default"]
+    client = cast("Client", SimpleNamespace(api_url=default))
+    addresses = [f"{number:0{max(1, sync.address - 4)}}@x.y" for number in range(rows)]
+    return len(Lookup(client).paths(load_catalog()["prospects"], "emails", addresses, ASKED))
+
+
+@click.command()
+@click.option("--rows", type=click.IntRange(1), required=True, help="Rows that a run sends.")
+@click.option(
+    "--changed",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="Percent of them that are new or changed since the run before.",
+)
+@click.option(
+    "--runs", type=click.FloatRange(0, 1440), default=24.0, show_default=True, help="Runs a day."
+)
+@click.option(
+    "--edited",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Records that others change in Outreach between two runs.",
+)
+@click.option(
+    "--records", type=click.IntRange(0), help="Records in Outreach; by default as many as rows."
+)
+@click.option(
+    "--allowance",
+    type=click.IntRange(1),
+    default=1_000_000,
+    show_default=True,
+    help="Requests a year that your plan includes.",
+)
+@click.option(
+    "--address-length",
+    type=click.IntRange(6, 200),
+    default=24,
+    show_default=True,
+    help="Characters of an average address.",
+)
+@click.option("--bulk", is_flag=True, help="With bulk_updates.")
+def cost(**options: Any) -> None:  # noqa: ANN401 - click's
+    """Estimate what a sync costs, for each change_detection.
+
+    Example: target-outreach cost --rows 50000 --changed 1 --runs 24 --allowance 1000000
+    """
+    rows = options["rows"]
+    sync = Sync(
+        rows=rows,
+        written=round(rows * options["changed"] / 100),
+        edited=options["edited"],
+        known=rows if options["records"] is None else options["records"],
+        address=options["address_length"],
+        in_bulk=options["bulk"],
+    )
+    titles = ("change_detection", "a run", "a row", "hours of limit", "a year", "of allowance")
+    click.echo("{:<18}{:>9}{:>9}{:>16}{:>14}{:>14}".format(*titles))
+    for detection in DETECTIONS:
+        requests = requests_of(sync, detection)
+        yearly = round(requests * options["runs"] * 365)
+        click.echo(
+            f"{detection:<18}{requests:>9,}{requests / rows:>9.4f}"
+            f"{requests / HOURLY:>16.2f}{yearly:>14,}{yearly / options['allowance']:>14.1%}"
+        )
