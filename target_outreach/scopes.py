@@ -22,8 +22,8 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     """List the scopes that the configured sync needs, as far as the settings tell.
 
     The objects are those that the settings name; where they name none, a stream's name may lead to
-    either. What records are linked to is read too, where an entry under ``columns`` says it. Imports
-    have scopes of their own, beside those of their records (API reference 6.1).
+    either. What records are linked to is read too, where an entry under ``columns`` says it.
+    Imports have scopes of their own, beside those of their records (API reference 6.1).
     """
     said = [settings.defaults, *(entry.settings for entry in settings.streams)]
     named = [settings.outreach_object, *(one.object for one in said)]

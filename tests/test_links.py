@@ -291,3 +291,39 @@ def test_an_account_that_is_just_being_created_is_not_created_by_a_link_too(sync
     assert run.exit_code == 0
     assert sandbox.store.count("accounts") == 1
     assert run.report["streams"]["prospects"]["related_created"] == {}
+
+
+@pytest.mark.parametrize("rule", ["on_create", "if_empty", "never"])
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_rule_may_leave_the_links_of_what_is_there_alone(sync, sandbox, rule, by_id):
+    ada, grace = (one["id"] for one in sandbox.store.all("users")[:2])
+    for n, owner in enumerate((grace, None)):
+        sandbox.store.seed("prospects", {"emails": [f"p{n}@x.test"]}, {"owner": owner})
+    email = sandbox.store.get("users", ada)["attributes"]["email"]
+    column = "outreach_owner_id" if by_id else "owner_email"
+    properties = {"email": TEXT, column: {"type": ["integer", "string"]}}
+    messages = [
+        schema("prospects", properties),
+        *(
+            record("prospects", email=f"p{n}@x.test", **{column: ada if by_id else email})
+            for n in range(3)
+        ),
+    ]
+    entry = {"stream": "prospects", "field_rules": {"OWNER": rule}}
+    run = sync(messages, streams=[entry])
+    assert run.exit_code == 0
+    assert run.counts("prospects")["created"] == 1
+    assert links(sandbox, "owner") == {
+        "p0@x.test": grace,
+        "p1@x.test": ada if rule == "if_empty" else None,
+        "p2@x.test": None if rule == "never" else ada,
+    }
+
+
+def test_what_a_rule_leaves_alone_is_not_looked_for(sync, sandbox):
+    sandbox.store.seed("prospects", {"emails": ["p0@x.test"]})
+    entry = {"stream": "prospects", "field_rules": {"owner": "on_create", "account": "never"}}
+    row = {"owner_email": "ghost@sales.test", "account_domain": "no.example", "title": "T"}
+    run = sync(people([row], "owner_email", "account_domain", "title"), streams=[entry])
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    assert [method for method, _ in sent(sandbox)] == ["GET", "PATCH"]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from target_outreach.errors import RecordFault
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.mapping import Desired
-from target_outreach.records.matching import match
-from target_outreach.records.planning import Rules
+from target_outreach.records.matching import choose, match
+from target_outreach.records.planning import Rules, references_to_find
 from target_outreach.records.references import PARTS, new_account
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class _Search:
     """Groups of one batch that wait for what they are to be linked to."""
 
     load: Load
-    groups: list[Records]
+    wanted: dict[Records, list[Reference]]
     due: int = 0
     answers: dict[Reference, int | RecordFault] = field(default_factory=dict)
 
@@ -133,19 +133,21 @@ class Links:
     def find(self, load: Load, groups: Iterable[Records]) -> None:
         """Find what groups are to be linked to that are looked up themselves."""
         free: list[Records] = []
-        linked: list[Records] = []
+        wanted: dict[Records, list[Reference]] = {}
         for group in groups:
-            is_linked = bool(group.desired.references) and _needs_links(load, group)
-            (linked if is_linked else free).append(group)
+            if group.desired.references and (references := _to_find(load, group)):
+                wanted[group] = references
+            else:
+                free.append(group)
         self._ready(load, free)
-        if linked:
-            self._search(_Search(load, linked))
+        if wanted:
+            self._search(_Search(load, wanted))
 
     def _search(self, search: _Search) -> None:
         """Ask for all that is not known, each kind of record at once."""
         wanted: defaultdict[str, dict[Reference, Records]] = defaultdict(dict)
-        for group in search.groups:
-            for reference in group.desired.unresolved:
+        for group, references in search.wanted.items():
+            for reference in references:
                 if reference in self._known:
                     search.answers[reference] = self._known[reference]
                 else:
@@ -154,11 +156,11 @@ class Links:
         search.due = len(wanted)
         if not wanted:
             self._conclude(search)
-        for object_name, references in wanted.items():
+        for object_name, first in wanted.items():
             if object_name in MANY:
-                self._run_errands(search, object_name, references)
+                self._run_errands(search, object_name, first)
             else:
-                self._read_whole(search, object_name, list(references))
+                self._read_whole(search, object_name, list(first))
 
     # Accounts and prospects
 
@@ -248,7 +250,7 @@ class Links:
         """Let each group go on with its links, without them, or not at all."""
         ready = [
             group
-            for group in search.groups
+            for group in search.wanted
             if group in search.load.open and self._has_links(search, group)
         ]
         self._ready(search.load, ready)
@@ -256,7 +258,7 @@ class Links:
     def _has_links(self, search: _Search, group: Records) -> bool:
         """Give a group its links, if it goes on."""
         load, links, left_out = search.load, {}, []
-        for reference in group.desired.unresolved:
+        for reference in search.wanted[group]:
             answer = search.answers.get(reference)
             if answer is None:
                 return True  # the run ends; it is not decided on
@@ -273,16 +275,20 @@ class Links:
             left_out.append(reference)
         for reference in left_out:
             self._count(load.stream, left_out=" and ".join(reference.parts))
-        group.desired = group.desired.with_links(links)
+        group.desired = group.desired.with_links(links, [one.relationship for one in left_out])
         return True
 
 
-def _needs_links(load: Load, group: Records) -> bool:
-    """Whether something may be written of a group of which not all links are found."""
+def _to_find(load: Load, group: Records) -> list[Reference]:
+    """List what must be found of a group of which something may be written."""
     rules = load.stream.rules
-    if not group.desired.unresolved:
-        return False
-    return rules.mode != "update" or bool(match(group.desired, load.picture, rules.match_fields))
+    if rules.mode == "insert":
+        return references_to_find(group.desired, None, rules)
+    matches = match(group.desired, load.picture, rules.match_fields)
+    found = choose(matches, rules.on_ambiguous)
+    if found is None and (matches or rules.mode == "update"):
+        return []  # it is rejected, or skipped
+    return references_to_find(group.desired, found, rules)
 
 
 def _comparable(text: object) -> str:

@@ -27,8 +27,15 @@ from target_outreach.delivery.stream import Item, Stream
 from target_outreach.delivery.writing import Delivered, Found, Gone, Job, ambiguous
 from target_outreach.errors import RecordFault
 from target_outreach.records.folding import Group, fold
-from target_outreach.records.matching import Picture, choose, match
-from target_outreach.records.planning import Create, Skip, Unchanged, Update, plan
+from target_outreach.records.matching import Picture, choose
+from target_outreach.records.planning import (
+    Create,
+    Skip,
+    Unchanged,
+    Update,
+    plan,
+    references_to_find,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -158,6 +165,7 @@ class Scheduler:
         self._busy: dict[tuple[str, int], list[tuple[Load, Records]]] = {}
         self._dependents: dict[Records, list[Records]] = {}
         self._early: list[tuple[Load, Records]] = []
+        self._unchanged: defaultdict[Load, list[tuple[Records, Delivered]]] = defaultdict(list)
         self._writing = 0
         # A plan is made no sooner than it can be carried out, so that it does not age.
         self._most_writing = 2 * parallel
@@ -296,14 +304,17 @@ class Scheduler:
         return self._settlement.is_aborted_before(change.group.members[0])
 
     def _decide_due(self) -> None:
-        while (entry := self._next()) is not None:
-            load, group = entry
-            if self._settlement.is_aborted_before(group.members[0]):
-                self._done(load, [group])
-                continue
-            if group in load.ready and not group.waits_for:
-                load.ready.remove(group)
-                self._decide(load, group)
+        while self._due or self._postponed:
+            while (entry := self._next()) is not None:
+                load, group = entry
+                if self._settlement.is_aborted_before(group.members[0]):
+                    self._done(load, [group])
+                elif group in load.ready and not group.waits_for:
+                    load.ready.remove(group)
+                    self._decide(load, group)
+            if not self._unchanged:
+                break
+            self._settle_unchanged()
         for load in [load for load in self._loads if load.again]:
             self._finder.find_again(load)
 
@@ -321,15 +332,17 @@ class Scheduler:
             self._decide_by_memory(load, group)
             return
         try:
-            matches = _matches(load, group)
+            rules = load.stream.rules
+            # `insert` is about no record that is there.
+            matches = [] if rules.mode == "insert" else load.matches(group, rules.match_fields)
             if self._must_wait(load, group, matches):
                 return
             found = _chosen(load, matches)
             if found is not None and self._spans_others(load, group, found):
                 self._unfold(load, [group, *_mixed_with(load, group, found)])
                 return
-            decided = plan(load.object, group.desired, found, load.stream.rules)
-            if not self._can_act(load, group, decided):
+            decided = plan(load.object, group.desired, found, rules)
+            if not self._can_act(load, group, found, decided):
                 return
         except RecordFault as fault:
             self._refuse(load, group, fault)
@@ -340,13 +353,14 @@ class Scheduler:
         else:
             self._carry_out(load, group, decided)
 
-    def _can_act(self, load: Load, group: Records, decided: Plan) -> bool:
+    def _can_act(self, load: Load, group: Records, found: Resource | None, decided: Plan) -> bool:
         """Whether a plan can be carried out now; if not, what it lacks is found first.
 
         Raises:
             RecordFault: It will never be.
         """
-        if group.desired.unresolved and not isinstance(decided, Skip):
+        is_written = not isinstance(decided, Skip)
+        if is_written and references_to_find(group.desired, found, load.stream.rules):
             self._links.find(load, [group])
             return False
         if self._finder.is_stale(load, group, decided):
@@ -368,7 +382,7 @@ class Scheduler:
 
     def _carry_out(self, load: Load, group: Records, decided: Create | Update | Unchanged) -> None:
         if isinstance(decided, Unchanged):
-            self._settle(load, group, self._as_it_should_be(group, decided))
+            self._unchanged[load].append((group, self._as_it_should_be(group, decided)))
         elif isinstance(decided, Update) and self._may_import(load, group, decided):
             self._busy[_place(load, decided.resource)] = []
             self._bulk.add(Change(load, group, decided))
@@ -398,7 +412,7 @@ class Scheduler:
 
     def _must_wait(self, load: Load, group: Records, matches: list[Resource]) -> bool:
         """Park a group that matches what is being written, or what an earlier record is about."""
-        for found in matches:
+        for found in matches if self._busy else ():
             if (place := _place(load, found)) in self._busy:
                 self._busy[place].append((load, group))
                 return True
@@ -419,8 +433,8 @@ class Scheduler:
         It may have no key in common with this one: another address of the person, or the name that
         the company had before this row renames it.
         """
-        number = group.members[0].number
-        return any(other.members[0].number < number for other in self._about(load, found))
+        keys, number = load.picture.known_keys(found.id), group.members[0].number
+        return any(near.holds_earlier(keys, number) for near in self._near(load))
 
     def _spans_others(self, load: Load, group: Records, found: Resource) -> bool:
         """Whether a record that arrived between those of a folded one may be about the same one.
@@ -443,11 +457,14 @@ class Scheduler:
         It is what has a key that the record has in Outreach.
         """
         keys = load.picture.known_keys(found.id)
+        return [group for near in self._near(load) for group in near.holding(keys)]
+
+    def _near(self, load: Load) -> list[Load]:
+        """List a batch and the earlier ones of its object, as far as they are under way."""
         return [
-            group
+            near
             for near in self._loads
             if near.object is load.object and near.is_no_later_than(load)
-            for group in near.holding(keys)
         ]
 
     def _write(self, load: Load, group: Records, decided: Create | Update) -> None:
@@ -546,6 +563,13 @@ class Scheduler:
             if load.object is object_type:
                 load.picture.put(resource)
                 load.written[resource.id] = now
+
+    def _settle_unchanged(self) -> None:
+        """Settle all at once what was decided to be as it should be."""
+        unchanged, self._unchanged = self._unchanged, defaultdict(list)
+        for load, deliveries in unchanged.items():
+            load.fates.delivered(load.stream, deliveries)
+            self._done(load, [group for group, _ in deliveries])
 
     def _settle(self, load: Load, group: Records, delivered: Delivered) -> None:
         load.fates.delivered(load.stream, [(group, delivered)])
@@ -652,14 +676,6 @@ class Scheduler:
             earlier.add(load.object.name)
         for load, groups in free:
             self._find(load, groups)
-
-
-def _matches(load: Load, group: Records) -> list[Resource]:
-    """Return the records of Outreach that a group may be about; `insert` is about none."""
-    rules = load.stream.rules
-    if rules.mode == "insert":
-        return []
-    return match(group.desired, load.picture, rules.match_fields)
 
 
 def _chosen(load: Load, matches: list[Resource]) -> Resource | None:

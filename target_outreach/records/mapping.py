@@ -21,7 +21,7 @@ from target_outreach.records.references import PARTS, Reference
 from target_outreach.records.values import Value, coerce, is_empty, missing_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.matching import Key
@@ -79,21 +79,17 @@ class Desired:
             resource_id,
         )
 
-    @property
-    def unresolved(self) -> list[Reference]:
-        """What it is to be linked to and is not found yet."""
-        return [one for name, one in self.references.items() if name not in self.relationships]
+    def with_links(self, links: Mapping[str, int], left_out: Collection[str]) -> Desired:
+        """Return the same, what it is linked to having been found.
 
-    def with_links(self, links: Mapping[str, int]) -> Desired:
-        """Return the same, what it is linked to having been found; what was not is left out."""
+        Args:
+            links: The ids by relationship.
+            left_out: The relationships of which nothing was found.
+        """
         return replace(
             self,
             relationships={**self.relationships, **links},
-            references={
-                name: one
-                for name, one in self.references.items()
-                if name in links or name in self.relationships
-            },
+            references={name: one for name, one in self.references.items() if name not in left_out},
         )
 
 
@@ -419,7 +415,7 @@ def _id_goal(object_type: ObjectType, name: str) -> _Goal | None:
 
 def _relation_goal(object_type: ObjectType, name: str) -> _Goal | None:
     """See in a column what another record is linked to by; its Outreach id is never guessed."""
-    for relationship in _links(object_type):
+    for relationship in links_of(object_type):
         for part in PARTS[relationship]:
             if name == plain(f"{relationship}.{part}"):
                 if part == "id":
@@ -468,7 +464,7 @@ def explicit_goal(object_type: ObjectType, target: str) -> _Goal:
             msg = "which Outreach lets nobody write"
             raise ValueError(msg)
         return _Goal("attribute", by_name[name], "explicit")
-    for relationship in _links(object_type):
+    for relationship in links_of(object_type):
         for part in PARTS[relationship]:
             if name == plain(f"{relationship}.{part}"):
                 return _Goal("relationship", f"{relationship}.{part}", "explicit")
@@ -487,7 +483,8 @@ def names_of(object_type: ObjectType) -> list[str]:
     return [*writable, *(one.label for one in writable.values() if one.label is not None)]
 
 
-def _links(object_type: ObjectType) -> list[str]:
+def links_of(object_type: ObjectType) -> list[str]:
+    """List the relationships of an object that can be written."""
     return [name for name, link in object_type.relationships.items() if not link.read_only]
 
 

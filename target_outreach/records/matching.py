@@ -102,8 +102,11 @@ def order_keys(object_type: ObjectType, desired: Desired, match_fields: Sequence
     A record that is found by its id may give the one in Outreach an address or a name that the next
     record is found by. Records of one source key are about one record, whatever else they say.
     """
-    ids = dict.fromkeys((desired.id, desired.remembered))
-    keys = [Key("id", known) for known in ids if known is not None]
+    keys: list[Key] = []
+    if desired.id is not None:
+        keys.append(Key("id", desired.id))
+    if desired.remembered is not None and desired.remembered != desired.id:
+        keys.append(Key("id", desired.remembered))
     for field in match_fields:
         keys += field_keys(object_type, desired, field)
     if desired.source_key is not None:
@@ -112,10 +115,16 @@ def order_keys(object_type: ObjectType, desired: Desired, match_fields: Sequence
 
 
 class Picture:
-    """What is known of one object's records in Outreach, found by id and by match field."""
+    """What is known of one object's records in Outreach, found by id and by match field.
+
+    Attributes:
+        object: What the records are.
+        version: Another number whenever anything of it may have changed.
+    """
 
     def __init__(self, object_type: ObjectType, match_fields: Sequence[str]) -> None:
         self.object = object_type
+        self.version = 0
         self._fields = match_fields
         self._by_id: dict[int, Resource] = {}
         self._keys: dict[int, tuple[Key, ...]] = {}
@@ -128,6 +137,7 @@ class Picture:
         """Remember a record as Outreach answered it, instead of what was known of it."""
         if resource.id in self._by_id:
             self.forget(resource.id)
+        self.version += 1
         self._by_id[resource.id] = resource
         self._keys[resource.id] = keys = tuple(self.keys(resource))
         for key in keys:
@@ -135,6 +145,7 @@ class Picture:
 
     def forget(self, resource_id: int) -> None:
         """Drop what is known of a record."""
+        self.version += 1
         self._by_id.pop(resource_id, None)
         for key in self._keys.pop(resource_id, ()):
             ids = self._ids[key]

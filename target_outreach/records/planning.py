@@ -111,12 +111,14 @@ def needs_fresh_read(object_type: ObjectType, decided: Plan, rules: Rules) -> bo
     """
     if isinstance(decided, Create):
         return object_type.name == "accounts" and rules.mode == "upsert"
-    return isinstance(decided, Update) and any(
-        object_type.attributes[name].is_array
-        or rules.field_rules.get(name) == "if_empty"
-        or name in OPT_OUTS
-        or name == "company"
+    if not isinstance(decided, Update):
+        return False
+    return any(
+        object_type.attributes[name].is_array or name in OPT_OUTS or name == "company"
         for name in decided.attributes
+    ) or any(
+        rules.field_rules.get(name) == "if_empty"
+        for name in (*decided.attributes, *decided.relationships)
     )
 
 
@@ -171,18 +173,18 @@ def plan_unseen(
         return Unchanged(unseen, {})
     held_back: dict[str, int] = {}
     attributes: dict[str, Value] = {}
+    links: dict[str, int | None] = {}
     for name in changed:
-        if name in desired.references and name not in desired.relationships:
-            return None
-        if name not in desired.attributes:
-            continue
-        if _depends_on_held(object_type, name, desired.attributes[name], rules):
-            return None
         if _rule(name, rules) in {"never", "on_create"}:
             held_back[name] = 1
-        else:
+        elif name in desired.attributes:
+            if _depends_on_held(object_type, name, desired.attributes[name], rules):
+                return None
             attributes[name] = desired.attributes[name]
-    links = {name: desired.relationships[name] for name in changed if name in desired.relationships}
+        elif name not in desired.relationships or _rule(name, rules) == "if_empty":
+            return None
+        else:
+            links[name] = desired.relationships[name]
     if rules.mode == "insert":
         return None
     if attributes or links:
@@ -191,10 +193,7 @@ def plan_unseen(
 
 
 def _depends_on_held(object_type: ObjectType, name: str, value: Value, rules: Rules) -> bool:
-    rule = _rule(name, rules)
-    if rule in {"never", "on_create"}:
-        return False
-    if object_type.attributes[name].is_array or rule == "if_empty":
+    if object_type.attributes[name].is_array or _rule(name, rules) == "if_empty":
         return True
     if name == "company" and "company" not in rules.field_rules:
         return True
@@ -220,6 +219,9 @@ def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Cre
             message = f"A new record needs a value in {object_type.attributes[name].title}."
             raise RecordFault("missing_required", message, field=name)
     links = {name: link for name, link in desired.relationships.items() if link is not None}
+    for name in [name for name in links if _rule(name, rules) == "never"]:
+        del links[name]
+        held_back[name] = 1
     return Create(attributes, links, held_back)
 
 
@@ -254,15 +256,44 @@ def _plan_update(
             held_back[name] = 1
         else:
             changes[name] = wanted
-    links = {
-        name: link
-        for name, link in desired.relationships.items()
-        if (rules.detection == "none" or link != found.links.get(name))
-        and (link is not None or rules.on_null == "clear")
-    }
+    links: dict[str, int | None] = {}
+    for name, link in desired.relationships.items():
+        if link == found.links.get(name) and rules.detection != "none":
+            continue
+        if link is None and rules.on_null != "clear":
+            continue
+        if _is_link_kept(name, found, rules):
+            held_back[name] = 1
+        else:
+            links[name] = link
     if changes or links:
         return Update(found, changes, links, held_back)
     return Unchanged(found, held_back)
+
+
+def _is_link_kept(name: str, found: Resource | None, rules: Rules) -> bool:
+    """Whether a rule protects what Outreach has linked, or leaves it unlinked."""
+    rule = _rule(name, rules)
+    if rule == "never":
+        return True
+    if found is None:
+        return False
+    return rule == "on_create" or (rule == "if_empty" and found.links.get(name) is not None)
+
+
+def references_to_find(desired: Desired, found: Resource | None, rules: Rules) -> list[Reference]:
+    """List what a record is to be linked to and must be found before it is written.
+
+    Args:
+        desired: What the record says.
+        found: What it is about, or None where it is to be created.
+        rules: The settings of its stream.
+    """
+    return [
+        reference
+        for name, reference in desired.references.items()
+        if name not in desired.relationships and not _is_link_kept(name, found, rules)
+    ]
 
 
 _KEEP: Any = object()
@@ -368,14 +399,26 @@ def _later_links(
     """Return what two records amount to link to, by id and otherwise."""
     links, references = dict(earlier.relationships), dict(earlier.references)
     for name, link in later.relationships.items():
+        if _keeps_earlier_link(name, earlier, rules):
+            continue
         is_said = name in links or name in references
         if link is not None or not is_said or rules.on_null == "clear":
             links[name] = link
             references.pop(name, None)
     for name, reference in later.references.items():
-        references[name] = reference
-        links.pop(name, None)
+        if not _keeps_earlier_link(name, earlier, rules):
+            references[name] = reference
+            links.pop(name, None)
     return links, references
+
+
+def _keeps_earlier_link(name: str, earlier: Desired, rules: Rules) -> bool:
+    """Whether a rule would have kept what the earlier record links to, had both been written."""
+    rule = _rule(name, rules)
+    if rule == "on_create":
+        return True
+    is_linked = name in earlier.references or earlier.relationships.get(name) is not None
+    return rule == "if_empty" and is_linked
 
 
 def _later_value(attribute: Attribute, before: Value, value: Value, rules: Rules) -> Value:

@@ -18,11 +18,13 @@ from target_outreach.records.mapping import (
     NoSuchAttribute,
     explicit_goal,
     is_unknown,
+    links_of,
     may_be_custom,
     names_of,
     nearest,
     plain,
 )
+from target_outreach.records.references import PARTS
 from target_outreach.records.routing import first_match, route
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ R = TypeVar("R")
 
 #: What hardly tells one record from another, so that nobody means to find one by it.
 UNFIT_KINDS = frozenset({"boolean", "date-time"})
+
+#: The setting that also concerns links.
+RULES = "field_rules"
 
 #: What makes a name a glob.
 GLOB = frozenset("*?[]")
@@ -71,7 +76,7 @@ def name_custom_fields(object_type: ObjectType, settings: StreamSettings) -> boo
 def _names(settings: StreamSettings) -> Iterator[str]:
     """Go through what the settings call attributes, and may call by a label."""
     yield from settings.columns.values()
-    yield from settings.field_rules
+    yield from (name for name in settings.field_rules if plain(name) not in PARTS)
     if not isinstance(settings.array_fields, str):
         yield from settings.array_fields
 
@@ -85,7 +90,7 @@ def resolved(object_type: ObjectType, settings: StreamSettings) -> StreamSetting
     """
     problems = _column_problems(object_type, settings.columns)
     match_on = settings.match_on and _match_on(object_type, settings.match_on, problems)
-    field_rules = _by_name(object_type, "field_rules", settings.field_rules, problems)
+    field_rules = _by_name(object_type, RULES, settings.field_rules, problems)
     arrays = settings.array_fields
     if not isinstance(arrays, str):
         arrays = _by_name(object_type, "array_fields", arrays, problems)
@@ -124,7 +129,11 @@ def _by_name(
 ) -> dict[str, R]:
     """Return rules by the attributes' own names, collecting what is wrong with them."""
     named: dict[str, R] = {}
+    links = {plain(name): name for name in links_of(object_type)} if setting == RULES else {}
     for given, rule in rules.items():
+        if plain(given) in links:
+            named[links[plain(given)]] = rule
+            continue
         try:
             goal = explicit_goal(object_type, given)
         except NoSuchAttribute:
