@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -112,11 +111,27 @@ def run(command: list[str], config: dict[str, Any], lines: Iterator[bytes], fold
         assert process.stdin is not None
         feeder = threading.Thread(target=_feed, args=(process, lines))
         feeder.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        most = 0.0
+        while process.poll() is None:
+            most = max(most, _most_memory(process.pid))
+            time.sleep(0.05)
+        seconds = time.monotonic() - began
         feeder.join()
     assert process.returncode == 0, (folder / "log").read_text("utf-8")[-2000:]
-    return time.monotonic() - began, usage.ru_maxrss / 1024
+    return seconds, most
+
+
+def _most_memory(pid: int) -> float:
+    """Return the most resident memory of a process so far, in MB; 0 once it has ended.
+
+    What the system says when a process ends counts the memory that it was forked with, too.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(sizes[0]) / 1024 if sizes else 0.0
 
 
 def _feed(process: subprocess.Popen[bytes], lines: Iterator[bytes]) -> None:

@@ -45,8 +45,11 @@ MOST_EDITS = 50_000
 OVERLAP = timedelta(minutes=1)
 
 
-#: How much older than the newest change that is shown a change may be and yet be hidden.
+#: How long a change may be hidden while newer ones are shown.
 SETTLED = timedelta(seconds=1)
+
+#: The times of changes are whole seconds, at least in the recorded answers (API reference 1).
+SECOND = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
@@ -94,11 +97,11 @@ class _Question:
         """Say what the question has shown, for the next one."""
         assert self.began is not None  # noqa: S101 - an answer came
         since = self.began - OVERLAP
-        times = [at for at in self.seen.values() if at is not None]
-        if self.before is None or not times or len(times) < len(self.seen):
+        if self.before is None or None in self.seen.values():
             return Asked(since)
-        until = min(max(times), self.began) - SETTLED
         seen = self.before.seen | self.seen
+        newest = max((at for at in seen.values() if at is not None), default=since)
+        until = min(newest + SECOND, self.began - SETTLED)
         overlap = {one: at for one, at in seen.items() if at is not None and since <= at < until}
         return Asked(since, until, overlap)
 
@@ -171,12 +174,16 @@ class Drift:
     def ask_again(self) -> None:
         """Ask once more, now that all is written, where that leaves less to read to the next run.
 
+        It does where this run has written much, and where no run has ever read what had changed.
+
         That is no part of delivering anything: it never waits for budget, and it may fail.
         """
         streams, self._streams = self._streams, {}
         for stream, object_type in streams.values():
-            pages = self._writes[object_type.name] // PAGE_SIZE
-            if pages and (before := self._memory.asked(stream)) is not None:
+            before = self._memory.asked(stream)
+            if before is None:
+                continue
+            if before.until is None or self._writes[object_type.name] >= PAGE_SIZE:
                 question = _Question(stream, object_type, _nothing, before)
                 path = self._lookup.changes_path(object_type, before.since, stream.asked)
                 self._read_on(question, path)
