@@ -12,7 +12,7 @@ from target_outreach.delivery.load import Load, Read
 from target_outreach.delivery.scan import BY_SCAN, Scans
 from target_outreach.errors import RecordFault
 from target_outreach.outreach.lookup import spellings
-from target_outreach.records.matching import field_keys, match
+from target_outreach.records.matching import field_keys
 from target_outreach.records.planning import Create, Skip, Unchanged, needs_fresh_read
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Finder:
         found: list[Records] = []
         missing: list[Records] = []
         for group in groups:
-            (found if match(group.desired, load.picture, tried) else missing).append(group)
+            (found if load.matches(group, tried) else missing).append(group)
         self._ready(load, found)
         self._find_by(load, missing, fields[1:])
 

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from target_outreach.delivery.stream import Item
 from target_outreach.records.folding import Group
+from target_outreach.records.matching import match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from target_outreach.delivery.errand import Fates
     from target_outreach.delivery.stream import Stream
     from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Key, Picture
+    from target_outreach.records.mapping import Desired
+    from target_outreach.records.matching import Key, Picture, Resource
     from target_outreach.records.planning import Unchanged, Update
 
 Records = Group[Item]
@@ -43,6 +45,8 @@ class Load:
         reads: The lookup that each group was answered by.
         ready: Groups that are looked up and wait to be decided on.
         complete: Groups that were looked up by all fields, having been found by none.
+        matched: What groups were found to be about, with what they said then and the version of
+            the picture; the same of both gives the same.
         found_late: Groups whose record a create has shown to be there.
         again: Groups of which the lookup is too old to act on.
         recalled: What memory says is to be done about groups, and how many records had been
@@ -61,6 +65,7 @@ class Load:
     reads: dict[Records, Read] = field(default_factory=dict)
     ready: set[Records] = field(default_factory=set)
     complete: set[Records] = field(default_factory=set)
+    matched: dict[Records, tuple[Desired, int, list[Resource]]] = field(default_factory=dict)
     found_late: set[Records] = field(default_factory=set)
     again: list[Records] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)
@@ -80,10 +85,40 @@ class Load:
         self.ready.difference_update(groups)
         self.unseen.difference_update(groups)
 
+    def matches(self, group: Records, fields: Sequence[str]) -> list[Resource]:
+        """Return the records of Outreach that a group may be about, the picture being as it is.
+
+        Args:
+            group: What to match.
+            fields: The match fields to try: the first ones of the stream's own, or all.
+        """
+        desired, version = group.desired, self.picture.version
+        kept = self.matched.get(group)
+        if kept is not None and kept[0] is desired and kept[1] == version:
+            return kept[2]
+        found = match(desired, self.picture, fields)
+        if found:  # by one of these fields, so that no later one counts
+            self.matched[group] = desired, version, found
+        return found
+
     def holding(self, keys: Iterable[Key]) -> list[Records]:
         """List the groups that are not settled and have one of these keys, some more than once."""
         holders = self._index()
         return [group for key in keys for group in holders.get(key, ()) if group in self.open]
+
+    def holds_earlier(self, keys: Iterable[Key], number: int) -> bool:
+        """Whether a group that is not settled has one of these keys, and arrived before a record.
+
+        Args:
+            keys: What it may have.
+            number: The record's sequence number.
+        """
+        holders = self._index()
+        for key in keys:
+            for group in holders.get(key, ()):
+                if group.members[0].number < number and group in self.open:
+                    return True
+        return False
 
     def shares_key_with(self, group: Records) -> bool:
         """Whether a group that is not settled has a key in common with one of another batch."""

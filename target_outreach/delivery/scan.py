@@ -15,11 +15,16 @@ import json
 import logging
 import sqlite3
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import batched
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from target_outreach.delivery.load import Read
+from target_outreach.json_reader import read_json
 from target_outreach.records.matching import Key, Picture, Resource
 
 if TYPE_CHECKING:
@@ -37,8 +42,13 @@ BY_SCAN = 1 << 62
 
 PAGE_SIZE = 1000
 
+#: Values that one statement asks for.
+AT_ONCE = 500
+
 #: Fewer requests than these cannot be saved by a first page.
 WORTH_A_TRY = 2
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Index:
@@ -59,44 +69,77 @@ class Index:
         self._keys = Picture(object_type, tuple(fields)).keys
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.executescript(
-            "CREATE TABLE records (id INTEGER PRIMARY KEY, content TEXT NOT NULL);"
+            "CREATE TABLE records (id INTEGER PRIMARY KEY, content BLOB NOT NULL);"
             "CREATE TABLE keys (field TEXT, value TEXT, id INTEGER,"
             " PRIMARY KEY (field, value, id)) WITHOUT ROWID;"
-            "CREATE INDEX keys_id ON keys (id);"
         )
 
     def put(self, resources: Iterable[Resource]) -> None:
         """Take in records, instead of what was known of them."""
+        newest = {resource.id: resource for resource in resources}
         with self._database:
             self._database.execute("BEGIN")
-            for resource in resources:
-                content = json.dumps([resource.attributes, resource.links])
-                self._database.execute("DELETE FROM keys WHERE id = ?", (resource.id,))
-                self._database.execute(
-                    "INSERT OR REPLACE INTO records VALUES (?, ?)", (resource.id, content)
-                )
-                self._database.executemany(
-                    "INSERT OR IGNORE INTO keys VALUES (?, ?, ?)",
-                    [(key.field, key.value, resource.id) for key in self._keys(resource)],
-                )
+            self._drop(newest)
+            self._database.executemany(
+                "INSERT INTO records VALUES (?, ?)",
+                [(one.id, _written(one)) for one in newest.values()],
+            )
+            self._database.executemany(
+                "INSERT INTO keys VALUES (?, ?, ?)",
+                [(*key, one.id) for one in newest.values() for key in self._keys(one)],
+            )
 
     def drop(self, resource_id: int) -> None:
         """Forget a record."""
-        self._database.execute("DELETE FROM keys WHERE id = ?", (resource_id,))
-        self._database.execute("DELETE FROM records WHERE id = ?", (resource_id,))
+        with self._database:
+            self._database.execute("BEGIN")
+            self._drop([resource_id])
 
-    def having(self, key: Key) -> Iterator[Resource]:
-        """Go through the records that have a key."""
-        query = "SELECT id, content FROM records JOIN keys USING (id) WHERE field = ? AND value = ?"
-        values: tuple[str | int, ...] = key
-        if key.field == "id":
-            query, values = "SELECT id, content FROM records WHERE id = ?", (key.value,)
-        for resource_id, content in self._database.execute(query, values):
-            yield Resource(resource_id, *json.loads(content))
+    def _drop(self, ids: Iterable[int]) -> None:
+        known = list(self.having(Key("id", one) for one in ids))
+        self._database.executemany(
+            "DELETE FROM keys WHERE field = ? AND value = ? AND id = ?",
+            [(*key, one.id) for one in known for key in self._keys(one)],
+        )
+        self._database.executemany("DELETE FROM records WHERE id = ?", [(one.id,) for one in known])
+
+    def having(self, keys: Iterable[Key]) -> Iterator[Resource]:
+        """Go through the records that have one of these keys, some more than once."""
+        values: defaultdict[str, list[str | int]] = defaultdict(list)
+        for key in keys:
+            values[key.field].append(key.value)
+        for field, several in values.items():
+            for part in batched(several, AT_ONCE):
+                yield from self._having(field, part)
+
+    def _having(self, field: str, values: tuple[str | int, ...]) -> Iterator[Resource]:
+        marks = ",".join("?" * len(values))
+        if field == "id":
+            rows = self._database.execute(
+                f"SELECT id, content FROM records WHERE id IN ({marks})",  # noqa: S608 - only marks
+                values,
+            )
+        else:
+            rows = self._database.execute(
+                "SELECT id, content FROM records JOIN keys USING (id)"  # noqa: S608 - only marks
+                f" WHERE field = ? AND value IN ({marks})",
+                (field, *values),
+            )
+        for resource_id, content in rows:
+            yield Resource(resource_id, *read_json(content))
 
     def close(self) -> None:
         """Remove it."""
         self._database.close()
+
+
+def _written(resource: Resource) -> bytes:
+    """Write what a record holds as JSON."""
+    content = [resource.attributes, resource.links]
+    try:
+        return _encode(content)
+    except UnicodeEncodeError:  # half a surrogate pair, which the standard library lets pass
+        return json.dumps(content).encode("ascii")
 
 
 @dataclass(slots=True)
@@ -212,13 +255,11 @@ class Scans:
 
     def _answer(self, scan: _Scan, load: Load, groups: list[Records]) -> None:
         """Put into the picture what the index has of the groups."""
-        read = Read(scan.began, BY_SCAN)
-        for group in groups:
-            load.reads[group] = read
-            for key in _keys(group):
-                for resource in scan.index.having(key):
-                    if load.picture.get(resource.id) is None:
-                        load.picture.put(resource)
+        load.reads.update(dict.fromkeys(groups, Read(scan.began, BY_SCAN)))
+        keys = {key for group in groups for key in _keys(group)}
+        for resource in scan.index.having(keys):
+            if load.picture.get(resource.id) is None:
+                load.picture.put(resource)
         self._found(load, groups)
 
 

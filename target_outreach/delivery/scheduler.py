@@ -304,19 +304,23 @@ class Scheduler:
         return self._settlement.is_aborted_before(change.group.members[0])
 
     def _decide_due(self) -> None:
-        while self._due or self._postponed:
-            while (entry := self._next()) is not None:
-                load, group = entry
-                if self._settlement.is_aborted_before(group.members[0]):
-                    self._done(load, [group])
-                elif group in load.ready and not group.waits_for:
-                    load.ready.remove(group)
-                    self._decide(load, group)
-            if not self._unchanged:
-                break
-            self._settle_unchanged()
+        more_may_be_due = True
+        while more_may_be_due:
+            try:
+                self._decide_each()
+            finally:
+                more_may_be_due = self._settle_unchanged()
         for load in [load for load in self._loads if load.again]:
             self._finder.find_again(load)
+
+    def _decide_each(self) -> None:
+        while (entry := self._next()) is not None:
+            load, group = entry
+            if self._settlement.is_aborted_before(group.members[0]):
+                self._done(load, [group])
+            elif group in load.ready and not group.waits_for:
+                load.ready.remove(group)
+                self._decide(load, group)
 
     def _next(self) -> tuple[Load, Records] | None:
         """Take what is decided on next, if it can be written, or can wait for an import."""
@@ -564,12 +568,13 @@ class Scheduler:
                 load.picture.put(resource)
                 load.written[resource.id] = now
 
-    def _settle_unchanged(self) -> None:
-        """Settle all at once what was decided to be as it should be."""
+    def _settle_unchanged(self) -> bool:
+        """Settle all at once what was decided to be as it should be; say whether that was any."""
         unchanged, self._unchanged = self._unchanged, defaultdict(list)
         for load, deliveries in unchanged.items():
             load.fates.delivered(load.stream, deliveries)
             self._done(load, [group for group, _ in deliveries])
+        return bool(unchanged)
 
     def _settle(self, load: Load, group: Records, delivered: Delivered) -> None:
         load.fates.delivered(load.stream, [(group, delivered)])

@@ -30,7 +30,7 @@ class Rejects(Protocol):
     """Takes what cannot be delivered."""
 
     def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
-        """Take a rejected record."""
+        """Take a rejected record; return its line, counted from one, or 0 where none is kept."""
 
     def sync(self) -> None:
         """Return when all is safe."""
@@ -128,11 +128,9 @@ class Settlement:
             RejectsError: That was one too many.
             OutreachError: Outreach refuses everything.
         """
-        self._rejects.add(stream.source, stream.schema_line, item.line, fault)
+        line = self._rejects.add(stream.source, stream.schema_line, item.line, fault)
         self._journal.rejected(stream, item, fault)
-        tally = self.tallies[stream.name]
-        tally.outcomes["rejected"] += 1
-        tally.rejected[fault.code] += 1
+        self.tallies[stream.name].reject(fault, line or None)
         if self._policy.holds_state:
             self._ledger.hold(item.number)
         if self._policy.aborts and not self.is_aborted_before(item):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from target_outreach.errors import RecordFault
 
 Outcome = Literal["created", "updated", "unchanged", "superseded", "skipped", "rejected"]
 OUTCOMES: tuple[Outcome, ...] = (
@@ -16,6 +20,36 @@ OUTCOMES: tuple[Outcome, ...] = (
     "rejected",
 )
 
+#: Reasons that are told apart in a stream; fields may be named by the data itself.
+MOST_REASONS = 1000
+
+
+@dataclass(slots=True)
+class Reason:
+    """Records of a stream that were rejected for the same reason.
+
+    Attributes:
+        code: The kind of fault, such as ``invalid_value``.
+        field: The column or attribute at fault, or None where no single one is.
+        count: How many records.
+        first_line: The line of the rejects file where the first of them stands, counted from one,
+            or None where there is no such file.
+    """
+
+    code: str
+    field: str | None
+    count: int = 0
+    first_line: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the reason for the report."""
+        return {
+            "code": self.code,
+            "field": self.field,
+            "count": self.count,
+            "first_line": self.first_line,
+        }
+
 
 @dataclass(slots=True)
 class Tally:
@@ -26,6 +60,7 @@ class Tally:
         outcomes: Records by what became of them.
         skipped: Skipped records by reason.
         rejected: Rejected records by code.
+        reasons: Why records were rejected, by code and field.
         written: Records in which an attribute was set, by its name.
         held_back: Attributes that a rule kept from being written, by name.
         kept_differently: Attributes of which Outreach kept something else than was sent, by name.
@@ -39,12 +74,32 @@ class Tally:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    reasons: dict[tuple[str, str | None], Reason] = field(default_factory=dict)
     written: Counter[str] = field(default_factory=Counter)
     held_back: Counter[str] = field(default_factory=Counter)
     kept_differently: Counter[str] = field(default_factory=Counter)
     edited_by_others: Counter[str] = field(default_factory=Counter)
     related_created: Counter[str] = field(default_factory=Counter)
     links_left_out: Counter[str] = field(default_factory=Counter)
+
+    def reject(self, fault: RecordFault, line: int | None) -> None:
+        """Count a rejected record.
+
+        Args:
+            fault: What is wrong with it.
+            line: Its line in the rejects file, or None where there is no such file.
+        """
+        self.outcomes["rejected"] += 1
+        self.rejected[fault.code] += 1
+        key = (fault.code, _column(fault.field))
+        if key not in self.reasons and len(self.reasons) >= MOST_REASONS:
+            key = (fault.code, None)
+        reason = self.reasons.setdefault(key, Reason(*key, first_line=line))
+        reason.count += 1
+
+    def commonest_reasons(self) -> list[Reason]:
+        """List why records were rejected, the commonest reason first."""
+        return sorted(self.reasons.values(), key=lambda reason: -reason.count)
 
     def adds_up(self, unsettled: int) -> bool:
         """Whether every record received is accounted for."""
@@ -58,6 +113,7 @@ class Tally:
             "unsettled": unsettled,
             "skipped_by_reason": dict(self.skipped),
             "rejected_by_code": dict(self.rejected),
+            "reject_reasons": [reason.as_json() for reason in self.commonest_reasons()],
             "written": dict(self.written),
             "held_back": dict(self.held_back),
             "kept_differently": dict(self.kept_differently),
@@ -65,3 +121,8 @@ class Tally:
             "related_created": dict(self.related_created),
             "links_left_out": dict(self.links_left_out),
         }
+
+
+def _column(field: str | None) -> str | None:
+    """Name a column by the path of a value in it, the rest of which the data may have named."""
+    return re.split(r"[./]", field, maxsplit=1)[0] or None if field else None
