@@ -31,6 +31,7 @@ repeat a value; it goes into the rejects file and nowhere else.
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
 
 from singer_sdk.exceptions import (
     ConfigValidationError,
@@ -38,6 +39,9 @@ from singer_sdk.exceptions import (
     RetriableSyncError,
     SkippableSyncError,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ExitCode(enum.IntEnum):
@@ -165,3 +169,17 @@ class RecordFault(SkippableSyncError):  # noqa: N818 - named for what happened
 
 class AddressTaken(RecordFault):
     """Outreach says that another record already has what should be unique."""
+
+
+class AmbiguousMatch(RecordFault):
+    """A record fits several of Outreach's.
+
+    Attributes:
+        ids: The Outreach ids of those.
+    """
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        found = ", ".join(map(str, ids))
+        message = f"The record fits {len(ids)} records in Outreach: {found}."
+        super().__init__("ambiguous_match", message)
+        self.ids = tuple(ids)

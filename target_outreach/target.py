@@ -46,7 +46,9 @@ else:
 if TYPE_CHECKING:
     from pathlib import PurePath
 
+    from target_outreach.delivery.enrolment import Enrols
     from target_outreach.delivery.journal import Journal
+    from target_outreach.delivery.scheduler import Deliverer
     from target_outreach.outreach.client import Client
 
 logger = logging.getLogger("target-outreach")
@@ -136,11 +138,18 @@ class TargetOutreach(ExactTarget):
         client = self.connection.client
         if self.memory is not None:
             self.memory.place = self.connection.place()
-        lookup, is_dry = Lookup(client), self.settings.dry_run
+        lookup = Lookup(client)
+        writer: Deliverer
+        enrolments: Enrols
+        if self.settings.dry_run:
+            writer = DryWriter()
+            enrolments = DryEnrolments(writer)
+        else:
+            writer, enrolments = Writer(client, lookup), Enrolments(client, lookup)
         return Pipeline(
             lookup=lookup,
-            writer=DryWriter() if is_dry else Writer(client, lookup),
-            enrolments=DryEnrolments() if is_dry else Enrolments(client, lookup),
+            writer=writer,
+            enrolments=enrolments,
             pacer=self.pacer,
             settlement=self.settlement,
             objects=self.objects,

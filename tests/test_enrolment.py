@@ -85,11 +85,8 @@ def test_who_has_opted_out_is_never_enrolled(sync, sandbox, seeded, refusal, rul
     assert run.counts("welcome") == {"received": 2, "created": 1, "skipped": 1}
     assert run.report["streams"]["welcome"]["skipped_by_reason"] == {"opted_out": 1}
     assert enrolled(sandbox) == {seeded["people"][1]: 1}
-    assert not [
-        one
-        for one in sandbox.requests
-        if one.method == "POST" and f'"id":{seeded["people"][0]}' in str(one.body)
-    ]
+    posted = [one.body["data"]["relationships"] for one in sandbox.requests if one.method == "POST"]
+    assert [one["prospect"]["data"]["id"] for one in posted] == [seeded["people"][1]]
 
 
 @pytest.mark.parametrize(

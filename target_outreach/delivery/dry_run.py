@@ -60,6 +60,14 @@ class DryWriter:
         attributes = {"createdAt": youngest, **decided.attributes}
         return Resource(-self._created, attributes, dict(decided.relationships))
 
+    def would_hold(self, object_name: str, resource_id: int) -> Mapping[str, Any] | None:
+        """Return what a record would hold that would have been written, as far as it is known."""
+        with self._lock:
+            for mine in self._pictures.values():
+                if mine.object.name == object_name and (one := mine.get(resource_id)) is not None:
+                    return one.attributes
+        return None
+
     def recall(self, picture: Picture, groups: Iterable[Group[Item]]) -> None:
         """Show a batch what earlier ones would have written."""
         with self._lock:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,7 @@ from target_outreach.records.planning import Create, Unchanged, has_opted_out_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from target_outreach.delivery.dry_run import DryWriter
     from target_outreach.delivery.finder import Send
     from target_outreach.delivery.links import Errands
     from target_outreach.delivery.load import Load, Records
@@ -42,6 +43,8 @@ SEQUENCE_STATES = "sequenceStates"
 
 #: A prospect and a sequence, by their ids.
 Pair = tuple[int, int]
+
+NEEDED = ("prospect", "sequence", "mailbox")
 
 #: What a refusal says where somebody was in the sequence before (API reference 2.6).
 BEEN_THERE = "already been in this sequence"
@@ -62,12 +65,34 @@ class Known:
 
 @dataclass(slots=True, eq=False)
 class _Question:
-    """Groups about whose prospects Outreach is asked."""
+    """Groups about whose prospects Outreach is asked.
+
+    Attributes:
+        load: Their batch.
+        groups: Them.
+        began: When Outreach was asked, in monotonic seconds.
+        states: What is known of each prospect, by sequence.
+        refusals: Whether each prospect refuses mail, for those that are there.
+        due: Answers that are still to come.
+    """
 
     load: Load
     groups: list[Records]
     began: float
+    states: dict[int, dict[int, Resource]]
+    refusals: dict[int, bool] = field(default_factory=dict)
     due: int = 0
+
+    def take_states(self, resources: Iterable[Resource]) -> None:
+        """Take in which sequences prospects are or were in."""
+        for one in resources:
+            prospect, sequence = one.links.get("prospect"), one.links.get("sequence")
+            if prospect in self.states and sequence is not None:
+                self.states[prospect][sequence] = one
+
+    def take_consents(self, resources: Iterable[Resource]) -> None:
+        """Take in whether prospects refuse mail."""
+        self.refusals.update({one.id: has_opted_out_of_mail(one.attributes) for one in resources})
 
 
 class Enrols(Protocol):
@@ -75,6 +100,9 @@ class Enrols(Protocol):
 
     def add(self, desired: Desired) -> Delivered:
         """Put a prospect into a sequence, unless it is or was there."""
+
+    def would_hold(self, prospect: int) -> Mapping[str, Any] | None:
+        """Return what Outreach would hold of a prospect, where nothing is really written."""
 
 
 class Enrolments:
@@ -101,9 +129,11 @@ class Enrolments:
                 answer = self._client.request("POST", f"/{SEQUENCE_STATES}", _document(links))
                 resource = read_resource(answer.document["data"])
             except (KeyError, TypeError, ValueError, OutcomeUnknown):
-                self._sleep(min(0.25 * 2**tries, SECOND_LOOK_AFTER))
-                if (made := self._find(links)) is not None:
-                    return Delivered("created", made, decided)
+                # Outreach need not refuse a second time, so it is looked for twice.
+                for pause in (min(0.25 * 2**tries, SECOND_LOOK_AFTER), SECOND_LOOK_AFTER):
+                    self._sleep(pause)
+                    if (made := self._find(links)) is not None:
+                        return Delivered("created", made, decided)
             except RecordFault as fault:
                 if BEEN_THERE not in f"{fault.message} {fault.detail}".lower():
                     raise
@@ -116,6 +146,11 @@ class Enrolments:
             "the next run goes on from STATE."
         )
 
+    def would_hold(self, prospect: int) -> Mapping[str, Any] | None:
+        """Return None: what is written is in Outreach, where a question shows it."""
+        del prospect
+        return None
+
     def _find(self, links: Mapping[str, int]) -> Resource | None:
         for path in states_paths(self._lookup, [links["prospect"]]):
             for resource in self._lookup.read(path):
@@ -126,6 +161,18 @@ class Enrolments:
 
 class DryEnrolments:
     """Enrols nobody."""
+
+    def __init__(self, writer: DryWriter) -> None:
+        """Enrol nobody.
+
+        Args:
+            writer: Knows which prospects would have been written.
+        """
+        self._writer = writer
+
+    def would_hold(self, prospect: int) -> Mapping[str, Any] | None:
+        """Return what would have been written of a prospect in this run."""
+        return self._writer.would_hold("prospects", prospect)
 
     def add(self, desired: Desired) -> Delivered:
         """Answer as Outreach would."""
@@ -197,7 +244,7 @@ class Enroller:
         for group in groups:
             if group not in load.open:
                 continue
-            missing = [one for one in ("prospect", "sequence") if not _link(group, one)]
+            missing = [one for one in NEEDED if not _link(group, one)]
             if not missing:
                 complete.append(group)
             elif self._settlement.is_aborted_before(group.members[0]):
@@ -212,32 +259,37 @@ class Enroller:
 
     def _ask(self, load: Load, groups: list[Records]) -> None:
         prospects = sorted({_pair(group)[0] for group in groups})
-        states = states_paths(self._lookup, prospects)
-        consents = consent_paths(self._lookup, prospects)
-        question = _Question(load, groups, self._clock(), len(states) + len(consents))
-        found: dict[int, dict[int, Resource]] = {one: {} for one in prospects}
-        opted_out: dict[int, bool] = {}
+        in_outreach = [one for one in prospects if one > 0]  # a dry run creates with other ids
+        question = _Question(load, groups, self._clock(), {one: {} for one in prospects})
+        asked = [(path, question.take_states) for path in states_paths(self._lookup, in_outreach)]
+        asked += [
+            (path, question.take_consents) for path in consent_paths(self._lookup, in_outreach)
+        ]
+        question.due = len(asked)
+        for path, take in asked:
+            self._send(partial(self._lookup.read, path), partial(self._on_part, question, take))
+        if not asked:
+            self._answer(question)
 
-        def on_states(resources: list[Resource]) -> None:
-            for one in resources:
-                prospect, sequence = one.links.get("prospect"), one.links.get("sequence")
-                if prospect in found and sequence is not None:
-                    found[prospect][sequence] = one
-            on_part()
+    def _on_part(
+        self,
+        question: _Question,
+        take: Callable[[Iterable[Resource]], None],
+        resources: list[Resource],
+    ) -> None:
+        take(resources)
+        question.due -= 1
+        if question.due == 0:
+            self._answer(question)
 
-        def on_consents(resources: list[Resource]) -> None:
-            opted_out.update({one.id: has_opted_out_of_mail(one.attributes) for one in resources})
-            on_part()
-
-        def on_part() -> None:
-            question.due -= 1
-            if question.due == 0:
-                known = {one: Known(found[one], opted_out.get(one)) for one in prospects}
-                self._on_answers(question, known)
-
-        for paths, then in ((states, on_states), (consents, on_consents)):
-            for path in paths:
-                self._send(partial(self._lookup.read, path), then)
+    def _answer(self, question: _Question) -> None:
+        """Go on with what Outreach holds, or would hold after a dry run."""
+        refusals = question.refusals
+        for one in question.states:
+            if (held := self._enrolments.would_hold(one)) is not None:
+                refusals[one] = refusals.get(one, False) or has_opted_out_of_mail(held)
+        known = {one: Known(it, refusals.get(one)) for one, it in question.states.items()}
+        self._on_answers(question, known)
 
     def _on_answers(self, question: _Question, known: Mapping[int, Known]) -> None:
         for group in question.groups:
@@ -308,9 +360,9 @@ class Enroller:
         self._end(load, group)
 
     def _put_off_to_end(self, load: Load, group: Records) -> bool:
-        if not self._put_off.has_room:
+        if not self._put_off.has_room or self._settlement.stops_at_rejects:
             return False
-        self._put_off.take(load, [group])
+        self._put_off.take(load.stream, group.members, ())
         self._end(load, group)
         return True
 

@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from target_outreach.errors import RecordFault
+from target_outreach.errors import AmbiguousMatch, RecordFault
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.mapping import Desired
-from target_outreach.records.matching import choose, match
+from target_outreach.records.matching import choose
 from target_outreach.records.planning import Rules, references_to_find
 from target_outreach.records.references import PARTS, new_account
+from target_outreach.records.schemas import curated_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from target_outreach.delivery.errand import Outcome
     from target_outreach.delivery.finder import Ready, Send
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from target_outreach.delivery.stream import Stream
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.matching import Resource
-    from target_outreach.records.references import Reference
+    from target_outreach.records.references import OnMissing, Reference
+    from target_outreach.records.values import Value
 
 #: Objects of which there are too many to read them all.
 MANY = frozenset({"accounts", "prospects"})
@@ -78,6 +80,7 @@ class _Search:
     wanted: dict[Records, list[Reference]]
     due: int = 0
     answers: dict[Reference, int | RecordFault] = field(default_factory=dict)
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +147,44 @@ class Links:
             self._search(_Search(load, wanted))
 
     def _search(self, search: _Search) -> None:
-        """Ask for all that is not known, each kind of record at once."""
+        """Look at what is read whole first: nothing is made for a record that fails by that."""
+        wanted: defaultdict[str, dict[Reference, None]] = defaultdict(dict)
+        for references in search.wanted.values():
+            for reference in references:
+                if (name := _object_of(search, reference)) not in MANY:
+                    wanted[name][reference] = None
+        search.due = len(wanted)
+        if not wanted:
+            self._search_many(search)
+        for object_name, of_object in wanted.items():
+            self._read_whole(search, object_name, list(of_object))
+
+    def _search_many(self, search: _Search) -> None:
+        """Find accounts and prospects for those groups that have all else."""
+        search.is_last = True
         wanted: defaultdict[str, dict[Reference, Records]] = defaultdict(dict)
         for group, references in search.wanted.items():
+            if self._fault(search, references) is not None:
+                continue
             for reference in references:
                 if reference in self._known:
                     search.answers[reference] = self._known[reference]
-                else:
-                    linked = search.load.object.relationships[reference.relationship]
-                    wanted[linked.object].setdefault(reference, group)
+                elif (name := _object_of(search, reference)) in MANY:
+                    wanted[name].setdefault(reference, group)
         search.due = len(wanted)
         if not wanted:
             self._conclude(search)
         for object_name, first in wanted.items():
-            if object_name in MANY:
-                self._run_errands(search, object_name, first)
-            else:
-                self._read_whole(search, object_name, list(first))
+            self._run_errands(search, object_name, first)
+
+    def _fault(self, search: _Search, references: Iterable[Reference]) -> RecordFault | None:
+        """Return what keeps a record from being delivered, as far as that is known."""
+        policy = search.load.stream.rules.on_missing
+        for reference in references:
+            answer = search.answers.get(reference)
+            if isinstance(answer, RecordFault) and not _is_left_out(answer, policy):
+                return answer
+        return None
 
     # Accounts and prospects
 
@@ -170,30 +194,43 @@ class Links:
         """Have references of one object found; those that say the same parts go together."""
         creates = search.load.stream.rules.on_missing == "create" and object_name == "accounts"
         alike: defaultdict[_Terms, dict[Reference, tuple[int, Desired]]] = defaultdict(dict)
+        why_not: dict[Reference, str] = {}
         for reference, group in references.items():
-            made = new_account(reference, group.desired) if creates else None
-            terms = _Terms(tuple(reference.attributes), "upsert" if made else "update")
-            said = Desired(attributes={**reference.attributes, **(made or {})})
-            alike[terms][reference] = group.members[0].number, said
-        search.due += len(alike) - 1
+            attributes: dict[str, Value] = {**reference.attributes}
+            terms = _Terms(tuple(attributes), "update")
+            made = new_account(reference, group.desired) if creates else ""
+            if isinstance(made, str):
+                why_not[reference] = made
+            else:
+                terms = _Terms(terms.fields, "upsert")
+                attributes |= made
+                if (fault := _too_long(attributes)) is not None:
+                    search.answers[reference] = reference.refused(fault)
+                    continue
+            alike[terms][reference] = group.members[0].number, Desired(attributes=attributes)
+        search.due += len(alike)
         for terms, wanted in alike.items():
-            then = partial(self._on_errand, search, wanted)
+            then = partial(self._on_errand, search, wanted, why_not)
             self._errand(wanted, object_name, terms.rules, then)
+        self._on_part(search)
 
     def _on_errand(
         self,
         search: _Search,
         wanted: Iterable[Reference],
+        why_not: Mapping[Reference, str],
         outcomes: dict[Reference, Outcome],
     ) -> None:
         for reference in wanted:
             outcome = outcomes.get(reference)
             if outcome is None:
                 continue  # the run ends before its turn
-            if outcome.fault is not None:
-                search.answers[reference] = _worded(reference, outcome.fault)
+            if isinstance(outcome.fault, AmbiguousMatch):
+                search.answers[reference] = reference.ambiguous(outcome.fault.ids)
+            elif outcome.fault is not None:
+                search.answers[reference] = reference.refused(outcome.fault)
             elif outcome.resource is None:
-                search.answers[reference] = reference.missing()
+                search.answers[reference] = reference.missing(why_not.get(reference))
             else:
                 search.answers[reference] = outcome.resource.id
                 self._keep(reference, outcome.resource.id)
@@ -202,6 +239,8 @@ class Links:
         self._on_part(search)
 
     def _keep(self, reference: Reference, resource_id: int) -> None:
+        if reference.relationship != "account":
+            return  # a prospect may be about to change, so that it is asked for each time
         if len(self._known) >= MOST_KEPT:
             del self._known[next(iter(self._known))]
         self._known[reference] = resource_id
@@ -243,8 +282,12 @@ class Links:
 
     def _on_part(self, search: _Search) -> None:
         search.due -= 1
-        if search.due == 0:
+        if search.due > 0:
+            return
+        if search.is_last:
             self._conclude(search)
+        else:
+            self._search_many(search)
 
     def _conclude(self, search: _Search) -> None:
         """Let each group go on with its links, without them, or not at all."""
@@ -255,36 +298,54 @@ class Links:
         ]
         self._ready(search.load, ready)
 
+    def _may_come(self, search: _Search, reference: Reference) -> bool:
+        """Whether what is not there may come later in the input."""
+        answer = search.answers.get(reference)
+        is_missing = isinstance(answer, RecordFault) and answer.code == "relation_not_found"
+        return is_missing and _object_of(search, reference) in MANY
+
     def _has_links(self, search: _Search, group: Records) -> bool:
         """Give a group its links, if it goes on."""
-        load, links, left_out = search.load, {}, []
-        for reference in search.wanted[group]:
-            answer = search.answers.get(reference)
-            if answer is None:
-                return True  # the run ends; it is not decided on
-            if not isinstance(answer, RecordFault):
-                links[reference.relationship] = answer
-                continue
-            is_of_many = load.object.relationships[reference.relationship].object in MANY
-            may_come = answer.code == "relation_not_found" and is_of_many
-            if may_come and self._put_off(load, group):
-                return False
-            if load.stream.rules.on_missing != "skip" or answer.code not in POLICY_CODES:
-                self._refuse(load, group, answer)
-                return False
-            left_out.append(reference)
+        load, references = search.load, search.wanted[group]
+        late = [one for one in references if self._may_come(search, one)]
+        fault = self._fault(search, [one for one in references if one not in late])
+        if fault is None and late and self._put_off(load, group):
+            return False
+        if (fault := fault or self._fault(search, late)) is not None:
+            self._refuse(load, group, fault)
+            return False
+        answers = {one: search.answers.get(one) for one in references}
+        links = {one.relationship: it for one, it in answers.items() if isinstance(it, int)}
+        left_out = [one for one, it in answers.items() if isinstance(it, RecordFault)]
+        if len(links) + len(left_out) < len(references):
+            return True  # the run ends; it is not decided on
         for reference in left_out:
             self._count(load.stream, left_out=" and ".join(reference.parts))
         group.desired = group.desired.with_links(links, [one.relationship for one in left_out])
         return True
 
 
+def _object_of(search: _Search, reference: Reference) -> str:
+    return search.load.object.relationships[reference.relationship].object
+
+
+def _too_long(attributes: Mapping[str, Value]) -> RecordFault | None:
+    """Say what of an account that would be created does not fit Outreach."""
+    try:
+        curated_schema("accounts").check(attributes)
+    except RecordFault as fault:
+        return fault
+    return None
+
+
+def _is_left_out(fault: RecordFault, policy: OnMissing) -> bool:
+    return policy == "skip" and fault.code in POLICY_CODES
+
+
 def _to_find(load: Load, group: Records) -> list[Reference]:
     """List what must be found of a group of which something may be written."""
     rules = load.stream.rules
-    if rules.mode == "insert":
-        return references_to_find(group.desired, None, rules)
-    matches = match(group.desired, load.picture, rules.match_fields)
+    matches = load.about(group)
     found = choose(matches, rules.on_ambiguous)
     if found is None and (matches or rules.mode == "update"):
         return []  # it is rejected, or skipped
@@ -293,11 +354,3 @@ def _to_find(load: Load, group: Records) -> list[Reference]:
 
 def _comparable(text: object) -> str:
     return " ".join(str(text or "").casefold().split())
-
-
-def _worded(reference: Reference, fault: RecordFault) -> RecordFault:
-    """Say of a fault of a linked record that it is not this one's own."""
-    if fault.code == "ambiguous_match":
-        message = fault.message.replace("The record fits", f"{' and '.join(reference.parts)} fit")
-        return RecordFault("relation_ambiguous", message, field=reference.parts[0])
-    return fault

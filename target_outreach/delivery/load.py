@@ -85,6 +85,11 @@ class Load:
         self.ready.difference_update(groups)
         self.unseen.difference_update(groups)
 
+    def about(self, group: Records) -> list[Resource]:
+        """Return the records of Outreach that a group may be about; `insert` is about none."""
+        rules = self.stream.rules
+        return [] if rules.mode == "insert" else self.matches(group, rules.match_fields)
+
     def matches(self, group: Records, fields: Sequence[str]) -> list[Resource]:
         """Return the records of Outreach that a group may be about, the picture being as it is.
 

@@ -5,15 +5,17 @@ With such a record wait all later ones that share a key with it, so that their o
 
 from __future__ import annotations
 
+import logging
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from target_outreach.delivery.load import Load, Records
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.records.matching import Key
+
+logger = logging.getLogger("target-outreach")
 
 #: Records that may wait; what lacks a link after that is decided on at once.
 MOST = 10_000
@@ -25,29 +27,66 @@ class PutOff:
     def __init__(self) -> None:
         self._items: list[tuple[Stream, Item]] = []
         self._keys: set[tuple[str, Key]] = set()
+        self._names: set[str] = set()
         self._is_over = False
+        self._is_full = False
 
     @property
     def has_room(self) -> bool:
         """Whether one more may wait."""
         return not self._is_over and len(self._items) < MOST
 
-    def take(self, load: Load, groups: Iterable[Records]) -> None:
-        """Take groups of a batch."""
-        for group in groups:
-            self._items += [(load.stream, item) for item in group.members]
-            self._keys.update((load.object.name, key) for key in group.keys)
+    def take(self, stream: Stream, items: Iterable[Item], keys: Iterable[Key]) -> None:
+        """Take records of a batch.
 
-    def concerns(self, load: Load, group: Records) -> bool:
-        """Whether a group shares a key with one that waits."""
-        return any((load.object.name, key) in self._keys for key in group.keys)
+        Args:
+            stream: Their stream.
+            items: The records.
+            keys: What later records may have in common with them.
+        """
+        name = stream.object.name if stream.object is not None else ""
+        if not self._items:
+            logger.info(
+                "%s: what a record is to be linked to is not in Outreach yet; such records are "
+                "tried once more at the end of the input, and STATE waits for them.",
+                stream.name,
+            )
+        self._items += [(stream, item) for item in items]
+        self._keys.update((name, key) for key in keys)
+        self._names.add(name)
+        if len(self._items) >= MOST and not self._is_full:
+            self._is_full = True
+            logger.warning(
+                "%s records wait for the end of the input, which is the most; further ones that "
+                "lack what they are to be linked to are decided on at once. Let the tap send "
+                "accounts before prospects.",
+                f"{len(self._items):,}",
+            )
+
+    def concerns(self, object_name: str, keys: Iterable[Key]) -> bool:
+        """Whether something of an object waits that has one of these keys."""
+        return bool(self._keys) and any((object_name, key) in self._keys for key in keys)
+
+    def holds(self, object_name: str) -> bool:
+        """Whether records of an object wait."""
+        return object_name in self._names
 
     def release(self) -> list[tuple[Stream, list[Item]]]:
-        """Hand back all that waits, in the order of its arrival, and take nothing any more."""
+        """Hand back all that waits, in the order of its arrival, and take nothing any more.
+
+        Enrolments come last, since they are about prospects that may wait too.
+        """
         self._is_over = True
-        items, self._items = sorted(self._items, key=lambda pair: pair[1].number), []
+        items, self._items = sorted(self._items, key=_place), []
         self._keys.clear()
+        self._names.clear()
         return [
             (stream, [item for _, item in pairs])
             for stream, pairs in groupby(items, key=lambda pair: pair[0])
         ]
+
+
+def _place(pair: tuple[Stream, Item]) -> tuple[bool, int]:
+    stream, item = pair
+    is_enrolment = stream.object is not None and stream.object.name == "sequenceStates"
+    return is_enrolment, item.number

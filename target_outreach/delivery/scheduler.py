@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from target_outreach.outreach.pacing import Pacer
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Resource
+    from target_outreach.records.matching import Key, Resource
     from target_outreach.records.planning import Plan, Rules
     from target_outreach.records.references import Reference
 
@@ -144,6 +144,7 @@ class Scheduler:
             clock=clock,
         )
         self._put_off = PutOff()
+        self._enrolments: deque[tuple[Load, list[tuple[Item, Desired]]]] = deque()
         self._enroller = Enroller(
             enrolments,
             lookup,
@@ -196,13 +197,27 @@ class Scheduler:
         picture = Picture(stream.object, stream.rules.match_fields)
         load = Load(next(self._order), stream, picture, self._settlement, self._batch_done)
         if stream.object.name == SEQUENCE_STATES:
-            self._enroller.take(load, deliverable)
+            self._enrolments.append((load, deliverable))
+            self._enrol()
             return
         self._begin(load, self._recall.with_ids(stream, deliverable))
 
     def put_off(self) -> list[tuple[Stream, list[Item]]]:
         """Hand back, once all else is settled, the batches that were put off till then."""
         return self._put_off.release()
+
+    def _enrol(self) -> None:
+        """Begin with enrolments of which no earlier batch can change the prospects any more."""
+        while self._enrolments:
+            load, records = self._enrolments[0]
+            if any(other.order < load.order for other in self._loads):
+                return
+            self._enrolments.popleft()
+            if self._put_off.holds("prospects"):
+                self._put_off.take(load.stream, [item for item, _ in records], ())
+                load.done()
+            else:
+                self._enroller.take(load, records)
 
     def _run_errand(
         self,
@@ -245,12 +260,19 @@ class Scheduler:
 
     def _find(self, load: Load, groups: list[Records]) -> None:
         """Find out about groups, unless they share a key with what is put off."""
-        late = [group for group in groups if self._put_off.concerns(load, group)]
+        late: list[Records] = []
+        if self._put_off.holds(load.object.name):
+            late = [group for group in groups if self._is_put_off(load, group.keys)]
         for group in late:
             self._to_end(load, group)
         self._recall.find(
             load, [group for group in groups if group in load.open] if late else groups
         )
+
+    def _is_put_off(self, load: Load, keys: Iterable[Key]) -> bool:
+        """Whether something waits for the end of input that must come before a record of a key."""
+        is_received = load.fates is self._settlement
+        return is_received and self._put_off.concerns(load.object.name, keys)
 
     def _are_found(self, load: Load, groups: Iterable[Records]) -> None:
         """Hear that groups are looked up; what they are to be linked to is found next."""
@@ -264,8 +286,8 @@ class Scheduler:
                 self._due.append((load, group))
 
     def _put_off_to_end(self, load: Load, group: Records) -> bool:
-        """Put a group off to the end of input, if there is room."""
-        if not self._put_off.has_room:
+        """Put a group off to the end of input, if there is room and the run goes on till then."""
+        if not self._put_off.has_room or self._settlement.stops_at_rejects:
             return False
         self._to_end(load, group)
         return True
@@ -279,7 +301,9 @@ class Scheduler:
             if following in load.open:
                 late[following] = None
                 follows += self._dependents.pop(following, ())
-        self._put_off.take(load, late)
+        for one in late:
+            found = {key for it in load.about(one) for key in load.picture.known_keys(it.id)}
+            self._put_off.take(load.stream, one.members, {*one.keys, *found})
         self._close(load, late)
 
     def _ask(self, task: Callable[[], Any], then: Callable[[Any], None]) -> None:
@@ -338,7 +362,7 @@ class Scheduler:
         try:
             rules = load.stream.rules
             # `insert` is about no record that is there.
-            matches = [] if rules.mode == "insert" else load.matches(group, rules.match_fields)
+            matches = load.about(group)
             if self._must_wait(load, group, matches):
                 return
             found = _chosen(load, matches)
@@ -363,8 +387,11 @@ class Scheduler:
         Raises:
             RecordFault: It will never be.
         """
+        desired = group.desired
+        if isinstance(decided, Unchanged) and not desired.references:
+            return True
         is_written = not isinstance(decided, Skip)
-        if is_written and references_to_find(group.desired, found, load.stream.rules):
+        if is_written and references_to_find(desired, found, load.stream.rules):
             self._links.find(load, [group])
             return False
         if self._finder.is_stale(load, group, decided):
@@ -420,6 +447,11 @@ class Scheduler:
             if (place := _place(load, found)) in self._busy:
                 self._busy[place].append((load, group))
                 return True
+        if self._put_off.holds(load.object.name) and any(
+            self._is_put_off(load, load.picture.known_keys(one.id)) for one in matches
+        ):
+            self._to_end(load, group)
+            return True
         if any(self._comes_too_early(load, group, found) for found in matches):
             load.ready.add(group)
             self._early.append((load, group))
@@ -669,6 +701,7 @@ class Scheduler:
             self._loads.remove(load)
             load.done()
             self._unblock()
+            self._enrol()
 
     def _unblock(self) -> None:
         """Look up what shared a key with a batch that is settled now."""

@@ -157,6 +157,11 @@ class Settlement:
         tally.links_left_out.update([left_out] if left_out else ())
 
     @property
+    def stops_at_rejects(self) -> bool:
+        """Whether the first reject ends the run."""
+        return self._policy.aborts
+
+    @property
     def is_aborting(self) -> bool:
         """Whether the run stops as soon as all before the first reject is settled."""
         return self._abort_at is not None

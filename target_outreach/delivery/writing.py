@@ -15,7 +15,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from target_outreach.errors import AddressTaken, OutcomeUnknown, OutreachError, RecordFault
+from target_outreach.errors import (
+    AddressTaken,
+    AmbiguousMatch,
+    OutcomeUnknown,
+    OutreachError,
+    RecordFault,
+)
 from target_outreach.outreach.answers import read_resource
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.matching import Picture, match
@@ -293,11 +299,9 @@ class _Attempt:
         return Found(tuple(found), looked_at)
 
 
-def ambiguous(found: Sequence[Resource]) -> RecordFault:
+def ambiguous(found: Sequence[Resource]) -> AmbiguousMatch:
     """Say that a record fits several of Outreach's, naming their ids."""
-    ids = ", ".join(str(resource.id) for resource in found)
-    message = f"The record fits {len(found)} records in Outreach: {ids}."
-    return RecordFault("ambiguous_match", message)
+    return AmbiguousMatch([resource.id for resource in found])
 
 
 def _created_since(resource: Resource, sent_at: datetime) -> bool:

@@ -6,7 +6,10 @@ from target_outreach.records.values import domain_key
 
 #: Providers that have a domain in many countries, as ``yahoo.fr`` and ``yahoo.co.uk``.
 PROVIDERS = frozenset(
-    {"gmail", "googlemail", "gmx", "hotmail", "live", "outlook", "rocketmail", "yahoo", "ymail"}
+    {
+        *("aol", "gmail", "googlemail", "gmx", "hotmail", "live", "outlook", "rocketmail"),
+        *("tutanota", "yahoo", "yandex", "ymail"),
+    }
 )
 
 #: What stands between a provider and a country.
@@ -35,9 +38,13 @@ DOMAINS = frozenset(
 
 
 def is_free_mail(domain: str) -> bool:
-    """Whether anybody can have a mailbox at a domain, however it is spelt."""
-    bare = domain_key(domain)
-    provider, *rest = bare.split(".")
+    """Whether anybody can have a mailbox at a domain or the one above, however it is spelt."""
+    labels = domain_key(domain).split(".")
+    return any(_is_provider(labels[start:]) for start in range(len(labels)))
+
+
+def _is_provider(labels: list[str]) -> bool:
+    provider, *rest = labels
     if provider in PROVIDERS and len(rest) in {1, 2}:
         return len(rest) == 1 or rest[0] in SECOND_LEVEL
-    return bare in DOMAINS
+    return ".".join(labels) in DOMAINS

@@ -30,7 +30,7 @@ SyncMode = Literal["insert", "update", "upsert"]
 
 REQUIRED = {"prospects": "emails", "accounts": "name"}
 #: The links without which a record of an object makes no sense.
-REQUIRED_LINKS = {"sequenceStates": ("prospect", "sequence")}
+REQUIRED_LINKS = {"sequenceStates": ("prospect", "sequence", "mailbox")}
 LARGEST_ID = 2**63 - 1
 OWN_ID = "the warehouse's own id"
 UNKNOWN = "no such attribute"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from target_outreach.errors import RecordFault
 from target_outreach.records.free_mail import is_free_mail
+from target_outreach.records.values import domain_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,9 +63,14 @@ class Reference:
             names[part]: [text] if names[part] == "emails" else text for part, text in self.values
         }
 
-    def missing(self) -> RecordFault:
-        """Say that nothing in Outreach fits."""
-        message = f"Nothing in Outreach fits {' and '.join(self.parts)}."
+    def missing(self, why_not_created: str | None = None) -> RecordFault:
+        """Say that nothing in Outreach fits.
+
+        Args:
+            why_not_created: Why it is not created, where the settings would have it, as a clause.
+        """
+        rest = f", and {why_not_created}" if why_not_created else "; see on_missing_relation"
+        message = f"Nothing in Outreach fits {' and '.join(self.parts)}{rest}."
         return RecordFault("relation_not_found", message, field=self.parts[0])
 
     def ambiguous(self, ids: Sequence[int]) -> RecordFault:
@@ -73,20 +79,33 @@ class Reference:
         message = f"Several records in Outreach fit {' and '.join(self.parts)}: {found}."
         return RecordFault("relation_ambiguous", message, field=self.parts[0])
 
+    def refused(self, fault: RecordFault) -> RecordFault:
+        """Say of a fault of the linked record that it is not this one's own."""
+        return RecordFault(
+            "relation_refused",
+            f"The {self.relationship} that it is to be linked to: {fault.message}",
+            field=self.parts[0],
+            detail=fault.detail,
+        )
 
-def new_account(reference: Reference, desired: Desired) -> Mapping[str, str] | None:
+
+def new_account(reference: Reference, desired: Desired) -> Mapping[str, str] | str:
     """Say what an account is made of that a record names and that is not there.
 
-    Its name is the one that the record says, else the company's in the record, else the domain.
+    Its name is the one that the record says, else the company's in the record, else the domain,
+    which is written bare, so that it is found again however the next row spells it.
 
     Returns:
-        The attributes, or None where none is to be made: nothing names it, or the domain is one of
-        which anybody can have an address.
+        The attributes, or the clause that says why none is made.
     """
     values = dict(reference.values)
-    domain = values.get("domain")
-    if domain is not None and is_free_mail(domain):
-        return None
+    if (domain := values.get("domain")) is not None:
+        values["domain"] = domain_key(domain)
+        if not values["domain"]:
+            return "what stands in account.domain is no domain"
+        if is_free_mail(domain):
+            return "anybody can have a mailbox at that domain, so no account is made for it"
     company = desired.attributes.get("company")
-    name = values.get("name") or (company if isinstance(company, str) else None) or domain
-    return {**values, "name": name} if name else None
+    own = company if isinstance(company, str) else None
+    name = values.get("name") or own or values.get("domain")
+    return {**values, "name": name} if name else "nothing names the account to be made"
