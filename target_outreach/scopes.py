@@ -31,6 +31,8 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     objects = [name for name in OBJECTS if name in named] or ([] if enrols else [*OBJECTS])
     objects += ["sequenceStates"] * enrols + ["imports"] * settings.bulk_updates
     scopes = [f"{name}.{action}" for name in objects for action in ("read", "write")]
+    if "prospects" in objects and any(one.on_missing == "create" for one in said):
+        scopes += ["accounts.read", "accounts.write"]
     scopes += [scope for one in said for scope in _of_links(one, settings.outreach_object)]
     return tuple(dict.fromkeys(scopes))
 

@@ -201,3 +201,73 @@ def test_the_name_of_a_stream_alone_enrols_nobody(sync, sandbox):
     run = sync([schema("sequenceStates", COLUMNS)], allow_enrolment=True)
     assert run.exit_code == 1
     assert len(sandbox.requests) == 0
+
+
+@pytest.mark.parametrize("enrolment_first", [True, False])
+@pytest.mark.parametrize("size", [1, 500])
+def test_three_streams_that_wait_for_each_other(sync, sandbox, seeded, enrolment_first, size):
+    person = [
+        schema("prospects", {"email": TEXT, "account_domain": TEXT}),
+        record("prospects", email="new@x.test", account_domain="late.example"),
+    ]
+    enrolment = rows("new@x.test")[:-1]
+    company = [schema("accounts", {"name": TEXT, "domain": TEXT})]
+    company += [record("accounts", name="Late", domain="late.example"), state({"n": 3})]
+    parts = [*enrolment, *person] if enrolment_first else [*person, *enrolment]
+    run = sync([*parts, *company], **SETTINGS, batch_size_rows=size)
+    assert run.exit_code == 0
+    assert [*run.report["streams"]] == [
+        *dict.fromkeys(one["stream"] for one in [*parts, *company[:-1]])
+    ]
+    assert run.counts("welcome") == {"received": 1, "created": 1}
+    assert run.states == [{"n": 3}]
+    assert len(enrolled(sandbox)) == 1
+    assert seeded["people"][0] not in enrolled(sandbox)
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+@pytest.mark.parametrize("size", [1, 500])
+def test_an_opt_out_of_the_same_run_is_heard(sync, sandbox, seeded, by_id, size):
+    sandbox.profile = replace(sandbox.profile, opted_out_enrolment="accepted")
+    sandbox.add_fault(Fault("delay", method="PATCH", path="/prospects", seconds=0.4, times=None))
+    enrolment = rows("p0@x.test")[:-1]
+    if by_id:
+        number = {"type": "integer"}
+        columns = {f"outreach_{one}_id": number for one in ("prospect", "sequence", "mailbox")}
+        ids = (seeded["people"][0], seeded["sequence"], seeded["mailbox"])
+        values = dict(zip(columns, ids, strict=True))
+        enrolment = [schema("welcome", columns), record("welcome", **values)]
+    messages = [
+        *rows("p1@x.test", "p0@x.test", sequence_name="welcome")[:-1],
+        schema("prospects", {"email": TEXT, "opted_out": {"type": "boolean"}}),
+        record("prospects", email="p0@x.test", opted_out=True),
+        *enrolment,
+    ]
+    run = sync(messages, **SETTINGS, batch_size_rows=size)
+    assert run.exit_code == 0
+    assert run.report["streams"]["welcome"]["skipped_by_reason"]["opted_out"] >= 1
+    states = sandbox.store.all("sequenceStates")
+    sequences = [one["relationships"]["sequence"]["data"]["id"] for one in states]
+    assert seeded["sequence"] not in sequences
+
+
+@pytest.mark.usefixtures("seeded")
+def test_an_enrolment_that_is_carried_out_late_is_not_sent_twice(sync, sandbox):
+    sandbox.profile = replace(sandbox.profile, duplicate_enrolment="allow")
+    sandbox.add_fault(Fault("delay", method="POST", path="/sequenceStates", seconds=2.5))
+    run = sync(rows("p0@x.test"), **SETTINGS, request_timeout_seconds=1)
+    assert run.counts("welcome") == {"received": 1, "created": 1}
+    assert max(enrolled(sandbox).values()) == 1
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_dry_run_foresees_what_the_prospects_of_the_run_will_be(sync, seeded, dry):
+    messages = [
+        schema("prospects", {"email": TEXT, "opted_out": {"type": "boolean"}}),
+        record("prospects", email="p0@x.test", opted_out=True),
+        record("prospects", email="new@x.test", opted_out=False),
+        *rows("p0@x.test", "new@x.test"),
+    ]
+    run = sync(messages, **SETTINGS, dry_run=dry)
+    assert run.counts("welcome") == {"received": 2, "created": 1, "skipped": 1}
+    assert seeded["people"]

@@ -327,3 +327,105 @@ def test_what_a_rule_leaves_alone_is_not_looked_for(sync, sandbox):
     run = sync(people([row], "owner_email", "account_domain", "title"), streams=[entry])
     assert run.counts("prospects") == {"received": 1, "updated": 1}
     assert [method for method, _ in sent(sandbox)] == ["GET", "PATCH"]
+
+
+@pytest.mark.parametrize("text", ["n/a", "unknown", "-", "mail.gmail.com", "aol.de"])
+def test_what_is_no_companys_domain_makes_no_account(sync, sandbox, text):
+    rows = [{"account_domain": text, "company": f"C{n}"} for n in range(3)]
+    run = sync(people(rows, "account_domain", "company"), on_missing_relation="create")
+    assert run.counts("prospects") == {"received": 3, "rejected": 3}
+    assert sandbox.store.count("accounts") == 0
+
+
+@pytest.mark.parametrize("size", [1, 500])
+def test_a_new_account_is_found_again_however_its_domain_is_spelt(sync, sandbox, size):
+    spelt = [
+        "https://www.Acme.example/about",
+        "acme.example",
+        "WWW.ACME.EXAMPLE.",
+        "acme.example:443",
+    ]
+    messages = people([{"account_domain": one} for one in spelt], "account_domain")
+    run = sync(messages, on_missing_relation="create", batch_size_rows=size)
+    assert run.counts("prospects") == {"received": 4, "created": 4}
+    (account,) = sandbox.store.all("accounts")
+    assert account["attributes"]["domain"] == account["attributes"]["name"] == "acme.example"
+
+
+def test_no_account_is_made_for_a_row_that_is_rejected(sync, sandbox):
+    row = {"owner_email": "ghost@sales.test", "account_domain": "b.example"}
+    run = sync(people([row], "owner_email", "account_domain"), on_missing_relation="create")
+    assert run.counts("prospects") == {"received": 1, "rejected": 1}
+    assert sandbox.store.count("accounts") == 0
+    assert run.report["streams"]["prospects"]["related_created"] == {}
+
+
+def test_one_refused_account_is_no_reason_to_stop(sync, sandbox):
+    body = json.dumps({"errors": [{"id": "unauthorizedRequest", "detail": "whisper-4711"}]})
+    fault = Fault("status", method="POST", path="/accounts", status=403, body=body, times=None)
+    sandbox.add_fault(fault)
+    rows = people([{"account_domain": "new.example"}] * 12 + [{}], "account_domain")
+    run = sync(rows, on_missing_relation="create")
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 13, "created": 1, "rejected": 12}
+    error = run.rejects[-1]["error"]
+    assert error["code"] == "relation_refused"
+    assert error["field"] == "account.domain"
+    assert "account that it is to be linked to" in error["message"]
+    assert "whisper" not in run.log
+
+
+def test_an_account_that_would_not_fit_is_not_sent(sync, sandbox):
+    row = {"account_domain": "new.example", "account_name": "x" * 300}
+    rows = people([row], "account_domain", "account_name")
+    run = sync(rows, on_missing_relation="create")
+    assert run.rejects[-1]["error"]["code"] == "relation_refused"
+    assert not [one for one in sandbox.requests if one.method == "POST"]
+
+
+def test_a_newer_row_about_the_same_person_waits_for_the_one_that_is_put_off(sync, sandbox):
+    sandbox.store.seed("prospects", {"emails": ["a@x.test", "b@x.test"]})
+    properties = {name: PEOPLE[name] for name in ("email", "title", "account_domain")}
+    messages = [
+        schema("prospects", properties),
+        record("prospects", email="a@x.test", title="older", account_domain="late.example"),
+        record("prospects", email="b@x.test", title="newer", account_domain=None),
+        schema("accounts", COMPANIES),
+        record("accounts", name="Late", domain="late.example"),
+    ]
+    run = sync(messages, batch_size_rows=1)
+    assert run.exit_code == 0
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["title"] == "newer"
+
+
+@pytest.mark.parametrize("size", [1, 500])
+def test_abort_stops_at_the_first_row_that_cannot_be_linked(sync, sandbox, size):
+    rows = [{}, {"account_domain": "ghost.example"}, {}, {}]
+    run = sync(people(rows, "account_domain"), on_reject="abort", batch_size_rows=size)
+    assert run.exit_code == 1
+    assert run.counts("prospects")["rejected"] == 1
+    if size == 1:
+        assert sandbox.store.count("prospects") < 3
+
+
+def test_a_list_that_is_cut_in_silence_rejects_nobody(sync, sandbox):
+    sandbox.profile = replace(sandbox.profile, list_cap=5)
+    held = [{"name": f"C{n}", "domain": f"c{n}.example"} for n in range(1200)]
+    sandbox.store.seed_many("accounts", held)
+    rows = people([{"account_domain": f"c{n}.example"} for n in range(40)], "account_domain")
+    run = sync(rows)
+    assert run.counts("prospects") == {"received": 40, "created": 40}
+    assert None not in links(sandbox).values()
+
+
+def test_an_outreach_id_that_is_not_there_can_be_left_out(sync, sandbox):
+    messages = [
+        schema("prospects", {"email": TEXT, "outreach_account_id": {"type": "integer"}}),
+        record("prospects", email="a@x.test", outreach_account_id=99_999),
+    ]
+    run = sync(messages)
+    assert run.counts("prospects") == {"received": 1, "rejected": 1}
+    run = sync(messages, on_missing_relation="skip")
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+    assert run.report["streams"]["prospects"]["links_left_out"] == {"account.id": 1}

@@ -480,3 +480,11 @@ def test_a_signal_ends_a_login_while_the_token_endpoint_says_nothing(login, sand
     assert code == 130
     assert err == "Stopped.\n"
     assert kept(config) == {}
+
+
+def test_more_scopes_can_be_asked_for(login):
+    running = login("--scope", "users.read", "--scope", "prospects.read")
+    address = running.opened()
+    assert query(address)["scope"] == f"{SCOPES} users.read"
+    assert visit(decide(address, "authorize"))[0] == 200
+    assert running.end()[0] == 0

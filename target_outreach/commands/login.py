@@ -46,15 +46,27 @@ PATIENCE = 600.0
     is_flag=True,
     help="Let this login take the place of one to another organisation.",
 )
+@click.option(
+    "--scope",
+    "more_scopes",
+    multiple=True,
+    help="Ask for this scope too, such as users.read; can be given more than once.",
+)
 @click.pass_context
 @explained
 def login(
-    context: click.Context, configs: tuple[str, ...], *, no_browser: bool, replace: bool
+    context: click.Context,
+    configs: tuple[str, ...],
+    *,
+    no_browser: bool,
+    replace: bool,
+    more_scopes: tuple[str, ...],
 ) -> int:
     """Let Outreach authorise your OAuth app in the browser, and keep the tokens.
 
     The app's client_id, client_secret and redirect_uri are configured; the scopes asked for are
-    those that the configured sync needs.
+    those that the configured sync needs, as far as the configuration tells, and those of --scope:
+    what a column such as owner_email links to is not known before it comes.
 
     Example: target-outreach login --config config.json
     """
@@ -64,7 +76,7 @@ def login(
         f"{settings.oauth_url.rstrip('/')}/authorize",
         app.client_id,
         app.redirect_uri or "",
-        needed_scopes(settings),
+        tuple(dict.fromkeys((*needed_scopes(settings), *more_scopes))),
     )
     chain = oauth_chain(settings, app)
     with chain.locked():

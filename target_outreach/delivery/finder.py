@@ -159,7 +159,7 @@ class Finder:
         if isinstance(decided, Unchanged) or load.stream.rules.mode == "insert":
             return False
         read = load.reads[group]
-        if isinstance(decided, Create) and read.version < self._lookup.version:
+        if _rests_on_absence(load, decided) and read.version < self._lookup.version:
             return True
         if read.version == BY_SCAN and isinstance(decided, Create):
             return load.object.name == "accounts"
@@ -172,14 +172,15 @@ class Finder:
         """Whether the lookup is tested, if that matters; if not, it is tested first.
 
         Outreach would not refuse a second account, so that one is created only if a lookup that
-        does not show it is to be believed.
+        does not show it is to be believed; and nothing is said not to be there by a list that is
+        cut.
 
         Raises:
             RecordFault: The test has failed.
         """
-        if not isinstance(decided, Create) or load.object.name != "accounts":
+        if not _rests_on_absence(load, decided) or load.stream.rules.mode == "insert":
             return True
-        if load.stream.rules.mode != "upsert":
+        if load.object.name != "accounts" and isinstance(decided, Create):
             return True
         name = f"{load.object.name} by {load.stream.rules.match_fields}"
         if name not in self._failing:
@@ -190,8 +191,8 @@ class Finder:
         if (failing := self._failing[name]) is not None:
             raise RecordFault(
                 "lookup_untrusted",
-                f"{failing} in Outreach's lookup of accounts, so that this one may be there "
-                "already, unseen; it is not created.",
+                f"{failing} in Outreach's lookup of {load.object.name}, so that this one may be "
+                "there already, unseen; it is not created.",
             )
         return True
 
@@ -200,16 +201,22 @@ class Finder:
             self._failing[name] = failing
             if failing is not None:
                 logger.error(
-                    "No account is created, since one that is there might not be seen: %s in "
-                    "Outreach's lookup of accounts. Use sync_mode update for accounts, or match_on "
-                    "with a field that works.",
+                    "No account is created or linked to, since one that is there might not be "
+                    "seen: %s in Outreach's lookup of %s. Use sync_mode update, and match_on with "
+                    "a field that works.",
                     failing,
+                    load.object.name,
                 )
             for waiting, group in self._untested.pop(name):
                 self._ready(waiting, [group])
 
         fields = load.stream.rules.match_fields
         self._send(partial(self._lookup.test, load.object, fields), on_tested)
+
+
+def _rests_on_absence(load: Load, decided: Plan) -> bool:
+    """Whether a plan is right only if Outreach really holds no such record."""
+    return isinstance(decided, Create) or (load.is_errand and isinstance(decided, Skip))
 
 
 def _texts(object_type: ObjectType, groups: Iterable[Records], field_name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from target_outreach.delivery.errand import Errand
 from target_outreach.delivery.stream import Item
 from target_outreach.records.folding import Group
 from target_outreach.records.matching import match
@@ -139,6 +140,11 @@ class Load:
     def is_no_later_than(self, other: Load) -> bool:
         """Whether this batch was handed over before another one, or is it."""
         return self.order <= other.order
+
+    @property
+    def is_errand(self) -> bool:
+        """Whether nobody has received its records: others are to be linked to them."""
+        return isinstance(self.fates, Errand)
 
     @property
     def object(self) -> ObjectType:

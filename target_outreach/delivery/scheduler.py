@@ -200,7 +200,8 @@ class Scheduler:
             self._enrolments.append((load, deliverable))
             self._enrol()
             return
-        self._begin(load, self._recall.with_ids(stream, deliverable))
+        self._recall.add_ids(stream, deliverable)
+        self._begin(load, deliverable)
 
     def put_off(self) -> list[tuple[Stream, list[Item]]]:
         """Hand back, once all else is settled, the batches that were put off till then."""
@@ -271,8 +272,7 @@ class Scheduler:
 
     def _is_put_off(self, load: Load, keys: Iterable[Key]) -> bool:
         """Whether something waits for the end of input that must come before a record of a key."""
-        is_received = load.fates is self._settlement
-        return is_received and self._put_off.concerns(load.object.name, keys)
+        return not load.is_errand and self._put_off.concerns(load.object.name, keys)
 
     def _are_found(self, load: Load, groups: Iterable[Records]) -> None:
         """Hear that groups are looked up; what they are to be linked to is found next."""
@@ -629,8 +629,22 @@ class Scheduler:
         if len(group.members) > 1:
             self._unfold(load, [group])
             return
+        if self._goes_without(load, group, fault):
+            return
         load.fates.rejected(load.stream, group.members[0], fault)
         self._done(load, [group])
+
+    def _goes_without(self, load: Load, group: Records, fault: RecordFault) -> bool:
+        """Deliver a record without a link by an id that Outreach does not know, if so wanted."""
+        links = group.desired.relationships
+        if fault.code != "relation_not_found" or load.stream.rules.on_missing != "skip":
+            return False
+        if fault.field is None or links.get(fault.field) is None:
+            return False
+        self._settlement.linked(load.stream, left_out=f"{fault.field}.id")
+        group.desired = group.desired.without_link(fault.field)
+        self._is_due(load, [group])
+        return True
 
     def _unfold(self, load: Load, groups: list[Records]) -> None:
         """Replace groups by their records, each waiting for the one that arrived before."""

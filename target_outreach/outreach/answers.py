@@ -66,9 +66,15 @@ class ErrorWords:
 
     @property
     def field(self) -> str | None:
-        """The attribute at fault, if the pointer names one."""
-        prefix = "/data/attributes/"
-        return self.pointer.removeprefix(prefix) if self.pointer.startswith(prefix) else None
+        """The attribute or relationship at fault, if the pointer names one."""
+        start, _, name = self.pointer.rpartition("/")
+        return name if start in {"/data/attributes", "/data/relationships"} else None
+
+    @property
+    def names_no_relation(self) -> bool:
+        """Whether the fault is that what a relationship links to is not there."""
+        is_link = self.pointer.startswith("/data/relationships/")
+        return is_link and self.id.endswith("resourceNotFound")
 
     @classmethod
     def read(cls, answer: Answer) -> ErrorWords:

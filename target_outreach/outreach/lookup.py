@@ -12,6 +12,7 @@ accounts, so lists are tested before the first account is created, and shrink wh
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import threading
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ ALWAYS_ASKED = ("createdAt",)
 #: Values in a list, as long as none is seen to be left out.
 MOST_VALUES = 200
 
+#: A value that goes into a query as it is.
+PLAIN = re.compile(r"[\w.~@-]*", re.ASCII)
+
 #: Records that lists are tested with, and characters that their values may take in a test.
 TESTED_RECORDS = 50
 TESTED_LENGTH = 2800
@@ -52,12 +56,15 @@ def spellings(object_type: ObjectType, field: str, value: Value) -> Iterator[str
     Whether filters mind the case is not known (API reference 4.1), so an address is asked for as
     given and in lower case; a domain as given, bare, and with ``www.``.
     """
+    kind = object_type.attributes[field].kind if field != "id" else "integer"
     for text in value if isinstance(value, list) else [str(value).strip()]:
         forms = [text]
-        kind = object_type.attributes[field].kind if field != "id" else "integer"
         if kind == "emails":
-            forms.append(text.lower())
-        elif kind == "domain":
+            if (lower := text.lower()) != text:
+                forms.append(lower)
+            yield from forms
+            continue
+        if kind == "domain":
             bare = domain_key(text)
             forms += [bare, f"www.{bare}"] if bare else []
         elif field != "customId":
@@ -138,11 +145,11 @@ class Lookup:
         """
         wanted = list(dict.fromkeys(values))
         special = [value for value in wanted if "," in value or ".." in value or value[:2] == "__"]
-        plain = [quote(value, safe="@") for value in wanted if value not in special]
+        plain = [_quoted(value) for value in wanted if value not in special]
         start, newer = f"/{object_type.name}?", "newFilterSyntax=true&"
         common = _common(object_type, asked)
         name = quote("filter" + "".join(f"[{part}]" for part in field.split(".")), safe="")
-        pairs = [f"{name}%5B%5D={quote(value, safe='@')}" for value in special]
+        pairs = [f"{name}%5B%5D={_quoted(value)}" for value in special]
         room = self._longest_url - len(self._client.api_url) - len(start) - len(common)
         most = self.most(object_type, field)
         return [
@@ -313,6 +320,11 @@ def _halved(path: str) -> list[str]:
     return [f"{start}?{'&'.join([*half, *others])}" for half in found]
 
 
+def _quoted(text: str) -> str:
+    """Encode a value for a query; `quote` goes letter by letter through those with an ``@``."""
+    return text if PLAIN.fullmatch(text) else quote(text, safe="@")
+
+
 def _unchanged(text: str) -> str:
     return text
 
@@ -335,6 +347,8 @@ def _texts_to_test(
     texts: dict[str, set[int]] = {}
     for resource in known:
         value = resource.attributes.get(field)
+        if isinstance(value, list):
+            value = value[0] if value else None
         if not isinstance(value, str) or value != " ".join(value.split()):
             continue
         if comparable(object_type, field, value):

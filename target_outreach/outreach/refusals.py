@@ -90,9 +90,10 @@ def _misconfigured(answer: Answer, said: str) -> RunError | None:
     if error.id == "unauthorizedOauthScope":
         scope = SCOPE.search(error.detail)
         name = f"the scope {scope[1]}" if scope else "a scope"
+        option = f" --scope {scope[1]}" if scope else ""
         return CredentialsError(
             f"The token lacks {name} ({said}): give it to the app in Outreach, then log in with "
-            "`target-outreach login`, or set a token that has it."
+            f"`target-outreach login{option}`, or set a token that has it."
         )
     if answer.status == 415:  # noqa: PLR2004
         return OutreachError(
@@ -117,8 +118,9 @@ def _fault(answer: Answer, said: str) -> RecordFault:
             status=answer.status,
             detail=error.words,
         )
+    code = "relation_not_found" if error.names_no_relation else CODES.get(answer.status, "refused")
     return RecordFault(
-        CODES.get(answer.status, "refused"),
+        code,
         f"Outreach refuses the record ({said}).",
         field=error.field,
         status=answer.status,

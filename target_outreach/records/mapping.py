@@ -38,7 +38,9 @@ UNKNOWN = "no such attribute"
 
 @dataclass(slots=True)  # to make a frozen one costs as much as to map five columns
 class Desired:
-    """What one record says should be in Outreach; it is never changed.
+    """What one record says should be in Outreach; it is never changed once it is decided on.
+
+    Until then it is completed by the key of its source, and by what is remembered under that.
 
     Attributes:
         id: The Outreach id, if a column says it.
@@ -59,17 +61,11 @@ class Desired:
     remembered: int | None = None
     keys: dict[str, list[Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def with_source_key(self, key: str | None) -> Desired:
-        """Return the same under a key in its source."""
-        # `dataclasses.replace` takes several times as long.
-        return Desired(
-            self.id, self.attributes, self.relationships, self.references, key, self.remembered
-        )
-
     def with_remembered(self, resource_id: int | None) -> Desired:
         """Return the same as a record that was delivered before, or was not."""
         if resource_id == self.remembered:
             return self
+        # `dataclasses.replace` takes several times as long.
         return Desired(
             self.id,
             self.attributes,
@@ -78,6 +74,11 @@ class Desired:
             self.source_key,
             resource_id,
         )
+
+    def without_link(self, name: str) -> Desired:
+        """Return the same, saying nothing of a relationship."""
+        links = {other: link for other, link in self.relationships.items() if other != name}
+        return replace(self, relationships=links)
 
     def with_links(self, links: Mapping[str, int], left_out: Collection[str]) -> Desired:
         """Return the same, what it is linked to having been found.
@@ -104,10 +105,10 @@ class StreamMapping:
     unmapped: Mapping[str, str]
 
     @cached_property
-    def _steps(self) -> list[tuple[Attribute, str, tuple[str, ...]]]:
-        """The attributes in their order, each with its first column and the others."""
+    def _steps(self) -> list[tuple[str, Attribute, str, tuple[str, ...]]]:
+        """The attributes in their order, each with its name, its first column and the others."""
         return [
-            (self.object.attributes[name], columns[0], columns[1:])
+            (name, self.object.attributes[name], columns[0], columns[1:])
             for name, columns in self.attributes.items()
         ]
 
@@ -144,12 +145,12 @@ class StreamMapping:
             RecordFault: A value does not fit its attribute.
         """
         attributes: dict[str, Value] = {}
-        for attribute, column, others in self._steps:
+        for name, attribute, column, others in self._steps:
             if others:
-                if present := [record[name] for name in (column, *others) if name in record]:
-                    attributes[attribute.name] = _joined(attribute, present)
+                if present := [record[one] for one in (column, *others) if one in record]:
+                    attributes[name] = _joined(attribute, present)
             elif column in record:
-                attributes[attribute.name] = coerce(attribute, record[column])
+                attributes[name] = coerce(attribute, record[column])
         if not self.relationships:
             return Desired(self._id(record), attributes)
         return self._linked(record, Desired(self._id(record), attributes))
@@ -478,9 +479,11 @@ def explicit_goal(object_type: ObjectType, target: str) -> _Goal:
 
 
 def names_of(object_type: ObjectType) -> list[str]:
-    """List what a setting can call the attributes that can be written: names, then labels."""
+    """List what a setting can call what can be written: attributes, labels, links."""
     writable = object_type.writable
-    return [*writable, *(one.label for one in writable.values() if one.label is not None)]
+    labels = [one.label for one in writable.values() if one.label is not None]
+    links = [f"{name}.{part}" for name in links_of(object_type) for part in PARTS[name]]
+    return [*writable, *labels, *links]
 
 
 def links_of(object_type: ObjectType) -> list[str]:

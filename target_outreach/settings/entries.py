@@ -115,7 +115,7 @@ def _column_problems(object_type: ObjectType, columns: Mapping[str, str]) -> lis
         except ValueError as problem:
             problems.append(f"columns maps {column!r} to {target!r}, {problem}")
             continue
-        if goal.kind in {"id", "attribute"} and goal.name not in lists:
+        if goal.kind != "nowhere" and goal.name not in lists:
             sources[goal.name].append(column)
     return problems + [
         f"columns {' and '.join(several)} both map to {name}, which takes one value"
@@ -131,8 +131,10 @@ def _by_name(
     named: dict[str, R] = {}
     links = {plain(name): name for name in links_of(object_type)} if setting == RULES else {}
     for given, rule in rules.items():
-        if plain(given) in links:
-            named[links[plain(given)]] = rule
+        if (link := links.get(plain(given))) is not None:
+            if link in named:
+                problems.append(f"{setting} names {link} twice")
+            named[link] = rule
             continue
         try:
             goal = explicit_goal(object_type, given)
