@@ -11,12 +11,16 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from singer_sdk.exceptions import ConfigValidationError
 
 from target_outreach.errors import EndedEarly, ExitCode, RunError
+from target_outreach.report.closing import log_report
 from target_outreach.target import TargetOutreach
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 logger = logging.getLogger("target-outreach")
 
@@ -34,23 +38,26 @@ def make_target(config: Any) -> TargetOutreach:  # noqa: ANN401 - a private type
 
 def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
     """Run a target to its end, whatever happens, and say how it ended."""
-    failure: ExitCode | None = None
+    errors: list[Exception] = []
     try:
-        target.prepare(file_input or sys.stdin)
+        target.refuse_to_overwrite(file_input or sys.stdin)
     except (ConfigValidationError, RunError) as error:
         target.close()
         return explain(error)  # not even the report may be written
     try:
+        target.prepare()
         target.check_entries()
         target.listen(file_input)
     except Exception as error:  # noqa: BLE001 - the last one who can say what happened
-        failure = explain(error)
+        errors.append(error)
+        explain(error)
         try:
             target.wind_up(error)
         except Exception as later:  # noqa: BLE001 - idem
             if later is not error:
+                errors.append(later)
                 explain(later)
-    code = _conclude(target, failure)
+    code = _conclude(target, errors)
     if code == ExitCode.ENDED_EARLY:
         try:
             target.discard_rest()
@@ -63,16 +70,18 @@ def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
     return code
 
 
-def _conclude(target: TargetOutreach, failure: ExitCode | None) -> ExitCode:
-    """Report on the run, whatever became of it."""
+def _conclude(target: TargetOutreach, errors: Sequence[Exception]) -> ExitCode:
+    """Report on the run, whatever became of it; its first error decides the exit code."""
+    target.progress.close()
     report = target.report()
-    code = target.exit_code(report, failure)
+    code = target.exit_code(report, _exit_code(errors[0]) if errors else None)
     if not report.adds_up:
         logger.error("The counts do not add up; please report this as a fault of target-outreach.")
-    report.log()
+    log_report(report)
     if target.settings.report_path:
+        problems = [sentence for error in errors for sentence in _sentences(error)]
         try:
-            report.write(target.settings.report_path, code)
+            report.write(target.settings.report_path, code, problems)
         except RunError as error:
             code = explain(error)
     return code
@@ -80,22 +89,24 @@ def _conclude(target: TargetOutreach, failure: ExitCode | None) -> ExitCode:
 
 def explain(error: Exception) -> ExitCode:
     """Say in one sentence what went wrong, and return the exit code that fits it."""
+    level = logging.WARNING if isinstance(error, EndedEarly) else logging.ERROR
+    for sentence in _sentences(error):
+        logger.log(level, "%s", sentence)
+    return _exit_code(error)
+
+
+def _exit_code(error: Exception) -> ExitCode:
+    return error.exit_code if isinstance(error, RunError) else ExitCode.FAILED
+
+
+def _sentences(error: Exception) -> list[str]:
+    """Word what went wrong, without any value."""
     if isinstance(error, ConfigValidationError):
-        for problem in error.errors:
-            logger.error("%s", problem)
-        return ExitCode.FAILED
-    if isinstance(error, EndedEarly):
-        logger.warning("%s", error)
-        return error.exit_code
+        return list(error.errors)
     if isinstance(error, RunError):
-        logger.error("%s", error)
-        return error.exit_code
-    logger.error(
-        "The run stopped at a fault of target-outreach itself, %s at %s; please report it.",
-        type(error).__name__,
-        _place(error),
-    )
-    return ExitCode.FAILED
+        return [str(error)]
+    what = f"{type(error).__name__} at {_place(error)}"
+    return [f"The run stopped at a fault of target-outreach itself, {what}; please report it."]
 
 
 def _place(error: Exception) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import cached_property
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.sinks import Sink
@@ -36,6 +38,13 @@ LONGEST_BATCH_AGE = 10.0
 
 #: As `json.dumps` does it, which would make an encoder for each record.
 _encode = json.JSONEncoder(default=str).encode
+
+
+def _as_json(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+    """Write a value as `_encode` does, which takes longer for what most keys are."""
+    if type(value) is int:
+        return repr(value)
+    return encode_basestring_ascii(value) if type(value) is str else _encode(value)
 
 
 class OutreachSink(Sink):
@@ -215,20 +224,23 @@ class OutreachSink(Sink):
         if mapping.is_too_long(desired):
             curated_schema(mapping.object.name).check(desired.attributes)
         if self._target.settings.memory_path is not None:
-            return desired.with_source_key(self._source_key(record, desired))
+            desired.source_key = self._source_key(record, desired)
         return desired
 
     def _source_key(self, record: dict[str, Any], desired: Desired) -> str | None:
         """Return the record's key in its source: its key properties, or what it is matched by."""
         assert self._mapping is not None  # noqa: S101 - only mapped records come here
-        names = list(self.key_properties)
-        values: list[Any] = [record.get(name) for name in names]
+        values: list[Any] = [record.get(name) for name in self.key_properties]
         if not values:
             fields = self.stream.rules.match_fields
             values = [list(key) for key in keys_of(self._mapping.object, desired, fields)]
         if not values or None in values:
             return None
-        return _encode([self.stream_name, names, *values])
+        return f"{self._key_start}, {', '.join(map(_as_json, values))}]"
+
+    @cached_property
+    def _key_start(self) -> str:
+        return _encode([self.stream_name, list(self.key_properties)])[:-1]
 
     @property
     @override

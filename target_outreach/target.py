@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
 from target_outreach.delivery.memory import Memory, copy_memory
 from target_outreach.delivery.pipeline import Pipeline
+from target_outreach.delivery.progress import Count, Moment, Progress
 from target_outreach.delivery.rejects import (
     RejectsFile,
     default_folder,
@@ -25,6 +27,7 @@ from target_outreach.delivery.rejects import (
     unresolved,
 )
 from target_outreach.delivery.settlement import Settlement
+from target_outreach.delivery.timeline import Point
 from target_outreach.delivery.writing import Writer
 from target_outreach.errors import EndedEarly, ExitCode, InputError, Interrupted, SettingsError
 from target_outreach.outreach.imports import Imports
@@ -37,6 +40,7 @@ from target_outreach.settings import SETTINGS, Settings
 from target_outreach.settings.entries import EntryUse, check_entries, name_labels
 from target_outreach.singer import ExactTarget
 from target_outreach.sinks import OutreachSink
+from target_outreach.stored import public_name
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -44,11 +48,13 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import PurePath
 
     from target_outreach.delivery.enrolment import Enrols
     from target_outreach.delivery.journal import Journal
     from target_outreach.delivery.scheduler import Deliverer
+    from target_outreach.delivery.tally import Tally
     from target_outreach.outreach.client import Client
 
 logger = logging.getLogger("target-outreach")
@@ -80,7 +86,9 @@ class TargetOutreach(ExactTarget):
         self.source_stream: str | None = None
         self._resources = ExitStack()
         self._discarding = False
-        self._started_at = time.monotonic()
+        self._input_ended = False
+        self._started = time.monotonic()
+        self._started_at = datetime.now(UTC)
         self.message_reader.tick = self.tick
         self._replayed: list[Path] = []
         self._custom_fields_asked = False
@@ -205,19 +213,51 @@ class TargetOutreach(ExactTarget):
     def _withhold(self, state: dict[str, Any]) -> None:
         """Emit no STATE: nothing has been written."""
 
-    def prepare(self, file_input: IO[str]) -> None:
-        """Find out before anything is read whether the run can begin.
+    def prepare(self) -> None:
+        """Find out before anything is read whether the run can begin, and tell of it from now on.
 
         Raises:
-            SettingsError: A setting cannot be used, or names an output that is being read.
+            SettingsError: A setting cannot be used.
             CredentialsError: There are no tokens yet.
         """
-        self._refuse_to_overwrite(file_input)
         _ = self.connection
         _ = self.memory
+        self.progress.start()
 
-    def _refuse_to_overwrite(self, file_input: IO[str]) -> None:
-        """Refuse an input that is also where the report, the plan or STATE would be written."""
+    @cached_property
+    def progress(self) -> Progress:
+        """Tells how the run goes on: on a terminal by a live line, else by log lines."""
+        is_live = (
+            sys.stderr is not None and sys.stderr.isatty() and logger.isEnabledFor(logging.INFO)
+        )
+        return Progress(self._moment, sys.stderr if is_live else None)
+
+    def _moment(self) -> Moment:
+        """See how far the run is, on whatever thread."""
+        tallies = self._tallies()
+        return Moment(
+            point=self._point(tallies),
+            streams={name: Count.of(tally) for name, tally in tallies.items()},
+            budget=self.pacer.budget,
+            resumes_in=self.pacer.resumes_in,
+            input_ended=self._input_ended,
+            dry_run=self.settings.dry_run,
+        )
+
+    def _point(self, tallies: Mapping[str, Tally]) -> Point:
+        return Point.of(tallies, self.pacer, time.monotonic() - self._started)
+
+    def _tallies(self) -> dict[str, Tally]:
+        """Return the counts by stream; none where nothing was ever received."""
+        settlement: Settlement | None = self.__dict__.get("settlement")
+        return {} if settlement is None else dict(settlement.tallies)
+
+    def refuse_to_overwrite(self, file_input: IO[str]) -> None:
+        """Refuse an input that is also where the report, the plan or STATE would be written.
+
+        Raises:
+            SettingsError: It is one.
+        """
         outputs = {
             "report_path": self.settings.report_path,
             "plan_path": self.settings.plan_path,
@@ -302,6 +342,7 @@ class TargetOutreach(ExactTarget):
     @override
     def process_endofpipe(self) -> None:
         """Deliver what is left; the pipeline emits the last STATE."""
+        self._input_ended = True
         self.deliver_rest()
         for sink in self.sinks():
             sink.clean_up()
@@ -357,20 +398,24 @@ class TargetOutreach(ExactTarget):
 
     def report(self) -> Report:
         """Return the figures of the run."""
-        tallies = dict(self.settlement.tallies)
+        tallies = self._tallies()
+        end = self._point(tallies)
         memory: Memory | None = self.__dict__.get("memory")
         if memory is not None:
             for name, tally in tallies.items():
                 tally.edited_by_others = memory.edits[name]
-        rejected = any(tally.outcomes["rejected"] for tally in tallies.values())
+        has_file = any(tally.outcomes["rejected"] for tally in tallies.values())
+        has_file = has_file and not self.settings.dry_run
         return Report(
             streams=tallies,
             unsettled={name: self.ledger.unsettled(name) for name in tallies},
-            requests=self.pacer.sent,
-            seconds=time.monotonic() - self._started_at,
-            waited=self.pacer.waited,
-            rejects_file=(self.rejects.path or None) if rejected else None,
+            requests=end.requests,
+            seconds=end.seconds,
+            waited=end.waited,
+            rejects_file=public_name(self.rejects.path) if has_file else None,
             dry_run=self.settings.dry_run,
+            started_at=self._started_at,
+            points=self.progress.timeline.up_to(end),
         )
 
     def exit_code(self, report: Report, failure: ExitCode | None) -> ExitCode:

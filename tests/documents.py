@@ -1,4 +1,4 @@
-"""Writes what README.md and meltano.yml say of the settings anew, from the code.
+"""Writes what README.md, meltano.yml and the Hub entries say of the settings anew, from the code.
 
 python tests/documents.py
 """
@@ -7,17 +7,38 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from target_outreach.settings import TIERS
+from target_outreach.settings.access import BEARER, OAUTH_NEEDS, SERVER
 from target_outreach.target import TargetOutreach
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 MELTANO = ROOT / "meltano.yml"
+PROJECT = ROOT / "pyproject.toml"
+HUB = ROOT / ".github" / "hub"
+#: A definition for each place that the package can be installed from: the package index, and a
+#: clone beside the Meltano project.
+HUB_ENTRIES = {
+    HUB / "target-outreach.yml": "target-outreach",
+    HUB / "from-clone.yml": "-e ../target-outreach",
+}
+SETTINGS_PREAMBLE = """\
+Configure one kind of credentials: an OAuth app, a server-to-server app, or an access token; with
+`sandbox`, a local Outreach, none.
+"""
+NEXT_STEPS = """\
+1. With an OAuth app, log in once in the browser: `meltano invoke target-outreach:login`
+2. See whether Outreach lets the sync in, on what budget: `meltano invoke target-outreach:check`
+3. See what a run would write: `TARGET_OUTREACH_DRY_RUN=true meltano run <tap> target-outreach`
+"""
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
 
@@ -116,6 +137,88 @@ def meltano_with_settings(text: str) -> str:
     return f"{head}  loaders:\n{body}"
 
 
-if __name__ == "__main__":
+def about() -> dict[str, Any]:
+    """What the target says of itself, as the Hub's own tool asks it."""
+    command = [sys.executable, "-m", "target_outreach", "--about", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def hub_entry(pip_url: str) -> dict[str, Any]:
+    """The plugin definition for Meltano Hub.
+
+    Args:
+        pip_url: What Meltano hands to its installer.
+    """
+    said = about()
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    prefix = "Programming Language :: Python :: "
+    pythons = [name.removeprefix(prefix) for name in project["classifiers"] if prefix in name]
+    (loader,) = yaml.safe_load(MELTANO.read_text(encoding="utf-8"))["plugins"]["loaders"]
+    entry = {
+        "name": said["name"],
+        "namespace": loader["namespace"],
+        "variant": loader["variant"],
+        "label": "Outreach",
+        "description": "Sales engagement: prospects and accounts",
+        "pip_url": pip_url,
+        "executable": loader["executable"],
+        "domain_url": "https://www.outreach.io",
+        "logo_url": "/assets/logos/loaders/outreach.svg",
+        "keywords": ["api", "meltano_sdk", "reverse_etl"],
+        "maintenance_status": "beta",
+        "quality": "silver",  # what the Hub gives to a target of the SDK that few use yet
+        "log_parser": "singer-sdk",
+        "capabilities": sorted(said["capabilities"]),
+        "supported_python_versions": [name for name in pythons if re.fullmatch(r"3\.\d+", name)],
+        "settings_group_validation": [
+            [*OAUTH_NEEDS, "redirect_uri"],
+            [*OAUTH_NEEDS, "refresh_token"],
+            [*SERVER],
+            [*BEARER],
+            ["sandbox"],
+        ],
+        "settings": _hub_settings(said["settings"]["properties"]),
+        "commands": loader["commands"],
+        "settings_preamble": SETTINGS_PREAMBLE,
+        "next_steps": NEXT_STEPS,
+    }
+    if repository := project.get("urls", {}).get("Repository"):
+        entry["repo"] = repository
+    return entry
+
+
+def _hub_settings(known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The settings in the order of the README's tables."""
+    return [_meltano_setting(name, known[name]) for names in tiers().values() for name in names]
+
+
+class _Readable(yaml.SafeDumper):
+    """Writes text of several lines as such."""
+
+
+def _represent(dumper: _Readable, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Readable.add_representer(str, _represent)
+
+
+def hub_text(pip_url: str) -> str:
+    """The definition as YAML, its keys sorted as the Hub wants them."""
+    text = yaml.dump(hub_entry(pip_url), Dumper=_Readable, width=100, allow_unicode=True)
+    return f"# Made by `python tests/documents.py`.\n{text}"
+
+
+def main() -> None:
+    """Write all documents anew."""
     for path, renewed in ((README, readme_with_settings), (MELTANO, meltano_with_settings)):
         path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, pip_url in HUB_ENTRIES.items():
+        path.write_text(hub_text(pip_url), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -419,6 +419,21 @@ def test_what_is_known_is_had_by_id_and_by_each_key():
     assert picture.known_keys(2) == (Key("id", 2),)
 
 
+def test_the_version_of_a_picture_grows_whenever_it_may_have_changed():
+    picture = Picture(ACCOUNTS, BY_NAME)
+    versions = [picture.version]
+    for change in (
+        lambda: picture.put(company(1, name="Acme")),
+        lambda: picture.put(company(2, name="Acme")),
+        lambda: picture.put(company(1, name="Other")),
+        lambda: picture.forget(2),
+    ):
+        change()
+        versions.append(picture.version)
+    assert versions[0] == 0
+    assert all(one < other for one, other in pairwise(versions))
+
+
 def test_what_is_forgotten_is_had_by_no_key_and_takes_nobody_along():
     picture = Picture(ACCOUNTS, BY_NAME)
     first, second = company(1, name="Acme"), company(2, name="Acme")

@@ -98,6 +98,15 @@ def test_a_stream_that_asks_for_more_is_looked_up(sync, sandbox):
     assert run.counts("b-prospects") == {"received": 600, "unchanged": 600}
 
 
+def test_a_broken_character_in_what_is_read_stops_nothing(sync, sandbox):
+    attributes = r'{"emails": ["\ud800@example.test"], "title": "\ud800"}'
+    person = f'{{"type": "prospect", "id": "7", "attributes": {attributes}}}'
+    body = f'{{"data": [{person}], "meta": {{"count": 1}}}}'
+    sandbox.add_fault(Fault("status", path="count=true", status=200, body=body))
+    run = sync(rows(300))
+    assert run.counts("prospects") == {"received": 300, "created": 300}
+
+
 def test_an_address_that_is_too_long_for_a_server_is_halved(sync, sandbox):
     seed(sandbox, 20_000, title="T")
     sandbox.profile = replace(sandbox.profile, max_url_bytes=1500)

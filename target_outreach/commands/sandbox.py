@@ -25,7 +25,7 @@ DEFAULT_PATH = "outreach.db"
 @click.pass_context
 @explained
 def sandbox(context: click.Context, configs: tuple[str, ...], path: str | None, port: int) -> int:
-    """Serve a local Outreach from a file.
+    """Serve a local Outreach from a file, with a page to look at it.
 
     Example: target-outreach sandbox --path outreach.db --port 8765
     """
@@ -33,6 +33,7 @@ def sandbox(context: click.Context, configs: tuple[str, ...], path: str | None, 
 
     def say_where(served: Sandbox) -> None:
         click.echo(f"Outreach's API is at {served.api_url}, kept in {file}", err=True)
+        click.echo(f"To look at it, open {served.url}/ in a browser", err=True)
 
     try:
         serve(file, port=port, ready=say_where)

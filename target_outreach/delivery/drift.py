@@ -9,8 +9,9 @@ An edit may come up later than the time that it bears. The next question therefo
 before the last one, and asks for the newest changes first. The last one has proved that Outreach's
 list was up to date by the newest change that it showed, mostly a write of ours. Once that time is
 reached, the count says whether another record has come up since in what is left: if not, it need
-not be read again. What this misses is an edit of a record that we wrote in that same minute, if the
-edit was hidden for longer than `SETTLED` while newer changes were shown.
+not be read again. What this misses is an edit that was hidden for longer than `SETTLED` while newer
+changes were shown, if it is of a record that we wrote in that same minute, or if another one that
+changed in that minute was deleted since.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from target_outreach.delivery.load import Read
 from target_outreach.delivery.memory import Asked
-from target_outreach.errors import RunError
+from target_outreach.errors import OutputError
 from target_outreach.outreach.lookup import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ MOST_EDITS = 50_000
 #: How much of the time before is asked for again.
 OVERLAP = timedelta(minutes=1)
 
+
+#: Rows that are looked up by one request, about.
+ROWS_A_LOOKUP = 150
 
 #: How long a change may be hidden while newer ones are shown.
 SETTLED = timedelta(seconds=1)
@@ -93,17 +97,24 @@ class _Question:
             return False
         return self.count - len(self.seen) == len(before.seen.keys() - self.seen.keys())
 
+    @property
+    def pages_left(self) -> int:
+        """How many pages are still to be read, if all must be."""
+        left = (self.count or 0) - len(self.seen)
+        return max(1, -(-left // PAGE_SIZE))
+
     def conclude(self) -> Asked:
         """Say what the question has shown, for the next one."""
         assert self.began is not None  # noqa: S101 - an answer came
         since = self.began - OVERLAP
+        attributes = frozenset(self.stream.asked)
         if self.before is None or None in self.seen.values():
-            return Asked(since)
+            return Asked(since, attributes)
         seen = self.before.seen | self.seen
         newest = max((at for at in seen.values() if at is not None), default=since)
         until = min(newest + SECOND, self.began - SETTLED)
         overlap = {one: at for one, at in seen.items() if at is not None and since <= at < until}
-        return Asked(since, until, overlap)
+        return Asked(since, attributes, until, overlap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +187,7 @@ class Drift:
 
         It does where this run has written much, and where no run has ever read what had changed.
 
-        That is no part of delivering anything: it never waits for budget, and it may fail.
+        That is no part of delivering anything: it never waits or tries twice, and it may fail.
         """
         streams, self._streams = self._streams, {}
         for stream, object_type in streams.values():
@@ -186,34 +197,36 @@ class Drift:
             if before.until is None or self._writes[object_type.name] >= PAGE_SIZE:
                 question = _Question(stream, object_type, _nothing, before)
                 path = self._lookup.changes_path(object_type, before.since, stream.asked)
-                self._read_on(question, path)
-
-    def _read_on(self, question: _Question, path: str) -> None:
-        """Read a page of a question that could also be put later."""
-
-        def read() -> Page | None:
-            try:
-                return self._lookup.page(path) if self._pacer.is_free else None
-            except RunError:
-                return None
-
-        self._send(read, partial(self._on_late_page, question))
+                pages = 1 + self._writes[object_type.name] // PAGE_SIZE
+                self._ask_page_once(question, path, pages)
 
     def _on_late_page(self, question: _Question, page: Page | None) -> None:
+        """Go on with a question that could also be put by the next run."""
         if page is None:
             return
         question.take(page)
-        self._memory.note_edits(question.stream, page.resources, question.stream.asked)
-        if page.following is None or question.is_answered:
-            self._memory.note_asked(question.stream, question.conclude())
-        else:
-            self._read_on(question, page.following)
+        try:
+            self._memory.note_edits(question.stream, page.resources, question.stream.asked)
+            if page.following is None or question.is_answered:
+                self._memory.note_asked(question.stream, question.conclude())
+                return
+        except OutputError:
+            return
+        self._ask_page_once(question, page.following, question.pages_left)
+
+    def _ask_page_once(self, question: _Question, path: str, pages: int) -> None:
+        """Read a page, where there is budget for it and those behind it."""
+
+        def read() -> Page | None:
+            return self._lookup.page_once(path) if self._pacer.is_free_for(pages) else None
+
+        self._send(read, partial(self._on_late_page, question))
 
     def _on_page(self, question: _Question, page: Page) -> None:
         question.take(page)
-        if question.before is None:
-            # Nobody has looked at Outreach since they were written.
+        if question.before is None or self._is_dear(question):
             self._memory.doubt_all(question.stream)
+            question.before = None  # what has changed since is not known
         else:
             self._keep_edits(question.stream, page)
             if page.following is not None and not question.is_answered:
@@ -222,6 +235,19 @@ class Drift:
                 return
         self._memory.note_asked(question.stream, question.conclude())
         question.done()
+
+    def _is_dear(self, question: _Question) -> bool:
+        """Whether reading what has changed costs more than looking up all that was delivered.
+
+        It does where somebody has edited very much, or where this run asks for more attributes of a
+        record than the last question did, since those may have been edited before.
+        """
+        if question.count is not None and len(question.seen) <= PAGE_SIZE:
+            rows = self._memory.count(question.stream)
+            if question.pages_left > 1 + rows // ROWS_A_LOOKUP:
+                return True
+        assert question.before is not None  # noqa: S101 - otherwise there is no question
+        return not question.before.attributes.issuperset(question.stream.asked)
 
     def _keep_edits(self, stream: Stream, page: Page) -> None:
         """Note what others have edited, and keep how it is now for the row that is to come."""

@@ -8,17 +8,19 @@ come again every hour, and nobody is to get the same mails twice.
 
 from __future__ import annotations
 
+import random
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from target_outreach.delivery.finder import FRESH
 from target_outreach.delivery.links import Links
-from target_outreach.delivery.writing import CREATE_TRIES, SECOND_LOOK_AFTER, Delivered
-from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault
+from target_outreach.delivery.writing import SECOND_LOOK_AFTER, Delivered
+from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault, Retriable
 from target_outreach.outreach.answers import read_resource
+from target_outreach.outreach.client import TRIES
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.folding import Group
 from target_outreach.records.matching import Resource
@@ -45,6 +47,12 @@ SEQUENCE_STATES = "sequenceStates"
 Pair = tuple[int, int]
 
 NEEDED = ("prospect", "sequence", "mailbox")
+
+#: Seconds after which somebody is looked for whose enrolment was not confirmed.
+FIRST_LOOK_AFTER = 0.25
+
+#: Pairs that are known to be enrolled by this run; for older ones Outreach is asked.
+MOST_KEPT = 50_000
 
 #: What a refusal says where somebody was in the sequence before (API reference 2.6).
 BEEN_THERE = "already been in this sequence"
@@ -95,11 +103,14 @@ class _Question:
         self.refusals.update({one.id: has_opted_out_of_mail(one.attributes) for one in resources})
 
 
+NOTHING_KNOWN = Known({}, is_opted_out=False)
+
+
 class Enrols(Protocol):
     """Puts prospects into sequences, or does as if."""
 
-    def add(self, desired: Desired) -> Delivered:
-        """Put a prospect into a sequence, unless it is or was there."""
+    def add(self, desired: Desired) -> Delivered | None:
+        """Put a prospect into a sequence, unless it is or was there; None to be tried again."""
 
     def would_hold(self, prospect: int) -> Mapping[str, Any] | None:
         """Return what Outreach would hold of a prospect, where nothing is really written."""
@@ -115,36 +126,40 @@ class Enrolments:
         self._lookup = lookup
         self._sleep = sleep
 
-    def add(self, desired: Desired) -> Delivered:
-        """Put a prospect into a sequence, unless it is or was there.
+    def add(self, desired: Desired) -> Delivered | None:
+        """Put a prospect into a sequence, unless it is or was there; by one request.
+
+        Returns:
+            What became of it, or None where nothing did: before the next try, Outreach is to be
+            asked again whether the prospect has opted out.
 
         Raises:
             RecordFault: Outreach refuses it.
-            OutreachError: No usable answer came.
+            RunError: No request can succeed, or none may be sent any more.
         """
         links = {name: link for name, link in desired.relationships.items() if link is not None}
         decided = Create({}, links, {})
-        for tries in range(CREATE_TRIES):
-            try:
-                answer = self._client.request("POST", f"/{SEQUENCE_STATES}", _document(links))
-                resource = read_resource(answer.document["data"])
-            except (KeyError, TypeError, ValueError, OutcomeUnknown):
-                # Outreach need not refuse a second time, so it is looked for twice.
-                for pause in (min(0.25 * 2**tries, SECOND_LOOK_AFTER), SECOND_LOOK_AFTER):
-                    self._sleep(pause)
-                    if (made := self._find(links)) is not None:
-                        return Delivered("created", made, decided)
-            except RecordFault as fault:
-                if BEEN_THERE not in f"{fault.message} {fault.detail}".lower():
-                    raise
-                there = self._find(links) or Resource(0, {}, links)
-                return Delivered("unchanged", there, Unchanged(there, {}))
-            else:
-                return Delivered("created", resource, decided)
-        raise OutreachError(
-            f"Outreach gave no usable answer to {CREATE_TRIES} tries to enrol a prospect; "
-            "the next run goes on from STATE."
-        )
+        try:
+            path = f"/{SEQUENCE_STATES}"
+            answer = self._client.request_once("POST", path, _document(links))
+            resource = read_resource(answer.document["data"])
+        except (KeyError, TypeError, ValueError, OutcomeUnknown):
+            # Outreach need not refuse a second time, so it is looked for twice.
+            for pause in (FIRST_LOOK_AFTER, SECOND_LOOK_AFTER):
+                self._sleep(pause)
+                if (made := self._find(links)) is not None:
+                    return Delivered("created", made, decided)
+            return None
+        except Retriable as error:
+            if error.wait is None:  # else the next request waits as long as it was told
+                self._sleep(SECOND_LOOK_AFTER * random.uniform(0.5, 1))  # noqa: S311
+            return None
+        except RecordFault as fault:
+            if BEEN_THERE not in f"{fault.message} {fault.detail}".lower():
+                raise
+            there = self._find(links) or Resource(0, {}, links)
+            return Delivered("unchanged", there, Unchanged(there, {}))
+        return Delivered("created", resource, decided)
 
     def would_hold(self, prospect: int) -> Mapping[str, Any] | None:
         """Return None: what is written is in Outreach, where a question shows it."""
@@ -231,6 +246,7 @@ class Enroller:
         self._due: deque[tuple[Load, Records, float]] = deque()
         self._busy: dict[Pair, list[tuple[Load, Records]]] = {}
         self._enrolled: dict[Pair, Resource] = {}
+        self._tries: Counter[Records] = Counter()
 
     def take(self, load: Load, records: Iterable[tuple[Item, Desired]]) -> None:
         """Begin with a batch."""
@@ -330,9 +346,7 @@ class Enroller:
     def _add(self, group: Records, read_at: float) -> Delivered | None:
         """Enrol on a worker thread, unless the wait for budget has made what was read too old."""
         self._pacer.wait()
-        if self._clock() - read_at > FRESH:
-            return None
-        return self._enrolments.add(group.desired)
+        return self._enrolments.add(group.desired) if self._clock() - read_at <= FRESH else None
 
     def _on_written(
         self, load: Load, group: Records, result: Delivered | RecordFault | None
@@ -340,15 +354,54 @@ class Enroller:
         self._writing -= 1
         waiting = self._busy.pop(_pair(group))
         if isinstance(result, Delivered):
-            self._enrolled[_pair(group)] = result.resource
+            self._keep(_pair(group), result.resource)
             self._settle(load, group, result)
+            for other_load, other in waiting:
+                self._decide(other_load, other, NOTHING_KNOWN, self._clock())
         elif isinstance(result, RecordFault):
             self._refuse(load, group, result)
+            self._refuse_alike(group, waiting, result)
         else:
-            self._ask(load, [group])
-        for other_load, other in waiting:
-            self._ask(other_load, [other])
+            self._try_again(load, group)
+            self._ask_each(waiting)
         self._write_due()
+
+    def _keep(self, pair: Pair, state: Resource) -> None:
+        if len(self._enrolled) >= MOST_KEPT:
+            del self._enrolled[next(iter(self._enrolled))]
+        self._enrolled[pair] = state
+
+    def _refuse_alike(
+        self, refused: Records, waiting: list[tuple[Load, Records]], fault: RecordFault
+    ) -> None:
+        """Reject what says the same as what was refused, and try what says something else."""
+        links = refused.desired.relationships
+        for load, group in waiting:
+            if group.desired.relationships == links:
+                self._refuse(load, group, fault)
+        self._ask_each([one for one in waiting if one[1].desired.relationships != links])
+
+    def _ask_each(self, waiting: list[tuple[Load, Records]]) -> None:
+        """Ask once for each batch about what waited for another record."""
+        batches: dict[Load, list[Records]] = {}
+        for load, group in waiting:
+            batches.setdefault(load, []).append(group)
+        for load, groups in batches.items():
+            self._ask(load, groups)
+
+    def _try_again(self, load: Load, group: Records) -> None:
+        """Ask again about a prospect before it is enrolled by another request.
+
+        Raises:
+            OutreachError: That has been tried often enough.
+        """
+        self._tries[group] += 1
+        if self._tries[group] > TRIES:
+            raise OutreachError(
+                f"Outreach gave no usable answer to {TRIES} tries to enrol a prospect; the next "
+                "run goes on from STATE."
+            )
+        self._ask(load, [group])
 
     def _settle(self, load: Load, group: Records, delivered: Delivered) -> None:
         load.fates.delivered(load.stream, [(group, delivered)])
@@ -367,6 +420,7 @@ class Enroller:
         return True
 
     def _end(self, load: Load, group: Records) -> None:
+        self._tries.pop(group, None)
         load.let_go([group])
         if not load.open:
             load.done()

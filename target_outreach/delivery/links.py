@@ -133,6 +133,10 @@ class Links:
         self._whole: dict[tuple[str, str], dict[str, list[int]]] = {}
         self._reading: defaultdict[tuple[str, str], list[Callable[[], None]]] = defaultdict(list)
 
+    def forget(self) -> None:
+        """Forget which accounts were found, one having been written or being gone."""
+        self._known.clear()
+
     def find(self, load: Load, groups: Iterable[Records]) -> None:
         """Find what groups are to be linked to that are looked up themselves."""
         free: list[Records] = []
@@ -319,6 +323,10 @@ class Links:
         left_out = [one for one, it in answers.items() if isinstance(it, RecordFault)]
         if len(links) + len(left_out) < len(references):
             return True  # the run ends; it is not decided on
+        if left_out and len(group.members) > 1:
+            # An earlier one of them may say a link that is there: each goes by itself.
+            self._refuse(load, group, left_out[0].missing())
+            return False
         for reference in left_out:
             self._count(load.stream, left_out=" and ".join(reference.parts))
         group.desired = group.desired.with_links(links, [one.relationship for one in left_out])

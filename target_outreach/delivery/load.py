@@ -48,6 +48,7 @@ class Load:
         complete: Groups that were looked up by all fields, having been found by none.
         matched: What groups were found to be about, with what they said then and the version of
             the picture; the same of both gives the same.
+        linked_anew: Groups that were linked to what had gone meanwhile.
         found_late: Groups whose record a create has shown to be there.
         again: Groups of which the lookup is too old to act on.
         recalled: What memory says is to be done about groups, and how many records had been
@@ -67,6 +68,7 @@ class Load:
     ready: set[Records] = field(default_factory=set)
     complete: set[Records] = field(default_factory=set)
     matched: dict[Records, tuple[Desired, int, list[Resource]]] = field(default_factory=dict)
+    linked_anew: set[Records] = field(default_factory=set)
     found_late: set[Records] = field(default_factory=set)
     again: list[Records] = field(default_factory=list)
     written: dict[int, float] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import OutputError, SettingsError
 from target_outreach.records.fingerprints import Remembered, edited, key_hash, remember
+from target_outreach.records.matching import Resource
 from target_outreach.records.planning import Create, Unchanged, Update
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from target_outreach.delivery.writing import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
-    from target_outreach.records.matching import Resource
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scopes (
@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS scopes (
 CREATE TABLE IF NOT EXISTS questions (
     scope INTEGER PRIMARY KEY,
     since TEXT NOT NULL,
+    attributes TEXT NOT NULL,
     until TEXT
 );
 CREATE TABLE IF NOT EXISTS seen (
@@ -97,11 +98,13 @@ class Asked:
 
     Attributes:
         since: From when the next question has to ask.
+        attributes: The attributes and relationships that were read of each record.
         until: Up to when all changes have been shown; None where none were.
         seen: The ids of the records that had changed between the two, with the time.
     """
 
     since: datetime
+    attributes: frozenset[str]
     until: datetime | None = None
     seen: dict[int, datetime] = field(default_factory=dict)
 
@@ -222,13 +225,16 @@ class Memory:
     def asked(self, stream: Stream) -> Asked | None:
         """Return what was shown when Outreach was last asked what has changed, if it ever was."""
         place = (self._scope(stream),)
-        question = self._run("SELECT since, until FROM questions WHERE scope = ?", place)
+        question = self._run(
+            "SELECT since, attributes, until FROM questions WHERE scope = ?", place
+        )
         if not question:
             return None
-        ((since, until),) = question
+        ((since, attributes, until),) = question
         seen = self._run("SELECT id, changed_at FROM seen WHERE scope = ?", place)
         return Asked(
             datetime.fromisoformat(since),
+            frozenset(attributes.split()),
             datetime.fromisoformat(until) if until else None,
             {resource_id: datetime.fromisoformat(at) for resource_id, at in seen},
         )
@@ -249,6 +255,33 @@ class Memory:
                 "UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?",
                 [(DOUBTED, *place) for place in places],
             )
+
+    def doubt_others(self, stream: Stream, source_key: str | None, resource_id: int) -> None:
+        """Note before a record is written that other keys may say something else of it.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        siblings = f"{self._object_scope(stream)} "
+        mine = self._scope(stream), b"" if source_key is None else key_hash(source_key)
+        others = self._run(
+            "SELECT scope, key FROM delivered WHERE id = ? AND NOT edited & ? AND scope IN"
+            " (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?)"
+            " AND NOT (scope = ? AND key = ?)",
+            (resource_id, EDITED, len(siblings), siblings, *mine),
+        )
+        if others:
+            self._change(
+                "UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?",
+                [(EDITED, *place) for place in others],
+            )
+
+    def count(self, stream: Stream) -> int:
+        """Count what is remembered of a stream."""
+        ((rows,),) = self._run(
+            "SELECT count(*) FROM delivered WHERE scope = ?", (self._scope(stream),)
+        )
+        return int(rows)
 
     def doubt_all(self, stream: Stream) -> None:
         """Have all records of a stream compared with Outreach when they come next.
@@ -279,19 +312,17 @@ class Memory:
             OutputError: The file cannot be written.
         """
         scope = self._scope(stream)
-        self._recalled = NOTHING_RECALLED
         found: list[Resource] = []
+        places: list[tuple[int, int, bytes]] = []
         for resource in resources:
             rows = self._run(
                 "SELECT key, hashes FROM delivered WHERE scope = ? AND id = ?", (scope, resource.id)
             )
             for key, hashes in rows:
                 if edited(resource, asked, Remembered(resource.id, hashes)):
-                    self._run(
-                        "UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?",
-                        (EDITED, scope, key),
-                    )
+                    places.append((EDITED, scope, key))
                     found.append(resource)
+        self._change("UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?", places)
         return found
 
     def note_asked(self, stream: Stream, asked: Asked) -> None:
@@ -314,8 +345,8 @@ class Memory:
                     [(scope, one, at.isoformat()) for one, at in asked.seen.items()],
                 )
                 self._connection.execute(
-                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?)",
-                    (scope, asked.since.isoformat(), until),
+                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?, ?)",
+                    (scope, asked.since.isoformat(), " ".join(asked.attributes), until),
                 )
         except sqlite3.Error as error:
             raise self._unusable(error) from None
@@ -332,8 +363,7 @@ class Memory:
         if before is not None and before.id != delivered.resource.id:
             before = None
         self._count_edits(stream, delivered, before)
-        sent = _sent_unseen(delivered)
-        now = remember(group.desired, stream.rules, delivered.resource, before, sent)
+        now = remember(group.desired, stream.rules, _as_seen(delivered), before)
         place = self._scope(stream), key_hash(source_key)
         is_written = not isinstance(delivered.decided, Unchanged)
         if known is None or known.is_edited or is_written or now != before:
@@ -421,12 +451,19 @@ class Memory:
         )
 
 
-def _sent_unseen(delivered: Delivered) -> frozenset[str] | None:
-    """Return what was sent without a look at what Outreach held; None where all had been seen."""
-    decided = delivered.decided
-    if not isinstance(decided, Update) or decided.resource.attributes:
-        return None
-    return frozenset((*decided.attributes, *decided.relationships))
+def _as_seen(delivered: Delivered) -> Resource:
+    """Return what Outreach holds as far as we have looked at it, or written it.
+
+    What the answer to an update shows beside that may be an edit of others that nobody has compared
+    yet; it is to be noticed later.
+    """
+    decided, answer = delivered.decided, delivered.resource
+    if not isinstance(decided, Update):
+        return answer
+    seen = decided.resource
+    written = {k: v for k, v in answer.attributes.items() if k in decided.attributes}
+    linked = {k: v for k, v in answer.links.items() if k in decided.relationships}
+    return Resource(answer.id, {**seen.attributes, **written}, {**seen.links, **linked})
 
 
 def _refuse_foreign(connection: sqlite3.Connection) -> None:

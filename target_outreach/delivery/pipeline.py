@@ -186,14 +186,13 @@ class Pipeline:
 
     def _deliver_put_off(self) -> None:
         """Go on with what was put off to the end of input; with nothing left, finish."""
-        # Counted first, since a batch may be settled as soon as it is taken.
-        batches = self._scheduler.put_off()
-        self._under_way += len(batches)
-        for stream, items in batches:
-            self._scheduler.take(stream, items)
-        if batches:
+        while self._under_way == 0 and (batches := self._scheduler.put_off()):
+            # Counted first, since a batch may be settled as soon as it is taken.
+            self._under_way += len(batches)
+            for stream, items in batches:
+                self._scheduler.take(stream, items)
             self._scheduler.decide()
-        else:
+        if self._under_way == 0:
             self._scheduler.finish()
 
     def _is_done(self) -> bool:

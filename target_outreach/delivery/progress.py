@@ -177,7 +177,9 @@ def line_of(moment: Moment, streams: list[str]) -> str:
         moment: How far the run is.
         streams: The streams that something is to be said of.
     """
-    parts = [f"{printable(name)}: {moment.streams[name].words()}" for name in streams[:MOST_STREAMS]]
+    parts = [
+        f"{printable(name)}: {moment.streams[name].words()}" for name in streams[:MOST_STREAMS]
+    ]
     if more := len(streams) - MOST_STREAMS:
         parts += [f"{more} more streams"] if more > 0 else []
     return "; ".join((*parts, *_about_requests(moment)))

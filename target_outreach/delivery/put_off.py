@@ -6,7 +6,7 @@ With such a record wait all later ones that share a key with it, so that their o
 from __future__ import annotations
 
 import logging
-from itertools import groupby
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,15 +17,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("target-outreach")
 
+#: The object that comes after all others.
+LAST = "sequenceStates"
+
 #: Records that may wait; what lacks a link after that is decided on at once.
 MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A record that waits, with what it may have in common with others."""
+
+    stream: Stream
+    item: Item
+    keys: frozenset[tuple[str, Key]]
+
+    @property
+    def place(self) -> tuple[bool, int]:
+        """Where it stands among those that wait."""
+        is_enrolment = self.stream.object is not None and self.stream.object.name == LAST
+        return is_enrolment, self.item.number
 
 
 class PutOff:
     """Keeps what is put off, until it is released once."""
 
     def __init__(self) -> None:
-        self._items: list[tuple[Stream, Item]] = []
+        self._items: list[_Waiting] = []
         self._keys: set[tuple[str, Key]] = set()
         self._names: set[str] = set()
         self._is_over = False
@@ -51,8 +69,9 @@ class PutOff:
                 "tried once more at the end of the input, and STATE waits for them.",
                 stream.name,
             )
-        self._items += [(stream, item) for item in items]
-        self._keys.update((name, key) for key in keys)
+        common = frozenset((name, key) for key in keys)
+        self._items += [_Waiting(stream, item, common) for item in items]
+        self._keys.update(common)
         self._names.add(name)
         if len(self._items) >= MOST and not self._is_full:
             self._is_full = True
@@ -72,21 +91,26 @@ class PutOff:
         return object_name in self._names
 
     def release(self) -> list[tuple[Stream, list[Item]]]:
-        """Hand back all that waits, in the order of its arrival, and take nothing any more.
+        """Hand back all that waits, a batch a stream, and take nothing any more.
 
-        Enrolments come last, since they are about prospects that may wait too.
+        A key's records stay in the order of their arrival: where they are of several streams, there
+        are several batches of each. Enrolments come last, since they are about prospects that may
+        wait too.
         """
         self._is_over = True
-        items, self._items = sorted(self._items, key=_place), []
+        waiting, self._items = sorted(self._items, key=lambda one: one.place), []
         self._keys.clear()
         self._names.clear()
-        return [
-            (stream, [item for _, item in pairs])
-            for stream, pairs in groupby(items, key=lambda pair: pair[0])
-        ]
-
-
-def _place(pair: tuple[Stream, Item]) -> tuple[bool, int]:
-    stream, item = pair
-    is_enrolment = stream.object is not None and stream.object.name == "sequenceStates"
-    return is_enrolment, item.number
+        batches: list[tuple[Stream, list[Item]]] = []
+        current: dict[str, list[Item]] = {}
+        holders: dict[tuple[str, Key], str] = {}
+        for one in waiting:
+            name = one.stream.name
+            if any(holders.get(key, name) != name for key in one.keys):
+                current, holders = {}, {}
+            if name not in current:
+                current[name] = []
+                batches.append((one.stream, current[name]))
+            current[name].append(one.item)
+            holders.update(dict.fromkeys(one.keys, name))
+        return batches

@@ -76,6 +76,11 @@ class Recall:
         if self._drift is not None:
             self._drift.written(object_type, resource)
 
+    def will_write(self, load: Load, group: Records, resource_id: int) -> None:
+        """Hear that a record of Outreach is about to be written."""
+        if self._kept is not None:
+            self._kept.doubt_others(load.stream, group.desired.source_key, resource_id)
+
     def finish(self) -> None:
         """Do what is best done when all is written."""
         if self._drift is not None:
@@ -89,20 +94,16 @@ class Recall:
         assert self._kept is not None  # noqa: S101 - for the type checker
         return self._kept
 
-    def with_ids(
-        self, stream: Stream, records: list[tuple[Item, Desired]]
-    ) -> list[tuple[Item, Desired]]:
+    def add_ids(self, stream: Stream, records: list[tuple[Item, Desired]]) -> None:
         """Add the ids that are remembered, which records may have in common with others."""
         if not self._remembers(stream):
-            return records
-        keys = (key for _, desired in records if (key := desired.source_key) is not None)
+            return
+        keys = [key for _, desired in records if (key := desired.source_key) is not None]
         known = self._memory.recall(stream, keys)
-        return [
-            (item, desired.with_remembered(known[desired.source_key].remembered.id))
-            if desired.source_key in known
-            else (item, desired)
-            for item, desired in records
-        ]
+        for _, desired in records:
+            entry = known.get(desired.source_key or "")
+            # What was put off was completed before, and may have been forgotten since.
+            desired.remembered = entry.remembered.id if entry is not None else None
 
     def find(self, load: Load, groups: list[Records]) -> None:
         """Find out about groups: from memory where that is enough, else from Outreach."""
@@ -191,7 +192,8 @@ class Recall:
 
 def _fitting(group: Records, entry: Known | None) -> Known | None:
     """Drop what is remembered of another record than the one whose id the row says."""
-    if entry is not None and group.desired.id not in {None, entry.remembered.id}:
+    said = group.desired.id
+    if entry is not None and said is not None and said != entry.remembered.id:
         return None
     return entry
 

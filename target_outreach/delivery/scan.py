@@ -18,7 +18,6 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import batched
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -85,7 +84,7 @@ class Index:
                 [(one.id, _written(one)) for one in newest.values()],
             )
             self._database.executemany(
-                "INSERT INTO keys VALUES (?, ?, ?)",
+                "INSERT OR IGNORE INTO keys VALUES (?, ?, ?)",
                 [(*key, one.id) for one in newest.values() for key in self._keys(one)],
             )
 
@@ -108,13 +107,13 @@ class Index:
         values: defaultdict[str, list[str | int]] = defaultdict(list)
         for key in keys:
             values[key.field].append(key.value)
-        for field, several in values.items():
-            for part in batched(several, AT_ONCE):
-                yield from self._having(field, part)
+        for name, several in values.items():
+            for start in range(0, len(several), AT_ONCE):
+                yield from self._having(name, several[start : start + AT_ONCE])
 
-    def _having(self, field: str, values: tuple[str | int, ...]) -> Iterator[Resource]:
+    def _having(self, name: str, values: list[str | int]) -> Iterator[Resource]:
         marks = ",".join("?" * len(values))
-        if field == "id":
+        if name == "id":
             rows = self._database.execute(
                 f"SELECT id, content FROM records WHERE id IN ({marks})",  # noqa: S608 - only marks
                 values,
@@ -123,7 +122,7 @@ class Index:
             rows = self._database.execute(
                 "SELECT id, content FROM records JOIN keys USING (id)"  # noqa: S608 - only marks
                 f" WHERE field = ? AND value IN ({marks})",
-                (field, *values),
+                (name, *values),
             )
         for resource_id, content in rows:
             yield Resource(resource_id, *read_json(content))
@@ -150,6 +149,7 @@ class _Scan:
     index: Index
     lookups: int
     began: float
+    stream: str
     pages: int = 0
     ours: set[int] = field(default_factory=set)
     waiting: list[tuple[Load, list[Records]]] = field(default_factory=list)
@@ -194,7 +194,7 @@ class Scans:
         scan = self._scans.get(load.object.name)
         if scan is None and (lookups := count()) >= WORTH_A_TRY:
             self._begin(load, groups, lookups)
-        elif scan is None or scan.state == "not_worth" or not _serves(scan.index, load):
+        elif scan is None or scan.state == "not_worth" or not _serves(scan, load):
             self._look_up(load, groups)
         elif scan.state == "reading":
             scan.waiting.append((load, groups))
@@ -223,7 +223,7 @@ class Scans:
     def _begin(self, load: Load, groups: list[Records], lookups: int) -> None:
         """Read the first page, which tells how many there are."""
         index = Index(load.object, load.stream.rules.match_fields, load.stream.asked)
-        scan = _Scan("reading", index, lookups, self._clock())
+        scan = _Scan("reading", index, lookups, self._clock(), load.stream.name)
         scan.waiting.append((load, groups))
         self._scans[load.object.name] = scan
         path = self._lookup.whole_path(load.object, load.stream.asked)
@@ -256,7 +256,7 @@ class Scans:
     def _answer(self, scan: _Scan, load: Load, groups: list[Records]) -> None:
         """Put into the picture what the index has of the groups."""
         load.reads.update(dict.fromkeys(groups, Read(scan.began, BY_SCAN)))
-        keys = {key for group in groups for key in _keys(group)}
+        keys = dict.fromkeys(key for group in groups for key in _keys(group))
         for resource in scan.index.having(keys):
             if load.picture.get(resource.id) is None:
                 load.picture.put(resource)
@@ -269,10 +269,17 @@ def _keys(group: Records) -> set[Key]:
     return {*group.keys} if remembered is None else {*group.keys, Key("id", remembered)}
 
 
-def _serves(index: Index, load: Load) -> bool:
-    """Whether an index holds all that a batch must know."""
-    return index.asked.issuperset(load.stream.asked) and index.fields.issuperset(
-        load.stream.rules.match_fields
+def _serves(scan: _Scan, load: Load) -> bool:
+    """Whether an index holds all that a batch must know.
+
+    Under `drift` each stream asks on its own what others have edited, and an index that was read
+    for another one may be older than that question.
+    """
+    stream, index = load.stream, scan.index
+    if stream.rules.detection == "drift" and scan.stream != stream.name:
+        return False
+    return index.asked.issuperset(stream.asked) and index.fields.issuperset(
+        stream.rules.match_fields
     )
 
 

@@ -265,7 +265,8 @@ class Scheduler:
         if self._put_off.holds(load.object.name):
             late = [group for group in groups if self._is_put_off(load, group.keys)]
         for group in late:
-            self._to_end(load, group)
+            if group in load.open:  # else it went with one that it waits for
+                self._to_end(load, group)
         self._recall.find(
             load, [group for group in groups if group in load.open] if late else groups
         )
@@ -334,8 +335,9 @@ class Scheduler:
                 self._decide_each()
             finally:
                 more_may_be_due = self._settle_unchanged()
-        for load in [load for load in self._loads if load.again]:
-            self._finder.find_again(load)
+            for load in [load for load in self._loads if load.again]:
+                self._finder.find_again(load)  # what has no key is ready at once
+                more_may_be_due = True
 
     def _decide_each(self) -> None:
         while (entry := self._next()) is not None:
@@ -415,6 +417,7 @@ class Scheduler:
         if isinstance(decided, Unchanged):
             self._unchanged[load].append((group, self._as_it_should_be(group, decided)))
         elif isinstance(decided, Update) and self._may_import(load, group, decided):
+            self._recall.will_write(load, group, decided.resource.id)
             self._busy[_place(load, decided.resource)] = []
             self._bulk.add(Change(load, group, decided))
         elif self._writing < self._most_writing:
@@ -506,6 +509,7 @@ class Scheduler:
     def _write(self, load: Load, group: Records, decided: Create | Update) -> None:
         place = _place(load, decided.resource) if isinstance(decided, Update) else None
         if place is not None:
+            self._recall.will_write(load, group, place[1])
             self._busy[place] = []
         self._writing += 1
 
@@ -593,6 +597,8 @@ class Scheduler:
     def _remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Show what was written to every batch under way."""
         self._finder.remember(object_type, resource)
+        if object_type.name == "accounts":
+            self._links.forget()  # it may have another name or domain now
         self._recall.written(object_type, resource)
         now = self._clock()
         for load in self._loads:
@@ -629,21 +635,28 @@ class Scheduler:
         if len(group.members) > 1:
             self._unfold(load, [group])
             return
-        if self._goes_without(load, group, fault):
+        if fault.code == "relation_not_found" and self._links_anew(load, group, fault.field or ""):
             return
         load.fates.rejected(load.stream, group.members[0], fault)
         self._done(load, [group])
 
-    def _goes_without(self, load: Load, group: Records, fault: RecordFault) -> bool:
-        """Deliver a record without a link by an id that Outreach does not know, if so wanted."""
-        links = group.desired.relationships
-        if fault.code != "relation_not_found" or load.stream.rules.on_missing != "skip":
+    def _links_anew(self, load: Load, group: Records, name: str) -> bool:
+        """Go on with a record of which Outreach says that what it is linked to is not there.
+
+        What was found before may have gone since. An id that the record itself says can only be
+        left out, if that is wanted.
+        """
+        if group.desired.relationships.get(name) is None or group in load.linked_anew:
             return False
-        if fault.field is None or links.get(fault.field) is None:
+        if name in group.desired.references:
+            load.linked_anew.add(group)
+            self._links.forget()
+        elif load.stream.rules.on_missing == "skip":
+            self._settlement.linked(load.stream, left_out=f"{name}.id")
+        else:
             return False
-        self._settlement.linked(load.stream, left_out=f"{fault.field}.id")
-        group.desired = group.desired.without_link(fault.field)
-        self._is_due(load, [group])
+        group.desired = group.desired.without_link(name)
+        self._are_found(load, [group])
         return True
 
     def _unfold(self, load: Load, groups: list[Records]) -> None:

@@ -83,6 +83,23 @@ class Client:
         """
         return self.request("GET", path)
 
+    def request_once(self, method: str, path: str, document: Any = None) -> Answer:  # noqa: ANN401
+        """Send one request, which is not repeated.
+
+        Args:
+            method: The HTTP method.
+            path: As for `request`.
+            document: The JSON:API document to send.
+
+        Raises:
+            Retriable: Another try might succeed; `OutcomeUnknown` where it may have been carried
+                out.
+            RecordFault: Outreach refuses what was sent.
+            RunError: No request can succeed, or none may be sent any more.
+        """
+        body = None if document is None else json.dumps(document).encode("ascii")
+        return self._authorised(method, self._url(path), body)
+
     def request(self, method: str, path: str, document: Any = None) -> Answer:  # noqa: ANN401
         """Send a request until it is answered for good.
 

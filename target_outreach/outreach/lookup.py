@@ -20,7 +20,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault, UriTooLong
+from target_outreach.errors import (
+    OutcomeUnknown,
+    OutreachError,
+    RecordFault,
+    Retriable,
+    RunError,
+    UriTooLong,
+)
 from target_outreach.outreach.answers import read_resource
 from target_outreach.records.matching import comparable
 from target_outreach.records.values import domain_key
@@ -28,6 +35,7 @@ from target_outreach.records.values import domain_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.client import Client
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.matching import Resource
@@ -219,24 +227,16 @@ class Lookup:
             RunError: As for any request.
         """
         try:
-            answer = self._client.get(path)
-            document = answer.document
+            return _page(self._client.get(path))
         except (RecordFault, OutcomeUnknown) as error:
             raise OutreachError(f"Outreach cannot be read: {error}") from None
+
+    def page_once(self, path: str) -> Page | None:
+        """Read one page by one request, or return None where that fails for whatever reason."""
         try:
-            resources = [read_resource(entry) for entry in document["data"]]
-        except (KeyError, TypeError, ValueError):
-            raise OutreachError("Outreach answered with something else than a list.") from None
-        links = document.get("links")
-        following = links.get("next") if isinstance(links, dict) else None
-        meta = document.get("meta")
-        count = meta.get("count") if isinstance(meta, dict) else None
-        return Page(
-            resources,
-            following if isinstance(following, str) else None,
-            count if isinstance(count, int) else None,
-            answer.server_time or datetime.now(UTC),
-        )
+            return _page(self._client.request_once("GET", path))
+        except (RecordFault, Retriable, RunError):
+            return None
 
     def find(
         self, object_type: ObjectType, field: str, value: Value, asked: Sequence[str]
@@ -302,6 +302,29 @@ class Lookup:
             if any(not texts[value] & found for value in part):
                 return False
         return True
+
+
+def _page(answer: Answer) -> Page:
+    """Read one page of a list.
+
+    Raises:
+        OutreachError: The answer is no list of resources.
+    """
+    document = answer.document
+    try:
+        resources = [read_resource(entry) for entry in document["data"]]
+    except (KeyError, TypeError, ValueError):
+        raise OutreachError("Outreach answered with something else than a list.") from None
+    links = document.get("links")
+    following = links.get("next") if isinstance(links, dict) else None
+    meta = document.get("meta")
+    count = meta.get("count") if isinstance(meta, dict) else None
+    return Page(
+        resources,
+        following if isinstance(following, str) else None,
+        count if isinstance(count, int) else None,
+        answer.server_time or datetime.now(UTC),
+    )
 
 
 def _halved(path: str) -> list[str]:

@@ -43,11 +43,13 @@ class Budget:
         limit: Requests in a window.
         remaining: How many of them are left.
         resets_in: Time until the next window.
+        spendable: How many of them `request_budget_percent` lets this run send.
     """
 
     limit: int
     remaining: int
     resets_in: timedelta
+    spendable: int
 
 
 class Pacer:
@@ -82,7 +84,9 @@ class Pacer:
         self._announced = 0.0
         self._stopping = False
         self.sent = 0
-        self.waited = 0.0
+        self._waiting = 0
+        self._waiting_since = 0.0
+        self._waited = 0.0
 
     @property
     def budget(self) -> Budget | None:
@@ -91,7 +95,30 @@ class Pacer:
             if self._remaining is None:
                 return None
             left = max(0.0, self._reset_at - self._clock())
-            return Budget(self._limit, self._remaining, timedelta(seconds=left))
+            spendable = max(0, self._remaining - self._reserve)
+            return Budget(self._limit, self._remaining, timedelta(seconds=left), spendable)
+
+    @property
+    def waited(self) -> float:
+        """Seconds in which a request waited for Outreach's limit, or for a pause that it asked for.
+
+        Several requests that wait at once count once.
+        """
+        with self._changed:
+            now = self._clock() - self._waiting_since if self._waiting else 0.0
+            return self._waited + now
+
+    @property
+    def resumes_in(self) -> timedelta | None:
+        """Time until requests are sent again, or None where none waits for that."""
+        with self._changed:
+            left = self._paused_until - self._clock()
+            return timedelta(seconds=left) if self._waiting and left > 0 else None
+
+    @property
+    def _reserve(self) -> int:
+        """How much of the limit is left to others."""
+        return self._limit * (100 - self._budget_percent) // 100
 
     def stop(self) -> None:
         """Grant nothing more: waiting threads and later ones get `EndedEarly`."""
@@ -110,14 +137,17 @@ class Pacer:
             self.sent += 1
             self._in_flight += 1
 
-    @property
-    def is_free(self) -> bool:
-        """Whether a request could be sent right now."""
+    def is_free_for(self, requests: int) -> bool:
+        """Whether so many requests could be sent right now, without a wait."""
         with self._changed:
             try:
-                return self._wait_now() <= 0
+                if self._wait_now() > 0:
+                    return False
             except EndedEarly:
                 return False
+            left = self._left(self._clock())
+            allowed = None if self._max_requests is None else self._max_requests - self.sent
+            return all(limit is None or limit >= requests for limit in (left, allowed))
 
     def wait(self) -> None:
         """Wait as `acquire` does, but take nothing.
@@ -149,10 +179,20 @@ class Pacer:
 
     def _wait(self) -> None:
         while (wait := self._wait_now()) > 0:
-            began = self._clock()
             self._announce(wait)
-            self._changed.wait(min(wait, 60.0))
-            self.waited += self._clock() - began
+            self._wait_once(min(wait, 60.0))
+
+    def _wait_once(self, seconds: float) -> None:
+        """Wait until something changes, counting the time in which any thread waits."""
+        if self._waiting == 0:
+            self._waiting_since = self._clock()
+        self._waiting += 1
+        try:
+            self._changed.wait(seconds)
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self._waited += self._clock() - self._waiting_since
 
     def _wait_now(self) -> float:
         """Return the seconds to wait, 0 for none, having checked what forbids sending at all."""
@@ -181,7 +221,7 @@ class Pacer:
         """Return what may still be spent in this window, None where that is not known."""
         if self._remaining is None or now >= self._reset_at:
             return None
-        return self._remaining - self._limit * (100 - self._budget_percent) // 100
+        return self._remaining - self._reserve
 
     def release(self, headers: Mapping[str, str] | None, server_now: datetime | None) -> None:
         """Hear that a request is answered, or lost where there are no headers.

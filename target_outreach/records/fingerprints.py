@@ -22,7 +22,7 @@ import msgspec
 from target_outreach.records.planning import says_something
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from target_outreach.records.mapping import Desired
     from target_outreach.records.matching import Resource
@@ -111,23 +111,20 @@ def remember(
     rules: Rules,
     resource: Resource,
     before: Remembered | None,
-    seen: Collection[str] | None = None,
 ) -> Remembered:
     """Take in what was delivered.
 
     Args:
         desired: What the record said.
         rules: The settings of its stream.
-        resource: What Outreach answered; what it leaves out is as it was.
+        resource: What Outreach holds; what it leaves out is as it was.
         before: What was remembered until now, if anything.
-        seen: The names of which Outreach's answer is to be kept; None for all. What nobody
-            compared may have been edited by others, who are then noticed later.
     """
     packed = [_whole(desired, rules)]
     for name, value in _said(desired, rules):
         key = name_hash(name)
         held = before.held.get(key, UNKNOWN) if before is not None else UNKNOWN
-        theirs = _held(resource, name) if seen is None or name in seen else _ABSENT
+        theirs = _held(resource, name)
         if theirs is not _ABSENT:
             held = _digest(_text(theirs), VALUE_BYTES)
         packed += key, _hash_of(name, value, rules), held

@@ -119,7 +119,7 @@ class Picture:
 
     Attributes:
         object: What the records are.
-        version: Another number whenever anything of it may have changed.
+        version: Grows whenever anything of it may have changed.
     """
 
     def __init__(self, object_type: ObjectType, match_fields: Sequence[str]) -> None:

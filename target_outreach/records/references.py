@@ -6,6 +6,7 @@ stage or a persona by its name. An Outreach id needs no finding.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -36,6 +37,10 @@ PARTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "mailbox": {"id": "id", "email": "email"},
     }
 )
+
+
+#: A domain in ASCII, whose last part is no number, as that of an address on the network is.
+HOST = re.compile(r"(?:[a-z0-9-]+\.)+[a-z0-9-]*[a-z][a-z0-9-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ def new_account(reference: Reference, desired: Desired) -> Mapping[str, str] | s
     values = dict(reference.values)
     if (domain := values.get("domain")) is not None:
         values["domain"] = domain_key(domain)
-        if not values["domain"]:
+        if not HOST.fullmatch(values["domain"]):
             return "what stands in account.domain is no domain"
         if is_free_mail(domain):
             return "anybody can have a mailbox at that domain, so no account is made for it"

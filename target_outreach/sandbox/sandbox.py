@@ -5,19 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from target_outreach.sandbox.api import PREFIX, Api
 from target_outreach.sandbox.faults import Fault, FaultPlan
 from target_outreach.sandbox.limits import RateLimit
+from target_outreach.sandbox.pages import Pages
 from target_outreach.sandbox.profile import Profile
 from target_outreach.sandbox.running import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from target_outreach.sandbox.limits import Allowance
     from target_outreach.sandbox.messages import (
         Answer,
         Exchange,
@@ -75,7 +78,9 @@ class Sandbox:
         self._address = (host, port)
         self._observer = observer
         self._count_lock = threading.Lock()
+        self._finished = 0
         self._limit = RateLimit(clock)
+        self._pages = Pages(self)
         self._running: Running | None = None
 
     def __enter__(self) -> Self:
@@ -188,6 +193,23 @@ class Sandbox:
             raise RuntimeError(message)
         return self._running
 
+    # For the page
+
+    @contextmanager
+    def look(self) -> Iterator[Store]:
+        """Open the records for reading only; what imports should have written is written first."""
+        with self.store.look() as store:
+            yield store
+
+    def newest(self, limit: int) -> tuple[int, list[LoggedRequest]]:
+        """Return how many requests have finished, and the last of them, the newest first."""
+        with self._count_lock:
+            return self._finished, list(islice(reversed(self.requests), limit))
+
+    def allowance(self) -> Allowance:
+        """Return what the user may still send."""
+        return self._limit.look(self.profile)
+
     # For the server
 
     def arrived(self) -> None:
@@ -199,9 +221,15 @@ class Sandbox:
         """Answer a request."""
         return self._api.answer(request, self.profile)
 
+    def show(self, request: Request, peer: str) -> Answer:
+        """Answer a request of the page."""
+        return self._pages.answer(request, peer)
+
     def finished(self, entry: LoggedRequest) -> None:
         """Take note of a request that is about to be answered or dropped."""
-        self.requests.append(entry)
+        with self._count_lock:
+            self._finished += 1
+            self.requests.append(entry)
 
     def observed(self, exchange: Exchange) -> None:
         """Pass an exchange to the observer."""

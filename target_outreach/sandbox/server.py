@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from target_outreach.sandbox.faults import BEFORE_WORK, HANGS, RESETS
 from target_outreach.sandbox.messages import Answer, Exchange, LoggedRequest, Request, page_answer
+from target_outreach.sandbox.pages import is_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,9 @@ class Service(Protocol):
 
     def work(self, request: Request) -> Answer:
         """Answer a request."""
+
+    def show(self, request: Request, peer: str) -> Answer:
+        """Answer a request of the page, which is none of the API."""
 
     def finished(self, entry: LoggedRequest) -> None:
         """Take note of a request that is about to be answered or dropped."""
@@ -129,6 +133,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _exchange(self) -> None:
         service = self.server.service
+        if is_page(self.path):
+            self._show()
+            return
         service.arrived()
         started = time.monotonic()
         request = self._read()
@@ -142,6 +149,16 @@ class Handler(BaseHTTPRequestHandler):
             )
         )
         self._deliver(request, answer, fault)
+
+    def _show(self) -> None:
+        """Answer for the page: not counted, not delayed, and not met by faults."""
+        request = self._read()
+        peer = str(self.client_address[0])
+        answer = self._work(request, lambda asked: self.server.service.show(asked, peer))
+        try:
+            self._send(answer, self._headers(answer), self._body(answer, None), None)
+        except OSError:
+            self.close_connection = True
 
     def _read(self) -> Request:
         parts = urlsplit(self.path)
@@ -160,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         closing.wait(service.profile.latency_seconds)
         if fault is not None and kind in {"delay", "hang"}:
             closing.wait(fault.seconds)
-        answer = None if kind in BEFORE_WORK else self._work(request)
+        answer = None if kind in BEFORE_WORK else self._work(request, service.work)
         if fault is not None and kind == "hang_after":
             closing.wait(fault.seconds)
         if fault is not None and kind in {"status", "status_after"}:
@@ -169,9 +186,9 @@ class Handler(BaseHTTPRequestHandler):
             return fault.garbage()
         return None if kind in HANGS | RESETS else answer
 
-    def _work(self, request: Request) -> Answer:
+    def _work(self, request: Request, work: Callable[[Request], Answer]) -> Answer:
         try:
-            return self.server.service.work(request)
+            return work(request)
         except Exception:
             # A fault of the sandbox itself must look like one, not like a network that hangs.
             logger.exception("the sandbox failed on %s %s", request.method, request.path)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.sandbox.database import Database
 from target_outreach.sandbox.resources import Change, object_type, render, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from target_outreach.sandbox.import_records import ImportOutcome
 
@@ -27,6 +30,9 @@ CustomFieldType = Literal[
     "string",
     "url",
 ]
+
+LOOK_SECONDS = 5.0
+_LOOK_STEPS = 100_000  # of SQLite's machine, some milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,21 @@ class Store(Database):
         )
         return [_write(*row) for row in rows]
 
+    def last_write(self) -> int:
+        """Return the number of the last accepted write of all; they count from 1."""
+        found = self.rows("SELECT number FROM writes ORDER BY number DESC LIMIT 1")
+        return int(found[0][0]) if found else 0
+
+    @contextmanager
+    def look(self) -> Iterator[Store]:
+        """Open the file once more for reading, so that a long look keeps nobody from writing.
+
+        What takes longer than `LOOK_SECONDS` ends with sqlite3.OperationalError.
+        """
+        ((_, _, path),) = self.rows("PRAGMA database_list")
+        with closing(_Reader(Path(path), self._clock)) as reader:
+            yield reader
+
     def imports(self) -> list[ImportRun]:
         """Return the imports that were accepted, the oldest first."""
         runs = self.rows(
@@ -226,6 +247,15 @@ class Store(Database):
                 "INSERT OR REPLACE INTO custom_fields VALUES (?, ?, ?)",
                 (object_type(object_name).name, f"custom{number}", json.dumps(validation)),
             )
+
+
+class _Reader(Store):
+    """The records as they are in the file, to look at only."""
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA query_only = ON")
+        until = time.monotonic() + LOOK_SECONDS
+        self._connection.set_progress_handler(lambda: time.monotonic() > until, _LOOK_STEPS)
 
 
 def _write(method: str, at: str, sent: str, changed: int) -> Write:

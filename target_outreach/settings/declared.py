@@ -353,7 +353,10 @@ TUNING = (
         "report_path",
         th.StringType(nullable=True),
         title="Report",
-        description="Path of a .json file for the report of the run.",
+        description=(
+            "Path of a file for the report of the run: .html for a page to look at, .json for "
+            "programs."
+        ),
     ),
     th.Property(
         "plan_path",

@@ -221,8 +221,8 @@ def _address_problem(name: str, address: str) -> str | None:
 
 def _path_problems(values: Mapping[str, Any]) -> list[str]:
     report = values["report_path"]
-    if report is not None and not report.endswith(".json"):
-        return ["report_path must end in .json."]
+    if report is not None and not report.endswith((".json", ".html")):
+        return ["report_path must end in .json or .html."]
     if values["retry_rejects"] and "://" in (values["rejects_path"] or ""):
         return ["retry_rejects needs a rejects_path on this machine."]
     detections = {values["change_detection"]}

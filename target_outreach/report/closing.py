@@ -1,0 +1,155 @@
+"""The last lines of a run: one table, what is worth a second look, and what it cost."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from target_outreach.delivery.tally import OUTCOMES
+from target_outreach.delivery.terminal import printable, width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from target_outreach.delivery.tally import Reason, Tally
+    from target_outreach.report.figures import Cost, Report
+
+logger = logging.getLogger("target-outreach")
+
+#: Reasons of rejects that are named.
+COMMONEST = 5
+
+#: Outcomes that have a column although no record had them.
+ALWAYS = frozenset({"created", "updated", "unchanged", "rejected"})
+
+MILLION = 1_000_000
+
+#: Seconds below which waiting is not worth a word.
+SHORTEST_WAIT = 0.1
+
+
+def log_report(report: Report) -> None:
+    """Say what happened."""
+    if report.dry_run:
+        logger.info("This was a dry run: nothing was written, and no STATE is emitted.")
+    for line in table(report):
+        logger.info("%s", line)
+    for name, tally in report.streams.items():
+        for line in remarks(tally, dry_run=report.dry_run):
+            logger.info("%s: %s", printable(name), line)
+    for line in rejects(report):
+        logger.warning("%s", line)
+    for line in cost(report):
+        logger.info("%s", line)
+
+
+def table(report: Report) -> list[str]:
+    """Lay the counts out as aligned lines, with a line for the total of several streams."""
+    counts = [(printable(name), _counts(report, [name])) for name in report.streams]
+    if len(counts) > 1:
+        counts.append(("total", _counts(report, list(report.streams))))
+    columns = [
+        column
+        for column in ("received", *OUTCOMES, "unsettled")
+        if column in {"received", *ALWAYS} or any(count[column] for _, count in counts)
+    ]
+    rows = [["stream", *columns]]
+    rows += [[name, *(f"{count[column]:,}" for column in columns)] for name, count in counts]
+    return _aligned(rows) if counts else []
+
+
+def _counts(report: Report, names: Sequence[str]) -> dict[str, int]:
+    tallies = [report.streams[name] for name in names]
+    counts: dict[str, int] = {"received": sum(tally.received for tally in tallies)}
+    for outcome in OUTCOMES:
+        counts[outcome] = sum(tally.outcomes[outcome] for tally in tallies)
+    return counts | {"unsettled": sum(report.unsettled[name] for name in names)}
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        padded = [name + " " * (widths[0] - width(name))]
+        padded += [cell.rjust(room) for cell, room in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join(padded))
+    return lines
+
+
+def remarks(tally: Tally, *, dry_run: bool) -> Iterator[str]:
+    """Say what else is worth knowing of a stream."""
+    found = {
+        "skipped because of": tally.skipped,
+        "would be written:": tally.written if dry_run else {},
+        "held back by a rule:": tally.held_back,
+        "kept differently by Outreach:": tally.kept_differently,
+        "changed by others since we wrote:": tally.edited_by_others,
+        "created to be linked to:": tally.related_created,
+        "delivered without a link by:": tally.links_left_out,
+    }
+    for what, counts in found.items():
+        if counts:
+            yield f"{what} {_listed(counts)}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{printable(name)} ({count:,})" for name, count in sorted(counts.items()))
+
+
+def rejects(report: Report) -> Iterator[str]:
+    """Say why records were rejected, and where they stand."""
+    reasons = [
+        (name, reason)
+        for name, tally in report.streams.items()
+        for reason in tally.commonest_reasons()
+    ]
+    if not reasons:
+        return
+    reasons.sort(key=lambda pair: -pair[1].count)
+    if report.rejects_file:
+        yield f"Rejected records and the reasons are in {report.rejects_file}"
+    several = len(report.streams) > 1
+    for name, reason in reasons[:COMMONEST]:
+        yield f"  {_worded(reason)}{f' in {printable(name)}' if several else ''}{_place(reason)}"
+    if rest := reasons[COMMONEST:]:
+        records = sum(reason.count for _, reason in rest)
+        yield f"  {records:,} rejected for {len(rest):,} other reasons"
+
+
+def _worded(reason: Reason) -> str:
+    field = f" ({printable(reason.field)})" if reason.field else ""
+    return f"{reason.count:,} rejected because of {reason.code}{field}"
+
+
+def _place(reason: Reason) -> str:
+    return f", first on line {reason.first_line:,}" if reason.first_line else ""
+
+
+def cost(report: Report) -> Iterator[str]:
+    """Say what the run took, and what it would in a year."""
+    spent = report.cost
+    hourly = f"; hourly that is {in_round_numbers(spent.a_year)} a year" if spent.requests else ""
+    yield f"{spent.requests:,} requests in {duration(report.seconds, report.waited)}{hourly}."
+    if (saved := saving(spent)) is not None:
+        yield saved
+
+
+def duration(seconds: float, waited: float) -> str:
+    """Say how long a run took, and how much of that it waited."""
+    if waited < SHORTEST_WAIT:
+        return f"{seconds:,.1f} seconds"
+    return f"{seconds:,.1f} seconds ({waited:,.1f} of them waiting for Outreach's limit)"
+
+
+def saving(spent: Cost) -> str | None:
+    """Compare with the plainest of syncs, where that says anything."""
+    if spent.to_come is not None:
+        return f"A real run would also send the writes of {spent.to_come:,} records."
+    if not spent.saved or spent.saved < 0:
+        return None
+    return f"Two requests a record would be {spent.plainly:,}: {spent.saved:,} were saved."
+
+
+def in_round_numbers(number: int) -> str:
+    """Write a number as people say it."""
+    return f"{number / MILLION:,.1f} M" if number >= MILLION else f"{number:,}"

@@ -1,0 +1,186 @@
+"""The figures of a run, and what they say of its end and its cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.delivery.tally import OUTCOMES
+from target_outreach.errors import ExitCode, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from target_outreach.delivery.tally import Outcome, Tally
+    from target_outreach.delivery.timeline import Point
+
+#: Runs in a year of a sync that runs every hour.
+HOURS_A_YEAR = 8_760
+
+#: Requests for a record by the plainest of syncs: one looks it up, one writes it.
+PLAINLY = 2
+
+#: What became of records that are in Outreach as they should be.
+DELIVERED: tuple[Outcome, ...] = ("created", "updated", "unchanged", "superseded")
+
+ENDINGS = {
+    ExitCode.DONE: "Done.",
+    ExitCode.FAILED: "Stopped by an error.",
+    ExitCode.REJECTS: "Done, but some records were rejected.",
+    ExitCode.ENDED_EARLY: (
+        "Ended early, at a limit of the settings; the next run goes on from the last STATE."
+    ),
+    ExitCode.INTERRUPTED: "Interrupted by a signal; the next run goes on from the last STATE.",
+    ExitCode.TERMINATED: "Terminated by a signal; the next run goes on from the last STATE.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run cost.
+
+    Attributes:
+        requests: Requests sent.
+        delivered: Records that are in Outreach as they should be.
+        to_come: Records that a dry run would have written, or None where it was none.
+    """
+
+    requests: int
+    delivered: int
+    to_come: int | None = None
+
+    @property
+    def a_year(self) -> int:
+        """Requests of a year in which a run like this one begins every hour."""
+        return self.requests * HOURS_A_YEAR
+
+    @property
+    def plainly(self) -> int:
+        """Requests for the same by a lookup and a write for each record."""
+        return PLAINLY * self.delivered
+
+    @property
+    def saved(self) -> int | None:
+        """How many fewer were sent, or None for a dry run, which sends no writes."""
+        return self.plainly - self.requests if self.to_come is None else None
+
+    def as_json(self) -> dict[str, int | None]:
+        """Return the cost for the report."""
+        return {
+            "requests": self.requests,
+            "requests_a_year_if_hourly": self.a_year,
+            "requests_at_two_a_record": self.plainly,
+            "requests_saved": self.saved,
+            "writes_left_out": self.to_come,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of one run.
+
+    Attributes:
+        streams: What became of the records of each stream.
+        unsettled: Records of each stream that are received and not settled.
+        requests: Requests sent to Outreach's API.
+        seconds: How long the run took.
+        waited: Seconds in which a request waited for Outreach's limit.
+        rejects_file: Where rejected records stand, or None where there are none.
+        dry_run: Whether nothing was written.
+        started_at: When the run began.
+        points: How far it was when, the end included.
+    """
+
+    streams: Mapping[str, Tally]
+    unsettled: Mapping[str, int]
+    requests: int
+    seconds: float
+    waited: float
+    rejects_file: str | None
+    dry_run: bool = False
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    points: Sequence[Point] = ()
+
+    def exit_code(self, failure: ExitCode | None, *, rejects_count: bool) -> ExitCode:
+        """Say how the run ended.
+
+        Args:
+            failure: The exit code of what stopped the run, or None where it came to its end.
+            rejects_count: Whether a rejected record makes a difference.
+        """
+        if not self.adds_up:
+            return ExitCode.FAILED
+        if failure is not None:
+            return failure
+        if any(self.unsettled.values()):
+            return ExitCode.FAILED
+        return ExitCode.REJECTS if self.total("rejected") and rejects_count else ExitCode.DONE
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every record received is accounted for, once."""
+        return all(tally.adds_up(self.unsettled[name]) for name, tally in self.streams.items())
+
+    def total(self, *outcomes: Outcome) -> int:
+        """Count the records of all streams that had one of some outcomes."""
+        return sum(tally.outcomes[name] for tally in self.streams.values() for name in outcomes)
+
+    @property
+    def cost(self) -> Cost:
+        """What the run cost."""
+        to_come = self.total("created", "updated") if self.dry_run else None
+        return Cost(self.requests, self.total(*DELIVERED), to_come)
+
+    def as_json(self, exit_code: ExitCode, problems: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the report as JSON.
+
+        Args:
+            exit_code: How the run ended.
+            problems: What stopped it, in sentences without any value.
+        """
+        totals = {"received": sum(tally.received for tally in self.streams.values())}
+        totals |= {outcome: self.total(outcome) for outcome in OUTCOMES}
+        return {
+            "streams": {
+                name: tally.as_json(self.unsettled[name]) for name, tally in self.streams.items()
+            },
+            "totals": totals | {"unsettled": sum(self.unsettled.values())},
+            "requests": self.requests,
+            "cost": self.cost.as_json(),
+            "started_at": self.started_at.isoformat(timespec="seconds"),
+            "seconds": round(self.seconds, 3),
+            "seconds_waited": round(self.waited, 3),
+            "timeline": [point.as_json() for point in self.points],
+            "rejects_file": self.rejects_file,
+            "dry_run": self.dry_run,
+            "exit_code": int(exit_code),
+            "ending": ENDINGS[exit_code],
+            "problems": list(problems),
+        }
+
+    def write(self, path: str, exit_code: ExitCode, problems: Sequence[str] = ()) -> None:
+        """Write the report to a file, as a page where it ends in ``.html``, else as JSON.
+
+        Args:
+            path: The file.
+            exit_code: How the run ended.
+            problems: What stopped it, in sentences without any value.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        figures = self.as_json(exit_code, problems)
+        if path.endswith(".html"):
+            from target_outreach.report.page import render  # noqa: PLC0415 - few runs need it
+
+            text = render(figures)
+        else:
+            text = json.dumps(figures, indent=2) + "\n"
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"The report cannot be written ({error.strerror}).") from None

@@ -1,0 +1,229 @@
+// Lists, one record, and everything else.
+
+import { count, element, heading, read, recordLink, shown, table, time, words } from "./parts.js";
+
+const TYPING_MILLISECONDS = 200;
+
+// A line that says that the sandbox has gone on since this view was read.
+function freshness(reload) {
+  const button = element("button", { type: "button" }, "Read again");
+  const line = element("p", { role: "status", class: "bar", hidden: true });
+  const text = element("span");
+  line.append(text, button);
+  let begun = Infinity;
+  button.addEventListener("click", reload);
+  const begin = (writes) => {
+    begun = writes;
+    line.hidden = true;
+  };
+  const live = ({ writes }) => {
+    line.hidden = writes <= begun;
+    if (!line.hidden) text.textContent = `Writes since this was read: ${count(writes - begun)}`;
+  };
+  return { line, begin, live };
+}
+
+export function list(object, parameters) {
+  const search = element("input", { type: "search", id: "search", maxlength: 200 });
+  const status = element("p", { role: "status" });
+  const results = element("div");
+  const linked = element("p");
+  let current = new AbortController();
+  let typed;
+
+  async function load() {
+    current.abort();
+    current = new AbortController();
+    try {
+      show(await read(`records/${object}?${parameters}`, current.signal));
+    } catch (error) {
+      if (error.name !== "AbortError") status.textContent = error.message;
+    }
+  }
+
+  function show(page) {
+    fresh.begin(page.last_write);
+    const last = page.first + page.rows.length - 1;
+    status.textContent = page.rows.length
+      ? `${count(page.first)} to ${count(last)} of ${count(page.count)}`
+      : parameters.get("search") ? "No record holds all of these words." : "There are none yet.";
+    linked.replaceChildren(...(page.linked
+      ? [`Only with the ${words(parameters.get("link"))} `, shown(page.linked), ". ",
+        element("a", { href: `#/${object}` }, "Show all")] : []));
+    const rows = page.rows.map((row) => element("tr", {},
+      element("td", { "data-name": "Id", class: "number" },
+        row.cells[0]?.object ? recordLink(object, row.id, row.id) : String(row.id)),
+      ...row.cells.map((cell, place) => cellOf(page.columns[place], cell, place, row))));
+    const names = ["Id", ...page.columns.map(heading)];
+    results.replaceChildren(...(rows.length ? [table("cards", names, rows), paging(page, last)] : []));
+  }
+
+  function cellOf(column, value, place, row) {
+    const isTime = column.endsWith("At") && value;
+    const content = place === 0 && !value?.object
+      ? recordLink(object, row.id, row.title) : isTime ? time(value) : shown(value);
+    return element(place === 0 ? "th" : "td",
+      place === 0 ? { scope: "row" }
+        : { "data-name": heading(column), class: isTime && "time" }, content);
+  }
+
+  function paging(page, last) {
+    const here = Number(parameters.get("page") ?? 1);
+    const to = (number, text) => {
+      const changed = new URLSearchParams(parameters);
+      changed.set("page", number);
+      return element("a", { href: `#/${object}?${changed}` }, text);
+    };
+    return element("nav", { "aria-label": "Pages", class: "paging" },
+      page.first > 1 ? to(here - 1, "Previous page") : null,
+      last < page.count ? to(here + 1, "Next page") : null);
+  }
+
+  const fresh = freshness(load);
+  const form = element("form", { role: "search" },
+    element("label", { for: "search" }, "Search"), search);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  search.addEventListener("input", () => {
+    clearTimeout(typed);
+    typed = setTimeout(() => {
+      const changed = new URLSearchParams(parameters);
+      changed.delete("page");
+      changed.delete("search");
+      if (search.value.trim()) changed.set("search", search.value.trim());
+      parameters = changed;
+      // The address tells what is shown, and each letter is no step back.
+      history.replaceState(null, "", `#/${object}?${parameters}`);
+      load();
+    }, TYPING_MILLISECONDS);
+  });
+  search.value = parameters.get("search") ?? "";
+  load();
+  return {
+    title: heading(object),
+    content: [form, linked, status, fresh.line, results],
+    live: fresh.live,
+    leave: () => {
+      clearTimeout(typed);
+      current.abort();
+    },
+  };
+}
+
+function fields(entries) {
+  const rows = entries.map(([name, value]) =>
+    element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)));
+  return element("table", { class: "fields" }, element("tbody", {}, ...rows));
+}
+
+function attributeName(attribute) {
+  return attribute.label
+    ? element("span", {}, attribute.name, " (", attribute.label, ")") : attribute.name;
+}
+
+const HOW = {
+  POST: "Created by POST", PATCH: "Sent by PATCH", DELETE: "Deleted", import: "Imported",
+  seed: "Put there past the API", edit: "Edited past the API",
+};
+
+function write(entry) {
+  const sent = [...entry.attributes, ...entry.relationships].flatMap(([name, value]) =>
+    [element("dt", {}, name), element("dd", {}, shown(value, "cleared"))]);
+  return element("li", { class: entry.changed && "changed" },
+    element("strong", {}, HOW[entry.method] ?? entry.method), " ",
+    element("time", { datetime: entry.at }, time(entry.at)), ", ",
+    element("span", { class: entry.changed ? "outcome good" : "outcome quiet" },
+      entry.changed ? "changed something" : "changed nothing"),
+    sent.length ? element("dl", {}, ...sent) : null);
+}
+
+export function record(object, id) {
+  const place = element("div");
+  const title = heading(object);
+
+  async function load() {
+    try {
+      show(await read(`records/${object}/${id}`));
+    } catch (error) {
+      place.replaceChildren(element("p", {}, error.status === 404
+        ? `The sandbox never had ${words(object)} ${id}.` : error.message));
+    }
+  }
+
+  function show(found) {
+    fresh.begin(found.last_write);
+    const set = found.attributes.filter((one) => !one.blank);
+    const blank = found.attributes.filter((one) => one.blank);
+    const rows = (some) => some.map((one) => [attributeName(one), shown(one.value, "nothing")]);
+    const links = found.relationships.filter((one) => one.link);
+    const linkRows = links.map((one) => [words(one.name), shown(one.link)]);
+    const back = found.linked_from.map((one) => [
+      `as ${words(one.link)} of`,
+      element("a", { href: `#/${one.object}?link=${one.link}&id=${found.id}` },
+        `${words(one.object)} (${count(one.count)})`),
+    ]);
+    place.replaceChildren(
+      element("h2", {}, found.title),
+      element("p", { class: "quiet" }, `${title}, id ${found.id}, `,
+        element("code", {}, found.address)),
+      found.deleted ? element("p", { class: "bad" }, "This record has been deleted.") : "",
+      element("div", { class: "halves" },
+        found.deleted ? null : element("div", {},
+          element("h3", {}, "Fields"), fields(rows(set)),
+          element("details", {},
+            element("summary", {}, `${blank.length} fields without a value`), fields(rows(blank))),
+          element("h3", {}, "Links"),
+          links.length || back.length
+            ? fields([...linkRows, ...back]) : element("p", { class: "quiet" }, "None.")),
+        element("div", {},
+          element("h3", {}, `History (${count(found.writes)})`),
+          found.history.length < found.writes
+            ? element("p", { class: "quiet" }, `The last ${found.history.length} writes.`) : null,
+          element("ol", { class: "history" }, ...found.history.map(write)))));
+  }
+
+  const fresh = freshness(load);
+  load();
+  return { title: `${title} ${id}`, content: [fresh.line, place], live: fresh.live, bare: true };
+}
+
+export function rest() {
+  const objects = element("div");
+  const place = element("div");
+
+  function live({ counts }) {
+    const names = Object.keys(counts).filter((name) => !["prospects", "accounts"].includes(name));
+    const list = names.map((name) => [
+      element("a", { href: `#/${name}` }, heading(name)), count(counts[name]),
+    ]);
+    // Focus stays where it is unless there is something new to show.
+    const text = JSON.stringify(counts);
+    if (objects.dataset.shown !== text) objects.replaceChildren(fields(list));
+    objects.dataset.shown = text;
+  }
+
+  function show(found) {
+    const custom = found.custom_fields.map((one) => element("tr", {},
+      element("th", { scope: "row" }, one.label || one.name),
+      ...[["Field", one.name], ["Of", one.object], ["Type", one.type],
+        ["Options", one.definition], ["Needed", one.required === "true" ? "yes" : "no"]].map(
+        ([name, value]) => element("td", { "data-name": name }, shown(value)))));
+    const imports = found.imports.map((one) => element("tr", {},
+      element("th", { scope: "row" }, String(one.id)),
+      ...[["Accepted", time(one.at)], ["Method", one.dupe_method], ["Records", count(one.total)],
+        ["State", one.error ? `${one.state}: ${one.error}` : one.state],
+        ["Outcomes", Object.entries(one.outcomes).map(([name, n]) => `${count(n)} ${name}`)],
+      ].map(([name, value]) => element("td", { "data-name": name }, shown(value)))));
+    const none = () => element("p", { class: "quiet" }, "None.");
+    place.replaceChildren(
+      element("h3", {}, "Custom fields"),
+      custom.length
+        ? table("cards", ["Label", "Field", "Of", "Type", "Options", "Needed"], custom) : none(),
+      element("h3", {}, "Imports"),
+      imports.length
+        ? table("cards", ["Id", "Accepted", "Method", "Records", "State", "Outcomes"], imports) : none(),
+      element("h3", {}, "Organisation"), element("p", {}, found.organisation));
+  }
+
+  read("rest").then(show, (error) => place.replaceChildren(error.message));
+  return { title: "Everything else", content: [objects, place], live };
+}
