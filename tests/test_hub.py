@@ -216,7 +216,9 @@ def meltano(folder, *arguments):
 
 def added(folder):
     """The loader that the project has now."""
-    (loader,) = yaml.safe_load((folder / "meltano.yml").read_text())["plugins"]["loaders"]
+    (loader,) = yaml.safe_load((folder / "meltano.yml").read_text(encoding="utf-8"))["plugins"][
+        "loaders"
+    ]
     return loader
 
 
@@ -252,7 +254,7 @@ def test_meltano_keeps_a_secret_of_the_entry_out_of_the_project_file(project):
     meltano(project, "add", "target-outreach", "--from-ref", reference, "--no-install")
     meltano(project, "config", "set", "target-outreach", "client_secret", "a-secret")
     assert "config" not in added(project)
-    assert "a-secret" in (project / ".env").read_text()
+    assert "a-secret" in (project / ".env").read_text(encoding="utf-8")
 
 
 @pytest.mark.timeout(600)

@@ -395,3 +395,133 @@ def test_the_question_at_the_end_costs_no_wait_and_no_failure(sync, sandbox, mem
     run = sync(rows, **drift(memory), max_parallel_requests=8)
     assert run.exit_code == 0
     assert run.counts("prospects") == {"received": 1100, "created": 1100}
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def before_the_first(sandbox, method, act):
+    """Let something happen in Outreach just before the first request of a kind is carried out."""
+    work, waiting = sandbox.work, [act]
+
+    def acting(request):
+        if request.method == method and waiting:
+            waiting.pop()()
+        return work(request)
+
+    sandbox.work = acting
+
+
+def test_an_edit_between_our_look_and_our_write_is_seen_by_the_next_run(sync, sandbox, memory):
+    def rows(*tags):
+        said = {"id": 1, "emails": "a@x.test", "title": "T", "tags": list(tags)}
+        return [schema("prospects"), record("prospects", **said)]
+
+    sync(rows("a"), **drift(memory))
+    sync(rows("a"), **drift(memory))
+    (person,) = sandbox.store.all("prospects")
+
+    def edit():
+        sandbox.store.update("prospects", person["id"], {"title": "theirs"})
+
+    before_the_first(sandbox, "PATCH", edit)
+    assert sync(rows("a", "b"), **drift(memory)).counts("prospects")["updated"] == 1
+    run = sync(rows("a", "b"), **drift(memory))
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    assert titles(sandbox) == {"T"}
+
+
+def test_another_stream_is_not_answered_from_an_index_older_than_its_question(
+    sync, sandbox, memory
+):
+    def rows(stream, column):
+        said = (record(stream, id=n, emails=[f"p{n}@x.test"], **{column: "T"}) for n in range(700))
+        return [schema(stream), *said]
+
+    both = [*rows("a-prospects", "title"), *rows("b-prospects", "first_name")]
+    sync(both, **drift(memory))
+    person = sandbox.store.all("prospects")[5]
+    run = sync(rows("a-prospects", "title"), **drift(memory))
+    sandbox.store.update("prospects", person["id"], {"firstName": "theirs"})
+    run = sync(both, **drift(memory))
+    assert run.exit_code == 0
+    held = sandbox.store.get("prospects", person["id"])["attributes"]
+    assert (held["title"], held["firstName"]) == ("T", "T")
+
+
+@pytest.mark.parametrize("other_is_known", [True, False])
+def test_what_another_key_says_is_compared_after_a_kill(
+    sync, start, sandbox, memory, other_is_known
+):
+    """Killed between a write and the memory of it; two keys are about one person."""
+
+    def row(stream, title):
+        return record(stream, id=1, emails="a@x.test", title=title)
+
+    schemas = [schema("a-prospects"), schema("b-prospects")]
+    known = [row("a-prospects", "B")] if other_is_known else []
+    sync([*schemas, *known, row("b-prospects", "B")], **memory)
+    sandbox.profile = replace(sandbox.profile, latency_seconds=0.3)
+    process = start(**memory, max_parallel_requests=1, batch_size_rows=1)
+    messages = [*schemas, row("a-prospects", "A"), row("b-prospects", "B")]
+    process.stdin.write(lines(messages).encode())
+    process.stdin.flush()
+    wait_for(lambda: any(one.method == "PATCH" for one in list(sandbox.requests)))
+    process.kill()
+    process.wait()
+    sandbox.profile = replace(sandbox.profile, latency_seconds=0)
+    wait_for(lambda: titles(sandbox) == {"A"})
+    sync(messages, **memory)
+    assert titles(sandbox) == {"B"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", method="GET", times=None, status=429, headers=(("Retry-After", "25"),)),
+        Fault("status", method="GET", times=None, status=503),
+    ],
+)
+def test_the_question_at_the_end_is_not_repeated(sync, sandbox, memory, monkeypatch, fault):
+    monkeypatch.setattr("target_outreach.delivery.drift.PAGE_SIZE", 2)
+    sync(people(5, title="A"), **drift(memory))
+    before_the_first(sandbox, "PATCH", lambda: sandbox.add_fault(fault))
+    before = len(sandbox.requests)
+    run = sync(people(5, title="B"), **drift(memory))
+    assert run.counts("prospects") == {"received": 5, "updated": 5}
+    assert run.report["seconds"] < 5
+    assert [one.status for one in list(sandbox.requests)[before:] if one.status >= 400] == [
+        fault.status
+    ]
+
+
+def test_many_edits_are_found_by_lookups_where_that_is_cheaper(sync, sandbox, memory, monkeypatch):
+    for place in ("drift.PAGE_SIZE", "drift.ROWS_A_LOOKUP"):
+        monkeypatch.setattr(f"target_outreach.delivery.{place}", 10)
+    monkeypatch.setattr("target_outreach.outreach.lookup.PAGE_SIZE", 10)
+    sync(people(20, title="T"), **drift(memory))
+    others = [{"emails": [f"other{n}@x.test"]} for n in range(200)]
+    sandbox.store.seed_many("prospects", others)
+    ours = sandbox.store.all("prospects")[3]
+    sandbox.store.update("prospects", ours["id"], {"title": "theirs"})
+    run, requests = spent(sandbox, lambda: sync(people(20, title="T"), **drift(memory)))
+    assert run.counts("prospects") == {"received": 20, "updated": 1, "unchanged": 19}
+    assert len(requests) < 10 + 21  # pages of 10 are read for the rows, too
+
+
+def test_a_column_that_comes_back_is_compared_once(sync, sandbox, memory):
+    columns = {"id": {"type": "integer"}, "emails": {"type": "string"}}
+    titled = columns | {"title": {"type": "string"}}
+    row = {"id": 1, "emails": "a@x.test"}
+    whole = [schema("prospects", titled), record("prospects", **row, title="T")]
+    sync(whole, **drift(memory))
+    sync(whole, **drift(memory))
+    (person,) = sandbox.store.all("prospects")
+    sandbox.store.update("prospects", person["id"], {"title": "theirs"})
+    sync([schema("prospects", columns), record("prospects", **row)], **drift(memory))
+    sync(whole, **drift(memory))
+    assert titles(sandbox) == {"T"}

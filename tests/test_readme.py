@@ -180,8 +180,10 @@ class Shell:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            self._groups.append(process.pid)
             code = process.wait(SECONDS)
+        with suppress(ProcessLookupError):  # unless something runs on in the background
+            os.killpg(process.pid, 0)
+            self._groups.append(process.pid)
         cwd, _, variables = after.read_text(encoding="utf-8").partition("\n")
         self._cwd = cwd
         self._environment = dict(
@@ -366,6 +368,15 @@ def test_blocks_share_a_folder_and_variables_and_are_compared(shell):
     shell.run("mkdir below && cd below")
     act(Block(1, "file: a.json", "{}\n"), shell, "")
     assert shell.run("pwd; cat a.json")[1].endswith("/below\n{}\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs bash")
+def test_what_runs_on_in_the_background_ends_with_the_test(shell):
+    code, printed = shell.run("sleep 1000 & echo $!")
+    assert code == 0
+    shell.close()
+    status = Path(f"/proc/{int(printed)}/stat")  # a zombie where nobody has reaped it
+    assert not status.exists() or status.read_text(encoding="utf-8").split()[2] in "ZX"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs bash")

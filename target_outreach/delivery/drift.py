@@ -205,6 +205,8 @@ class Drift:
         if page is None:
             return
         question.take(page)
+        if self._is_long(question):
+            return
         try:
             self._memory.note_edits(question.stream, page.resources, question.stream.asked)
             if page.following is None or question.is_answered:
@@ -242,12 +244,16 @@ class Drift:
         It does where somebody has edited very much, or where this run asks for more attributes of a
         record than the last question did, since those may have been edited before.
         """
-        if question.count is not None and len(question.seen) <= PAGE_SIZE:
-            rows = self._memory.count(question.stream)
-            if question.pages_left > 1 + rows // ROWS_A_LOOKUP:
-                return True
         assert question.before is not None  # noqa: S101 - otherwise there is no question
-        return not question.before.attributes.issuperset(question.stream.asked)
+        knows_all = question.before.attributes.issuperset(question.stream.asked)
+        return not knows_all or self._is_long(question)
+
+    def _is_long(self, question: _Question) -> bool:
+        """Whether there are more pages to a question than lookups to all that was delivered."""
+        if question.count is None or len(question.seen) > PAGE_SIZE:
+            return False  # it was decided by the first page
+        rows = self._memory.count(question.stream)
+        return question.pages_left > 1 + rows // ROWS_A_LOOKUP
 
     def _keep_edits(self, stream: Stream, page: Page) -> None:
         """Note what others have edited, and keep how it is now for the row that is to come."""

@@ -69,7 +69,7 @@ class Index:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.executescript(
             "CREATE TABLE records (id INTEGER PRIMARY KEY, content BLOB NOT NULL);"
-            "CREATE TABLE keys (field TEXT, value TEXT, id INTEGER,"
+            "CREATE TABLE keys (field TEXT, value BLOB, id INTEGER,"
             " PRIMARY KEY (field, value, id)) WITHOUT ROWID;"
         )
 
@@ -85,7 +85,7 @@ class Index:
             )
             self._database.executemany(
                 "INSERT OR IGNORE INTO keys VALUES (?, ?, ?)",
-                [(*key, one.id) for one in newest.values() for key in self._keys(one)],
+                self._entries(newest.values()),
             )
 
     def drop(self, resource_id: int) -> None:
@@ -98,20 +98,23 @@ class Index:
         known = list(self.having(Key("id", one) for one in ids))
         self._database.executemany(
             "DELETE FROM keys WHERE field = ? AND value = ? AND id = ?",
-            [(*key, one.id) for one in known for key in self._keys(one)],
+            self._entries(known),
         )
         self._database.executemany("DELETE FROM records WHERE id = ?", [(one.id,) for one in known])
 
+    def _entries(self, resources: Iterable[Resource]) -> list[tuple[str, bytes, int]]:
+        return [(key.field, _stored(key), one.id) for one in resources for key in self._keys(one)]
+
     def having(self, keys: Iterable[Key]) -> Iterator[Resource]:
         """Go through the records that have one of these keys, some more than once."""
-        values: defaultdict[str, list[str | int]] = defaultdict(list)
+        values: defaultdict[str, list[bytes | int]] = defaultdict(list)
         for key in keys:
-            values[key.field].append(key.value)
+            values[key.field].append(int(key.value) if key.field == "id" else _stored(key))
         for name, several in values.items():
             for start in range(0, len(several), AT_ONCE):
                 yield from self._having(name, several[start : start + AT_ONCE])
 
-    def _having(self, name: str, values: list[str | int]) -> Iterator[Resource]:
+    def _having(self, name: str, values: list[bytes | int]) -> Iterator[Resource]:
         marks = ",".join("?" * len(values))
         if name == "id":
             rows = self._database.execute(
@@ -130,6 +133,11 @@ class Index:
     def close(self) -> None:
         """Remove it."""
         self._database.close()
+
+
+def _stored(key: Key) -> bytes:
+    """Return a key's value as it stands in the index, which takes no broken text for text."""
+    return str(key.value).encode("utf-8", "surrogatepass")
 
 
 def _written(resource: Resource) -> bytes:

@@ -29,6 +29,9 @@ REMARKS = {
 
 KEY = '<p class="soft"><span class="key waiting"></span>waiting for the limit of requests</p>\n'
 
+#: From here on, the digits behind the point say nothing.
+TELLING = 100
+
 #: Nothing may be fetched, whatever a name in the page tries.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -169,10 +172,14 @@ def _timeline(figures: Figures) -> str:
 def _figure(points: Sequence[Figures], name: str, what: str) -> str:
     end, top = points[-1]["seconds"], chart.highest(points, name)
     mean = points[-1][name] / end
-    label = f"{what}: {mean:,.1f} on average, {top:,.1f} at most"
+    label = f"{what}: {_rate(mean)} on average, {_rate(top)} at most"
     drawn = chart.line(points, name, label)
     ends = f'<p class="soft ends"><span>0 s</span><span>{end:,.1f} s</span></p>'
     return f"<figure><figcaption>{_e(label)}</figcaption>{drawn}{ends}</figure>\n"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= TELLING else f"{value:,.1f}"
 
 
 def _number(value: float) -> str:
@@ -199,7 +206,7 @@ def _rejects(figures: Figures) -> str:
 def _reasons(counts: Figures) -> list[tuple[str, str, str, str]]:
     return [
         (
-            _e(reason["code"]),
+            _e(reason["code"]).replace("_", "_<wbr>"),
             _e(reason["field"] or "-"),
             f"{reason['count']:,}",
             f"{reason['first_line']:,}" if reason["first_line"] else "-",
@@ -229,4 +236,4 @@ def _is_number(cell: str) -> bool:
 
 
 def _foot() -> str:
-    return f'<p class="soft">target-outreach {_e(metadata.version("target-outreach"))}</p>\n'
+    return f'<p class="soft foot">target-outreach {_e(metadata.version("target-outreach"))}</p>\n'
