@@ -264,9 +264,12 @@ def test_the_configuration_may_come_from_the_environment(
                 ],
                 "allow_enrolment": True,
             },
-            ["prospects", "sequenceStates", "users", "accounts", "sequences", "mailboxes"],
-            "prospects.read prospects.write sequenceStates.read sequenceStates.write users.read "
-            "accounts.read accounts.write sequences.read mailboxes.read",
+            ["prospects", "sequenceStates", "accounts", "users", "sequences", "mailboxes"],
+            (
+                "prospects.read prospects.write sequenceStates.read sequenceStates.write "
+                "accounts.read accounts.write users.read sequences.read "
+                "mailboxes.read"
+            ),
         ),
     ],
 )

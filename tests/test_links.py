@@ -419,7 +419,7 @@ def test_a_list_that_is_cut_in_silence_rejects_nobody(sync, sandbox):
     assert None not in links(sandbox).values()
 
 
-def test_an_outreach_id_that_is_not_there_can_be_left_out(sync, sandbox):
+def test_an_outreach_id_that_is_not_there_can_be_left_out(sync):
     messages = [
         schema("prospects", {"email": TEXT, "outreach_account_id": {"type": "integer"}}),
         record("prospects", email="a@x.test", outreach_account_id=99_999),
