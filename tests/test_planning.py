@@ -32,10 +32,14 @@ from target_outreach.records.planning import (
     Skip,
     Unchanged,
     Update,
+    has_opted_out_of_mail,
+    lay_over,
     needs_fresh_read,
     plan,
     plan_unseen,
+    references_to_find,
 )
+from target_outreach.records.references import Reference
 
 CATALOG = load_catalog()
 PROSPECTS, ACCOUNTS = CATALOG["prospects"], CATALOG["accounts"]
@@ -838,3 +842,140 @@ def test_records_of_one_source_key_or_one_id_have_something_in_common():
     ]
     both = Desired(id=3, remembered=3)
     assert order_keys(PROSPECTS, both, BY_MAIL) == [Key("id", 3)]
+
+
+# Links
+
+DOMAIN = Reference("account", (("domain", "acme.example"),))
+OTHER = Reference("account", (("domain", "beta.example"),))
+
+
+@pytest.mark.parametrize(
+    ("rule", "on_create", "where_none", "where_one"),
+    [
+        ("always", True, True, True),
+        ("on_create", True, False, False),
+        ("if_empty", True, True, False),
+        ("never", False, False, False),
+    ],
+)
+def test_a_link_is_looked_for_where_a_rule_may_let_it_be_written(
+    rule, on_create, where_none, where_one
+):
+    desired = Desired(references={"account": DOMAIN})
+    rules = Rules(field_rules={"account": rule})
+    found = [None, held(account=None), held(account=4)]
+    asked = [references_to_find(desired, one, rules) == [DOMAIN] for one in found]
+    assert asked == [on_create, where_none, where_one]
+    known = desired.with_links({"account": 7}, [])
+    assert references_to_find(known, None, rules) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "theirs", "expected"),
+    [
+        ("always", None, ({"account": 7}, {})),
+        ("always", 4, ({"account": 7}, {})),
+        ("on_create", None, ({}, {"account": 1})),
+        ("if_empty", None, ({"account": 7}, {})),
+        ("if_empty", 4, ({}, {"account": 1})),
+        ("never", 4, ({}, {"account": 1})),
+        ("never", 7, ({}, {})),
+    ],
+)
+def test_a_rule_protects_what_is_linked(rule, theirs, expected):
+    desired = replace(person(title="B"), relationships={"account": 7})
+    rules = Rules(match_fields=BY_MAIL, field_rules={"account": rule})
+    decided = plan(PROSPECTS, desired, held(account=theirs, title="A"), rules)
+    assert isinstance(decided, Update)
+    assert (decided.relationships, decided.held_back) == expected
+    created = plan(PROSPECTS, desired, None, rules)
+    assert created.relationships == ({} if rule == "never" else {"account": 7})
+    assert created.held_back == ({"account": 1} if rule == "never" else {})
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("always", ({"account": 7}, {})),
+        ("on_create", ({}, {"account": 1})),
+        ("never", ({}, {"account": 1})),
+        ("if_empty", None),
+    ],
+)
+def test_a_changed_link_is_planned_unseen_where_a_rule_allows(rule, expected):
+    desired = replace(person(title="B"), relationships={"account": 7})
+    rules = Rules(match_fields=BY_MAIL, field_rules={"account": rule})
+    decided = plan_unseen(PROSPECTS, desired, 3, ["title", "account"], rules)
+    if expected is None:
+        assert decided is None
+    else:
+        assert (decided.relationships, decided.held_back) == expected
+        assert decided.attributes == {"title": "B"}
+
+
+def test_what_is_to_be_linked_to_is_found_before_a_change_is_planned():
+    desired = replace(person(), references={"account": DOMAIN})
+    rules = Rules(match_fields=BY_MAIL)
+    assert plan_unseen(PROSPECTS, desired, 3, ["account"], rules) is None
+    found = desired.with_links({"account": 7}, [])
+    assert plan_unseen(PROSPECTS, found, 3, ["account"], rules).relationships == {"account": 7}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "rules", "expected"),
+    [
+        (({}, DOMAIN), ({}, OTHER), {}, ({}, OTHER)),
+        (({"account": 4}, None), ({}, OTHER), {}, ({}, OTHER)),
+        (({}, DOMAIN), ({"account": 4}, None), {}, ({"account": 4}, None)),
+        (({}, DOMAIN), ({"account": None}, None), {}, ({}, DOMAIN)),
+        (({}, DOMAIN), ({"account": None}, None), {"on_null": "clear"}, ({"account": None}, None)),
+        (({}, None), ({"account": None}, None), {}, ({"account": None}, None)),
+        (({}, DOMAIN), ({}, OTHER), {"rule": "on_create"}, ({}, DOMAIN)),
+        (({}, None), ({"account": 4}, None), {"rule": "on_create"}, ({}, None)),
+        (({}, DOMAIN), ({}, OTHER), {"rule": "if_empty"}, ({}, DOMAIN)),
+        (
+            ({"account": 4}, None),
+            ({"account": 5}, None),
+            {"rule": "if_empty"},
+            ({"account": 4}, None),
+        ),
+        (({"account": None}, None), ({}, OTHER), {"rule": "if_empty"}, ({}, OTHER)),
+        (({}, DOMAIN), ({}, OTHER), {"rule": "never"}, ({}, OTHER)),
+    ],
+)
+def test_the_later_of_two_links_counts_by_the_rules(earlier, later, rules, expected):
+    def saying(links, reference):
+        return replace(
+            person(), relationships=links, references={"account": reference} if reference else {}
+        )
+
+    settings = {"on_null": rules.get("on_null", "ignore")}
+    if "rule" in rules:
+        settings["field_rules"] = {"account": rules["rule"]}
+    folded = lay_over(PROSPECTS, saying(*earlier), saying(*later), Rules(**settings))
+    assert (folded.relationships, folded.references.get("account")) == expected
+
+
+@pytest.mark.parametrize("name", ["account", "title"])
+def test_what_is_written_only_where_nothing_is_needs_a_fresh_read(name):
+    rules = Rules(field_rules={name: "if_empty"})
+    attributes = {"title": "B"} if name == "title" else {}
+    links = {"account": 7} if name == "account" else {}
+    assert needs_fresh_read(PROSPECTS, Update(held(), attributes, links, {}), rules)
+    assert not needs_fresh_read(PROSPECTS, Update(held(), attributes, links, {}), Rules())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "refuses"),
+    [
+        ({"optedOut": True}, True),
+        ({"emailOptedOut": True}, True),
+        ({"emailsOptStatus": "opted_out"}, True),
+        ({"callOptedOut": True, "emailsOptStatus": "opted_in"}, False),
+        ({"optedOut": False}, False),
+        ({}, False),
+    ],
+)
+def test_who_refuses_mail_is_known_by_any_sign_of_it(attributes, refuses):
+    assert has_opted_out_of_mail(attributes) is refuses

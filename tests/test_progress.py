@@ -203,6 +203,28 @@ def test_metrics_add_up_to_the_report(execute, sandbox):
     assert ("timer", "rate_limit_wait_duration", None) not in found
 
 
+STRUCTURED = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "singer_sdk.logging.StructuredFormatter"}},
+    "handlers": {"json": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"level": "INFO", "handlers": ["json"]},
+}
+
+
+def test_metrics_reach_meltano_as_those_of_the_sdk_do(execute, monkeypatch, tmp_path):
+    path = tmp_path / "logging.yml"
+    path.write_text(json.dumps(STRUCTURED), encoding="utf-8")  # JSON is YAML
+    monkeypatch.setenv("SINGER_SDK_LOG_CONFIG", str(path))
+    run = execute([schema("prospects"), *people(3)])
+    entries = [json.loads(line) for line in run.log.splitlines() if line.startswith("{")]
+    points = [entry["metric_info"] for entry in entries if "metric_info" in entry]
+    (created,) = (point for point in points if point["metric"] == "created_count")
+    assert (created["type"], created["value"]) == ("counter", 3)
+    assert created["tags"]["stream"] == "prospects"
+    assert "record_count" in {point["metric"] for point in points}  # the SDK's own
+
+
 def test_time_that_was_waited_is_a_metric_too(sync, sandbox):
     sandbox.profile = type(sandbox.profile)(rate_limit=10, rate_window_seconds=1)
     run = sync([schema("prospects"), *people(15)])

@@ -6,10 +6,12 @@ A command's errors are those of a run: one sentence in the log, and an exit code
 from __future__ import annotations
 
 import functools
+import io
 import json
 import logging
 import os
 import re
+import sys
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
@@ -129,7 +131,12 @@ def open_settings(context: click.Context, configs: tuple[str, ...]) -> Settings:
 
 
 def speak_alone() -> None:
-    """Let the log say no more than warnings, since the command itself speaks."""
+    """Let the log say no more than warnings, since the command itself speaks.
+
+    What the terminal's encoding lacks is shown as a question mark, instead of ending the command.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     for name in (TargetOutreach.name, "singer_sdk"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
