@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 #: How many new objects make the interpreter look for cycles among them; a batch of records is some
-#: ten thousand, and none of them is in a cycle.
-NEW_OBJECTS = 20_000
+#: ten thousand, none of them in a cycle, and several batches are under way.
+NEW_OBJECTS = 100_000
 
 
 def main() -> None:
