@@ -429,3 +429,21 @@ def test_an_outreach_id_that_is_not_there_can_be_left_out(sync):
     run = sync(messages, on_missing_relation="skip")
     assert run.counts("prospects") == {"received": 1, "created": 1}
     assert run.report["streams"]["prospects"]["links_left_out"] == {"account.id": 1}
+
+
+@pytest.mark.parametrize("accounts_first", [True, False])
+@pytest.mark.parametrize("detection", ["outreach", "source"])
+def test_an_account_of_the_run_is_found_whatever_form_its_domain_has_in_outreach(
+    sync, tmp_path, accounts_first, detection
+):
+    memory = {"change_detection": detection, "memory_path": str(tmp_path / "m.db")}
+    companies = [
+        schema("accounts", COMPANIES),
+        record("accounts", name="Acme", domain="https://WWW.Acme.example:443/about-us"),
+    ]
+    rows = people([{"account_domain": "acme.example"}] * 3, "account_domain")
+    messages = [*companies, *rows] if accounts_first else [*rows, *companies]
+    for outcome in ("created", "unchanged"):
+        run = sync(messages, **memory)
+        assert run.counts("prospects") == {"received": 3, outcome: 3}
+        assert run.counts("accounts") == {"received": 1, outcome: 1}

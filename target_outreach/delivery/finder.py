@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from target_outreach.delivery.load import Records
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Picture, Resource
+    from target_outreach.records.matching import Resource
     from target_outreach.records.planning import Plan
 
     Send = Callable[[Callable[[], Any], Callable[[Any], None]], None]
-    Recall = Callable[[Picture, Iterable[Records]], None]
+    Recall = Callable[[Load, Iterable[Records]], None]
     Ready = Callable[[Load, Iterable[Records]], None]
 
 logger = logging.getLogger("target-outreach")
@@ -51,7 +51,7 @@ class Finder:
         Args:
             lookup: Finds records in Outreach.
             send: Runs a request on a worker and hands its result back on this thread.
-            recall: Adds to a picture what a lookup cannot show.
+            recall: Adds to a batch's picture what a lookup cannot show.
             ready: Hears which groups can be decided on.
             clock: A monotonic clock in seconds.
         """
@@ -95,7 +95,7 @@ class Finder:
 
     def _found(self, load: Load, groups: list[Records]) -> None:
         """Go on with groups of which the picture shows all that there is."""
-        self._recall(load.picture, groups)
+        self._recall(load, groups)
         load.complete.update(groups)
         self._ready(load, groups)
 
@@ -144,7 +144,7 @@ class Finder:
 
     def _after_field(self, load: Load, groups: list[Records], fields: list[str]) -> None:
         """Go on with what was found, and look up the rest by the next field."""
-        self._recall(load.picture, groups)
+        self._recall(load, groups)
         # Other records of the batch may have shown one that only a later field would find.
         tried = load.fields[1 : load.fields.index(fields[0]) + 1]
         found: list[Records] = []

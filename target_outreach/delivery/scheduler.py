@@ -23,6 +23,7 @@ from target_outreach.delivery.links import Links
 from target_outreach.delivery.load import Load, Read
 from target_outreach.delivery.put_off import PutOff
 from target_outreach.delivery.recall import Recall
+from target_outreach.delivery.seen import Seen
 from target_outreach.delivery.stream import Item, Stream
 from target_outreach.delivery.writing import Delivered, Found, Gone, Job, ambiguous
 from target_outreach.errors import RecordFault
@@ -112,7 +113,7 @@ class Scheduler:
         self._batch_done = batch_done
         self._clock = clock
         self._finder = Finder(
-            lookup, send=self._ask, recall=writer.recall, ready=self._are_found, clock=clock
+            lookup, send=self._ask, recall=self._show, ready=self._are_found, clock=clock
         )
         self._links = Links(
             lookup,
@@ -143,6 +144,7 @@ class Scheduler:
             then=self._on_imported,
             clock=clock,
         )
+        self._seen = Seen(objects["accounts"])
         self._put_off = PutOff()
         self._enrolments: deque[tuple[Load, list[tuple[Item, Desired]]]] = deque()
         self._enroller = Enroller(
@@ -610,18 +612,31 @@ class Scheduler:
         """Settle all at once what was decided to be as it should be; say whether that was any."""
         unchanged, self._unchanged = self._unchanged, defaultdict(list)
         for load, deliveries in unchanged.items():
-            load.fates.delivered(load.stream, deliveries)
+            self._deliver(load, deliveries)
             self._done(load, [group for group, _ in deliveries])
         return bool(unchanged)
 
+    def _deliver(self, load: Load, deliveries: list[tuple[Records, Delivered]]) -> None:
+        """Say what became of groups; accounts are remembered for those that link to them."""
+        load.fates.delivered(load.stream, deliveries)
+        if load.object.name == "accounts" and not load.is_errand:
+            for group, delivered in deliveries:
+                self._seen.note(group.desired, delivered.resource)
+
+    def _show(self, load: Load, groups: Iterable[Records]) -> None:
+        """Add to what a lookup has shown what it cannot show."""
+        self._writer.recall(load.picture, groups)
+        if load.object.name == "accounts" and load.is_errand:
+            self._seen.show(load.picture, (key for group in groups for key in group.keys))
+
     def _settle(self, load: Load, group: Records, delivered: Delivered) -> None:
-        load.fates.delivered(load.stream, [(group, delivered)])
+        self._deliver(load, [(group, delivered)])
         self._done(load, [group])
 
     def _are_unchanged(self, load: Load, found: list[tuple[Records, Unchanged]]) -> None:
         """Settle all at once what memory knows to be as it should be, in this batch."""
-        load.fates.delivered(
-            load.stream,
+        self._deliver(
+            load,
             [
                 (group, self._as_it_should_be(group, decided))
                 for group, decided in found

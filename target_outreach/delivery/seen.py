@@ -1,0 +1,58 @@
+"""The accounts of this run, by all that their rows and Outreach say of them.
+
+Outreach may hold a domain as ``https://www.acme.example/about``, which a question for
+``acme.example`` does not find. What came in the same run is found all the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from target_outreach.records.matching import MATCH_FIELDS, Picture, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.mapping import Desired
+    from target_outreach.records.matching import Key
+
+#: Accounts that are kept; of more than these, the ones that came first are forgotten.
+MOST = 50_000
+
+
+class Seen:
+    """Remembers what identifies an account, within bounds."""
+
+    def __init__(self, object_type: ObjectType) -> None:
+        """Begin with none.
+
+        Args:
+            object_type: Accounts, as the catalogue has them.
+        """
+        self._fields = MATCH_FIELDS[object_type.name]
+        self._picture = Picture(object_type, self._fields)
+        self._order: deque[int] = deque()
+
+    def note(self, desired: Desired, resource: Resource) -> None:
+        """Take in an account that is delivered.
+
+        Args:
+            desired: What its row says.
+            resource: What Outreach holds of it, as far as that is known.
+        """
+        if self._picture.get(resource.id) is None:
+            self._order.append(resource.id)
+        known = {**desired.attributes, **resource.attributes}
+        said = {name: known.get(name) for name in self._fields}
+        self._picture.put(Resource(resource.id, said, {}))
+        if len(self._order) > MOST:
+            self._picture.forget(self._order.popleft())
+
+    def show(self, picture: Picture, keys: Iterable[Key]) -> None:
+        """Add those of some keys to what a lookup has shown."""
+        for key in keys:
+            for resource in self._picture.having(key):
+                if picture.get(resource.id) is None:
+                    picture.put(resource)
