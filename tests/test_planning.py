@@ -979,3 +979,27 @@ def test_what_is_written_only_where_nothing_is_needs_a_fresh_read(name):
 )
 def test_who_refuses_mail_is_known_by_any_sign_of_it(attributes, refuses):
     assert has_opted_out_of_mail(attributes) is refuses
+
+
+def test_a_company_that_is_named_beside_an_account_is_held_back_whatever_becomes_of_the_link():
+    desired = replace(person(company="Acme"), references={"account": DOMAIN})
+    rules = Rules(match_fields=BY_MAIL, field_rules={"account": "never"})
+    for found in (None, held()):
+        decided = plan(PROSPECTS, desired, found, rules)
+        assert decided.held_back == {"company": 1}
+
+
+@pytest.mark.parametrize("first", [4, None])
+def test_each_link_is_planned_by_itself(first):
+    desired = replace(person(), relationships={"account": first, "owner": 2})
+    found = Resource(1, {"emails": ["a@x.test"]}, {"account": 4, "owner": 1})
+    decided = plan(PROSPECTS, desired, found, Rules(match_fields=BY_MAIL))
+    assert decided.relationships == {"owner": 2}
+
+
+def test_each_link_is_folded_by_itself():
+    earlier = replace(person(), relationships={"account": 4, "owner": 1})
+    later = replace(person(), relationships={"account": 5, "owner": 2})
+    rules = Rules(field_rules={"account": "on_create"})
+    folded = lay_over(PROSPECTS, earlier, later, rules)
+    assert folded.relationships == {"account": 4, "owner": 2}
