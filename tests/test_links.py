@@ -447,3 +447,15 @@ def test_an_account_of_the_run_is_found_whatever_form_its_domain_has_in_outreach
         run = sync(messages, **memory)
         assert run.counts("prospects") == {"received": 3, outcome: 3}
         assert run.counts("accounts") == {"received": 1, outcome: 1}
+
+
+def test_a_run_that_ends_early_rejects_what_waits_so_that_the_next_gets_on(sync, sandbox):
+    messages = people([{"account_domain": "gone.example"}], "account_domain")
+    for n in range(30):
+        messages += [record("prospects", email=f"z{n}@x.test"), state({"n": n + 2})]
+    run = sync(messages, batch_size_rows=2, max_requests=15)
+    assert run.exit_code == 4
+    assert run.counts("prospects")["rejected"] == 1
+    assert run.states[-1]["n"] > 2
+    assert run.rejects[-1]["error"]["code"] == "relation_not_found"
+    assert sandbox.request_count == 15

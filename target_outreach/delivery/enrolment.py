@@ -412,10 +412,10 @@ class Enroller:
         load.fates.rejected(load.stream, group.members[0], fault)
         self._end(load, group)
 
-    def _put_off_to_end(self, load: Load, group: Records) -> bool:
+    def _put_off_to_end(self, load: Load, group: Records, fault: RecordFault | None) -> bool:
         if not self._put_off.has_room or self._settlement.stops_at_rejects:
             return False
-        self._put_off.take(load.stream, group.members, ())
+        self._put_off.take(load.stream, group.members, (), fault)
         self._end(load, group)
         return True
 

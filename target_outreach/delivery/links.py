@@ -108,7 +108,7 @@ class Links:
         errand: Errands,
         ready: Ready,
         refuse: Callable[[Load, Records, RecordFault], None],
-        put_off: Callable[[Load, Records], bool],
+        put_off: Callable[[Load, Records, RecordFault | None], bool],
         count: Count,
     ) -> None:
         """Find nothing yet.
@@ -119,7 +119,8 @@ class Links:
             errand: Finds accounts and prospects.
             ready: Hears which groups can be decided on.
             refuse: Hears which groups cannot be delivered.
-            put_off: Takes a group that may be delivered at the end of input, if it can.
+            put_off: Takes a group that may be delivered at the end of input, if it can, with why it
+                is rejected if that does not come.
             count: Counts for a stream what was created or left out.
         """
         self._lookup = lookup
@@ -313,7 +314,7 @@ class Links:
         load, references = search.load, search.wanted[group]
         late = [one for one in references if self._may_come(search, one)]
         fault = self._fault(search, [one for one in references if one not in late])
-        if fault is None and late and self._put_off(load, group):
+        if fault is None and late and self._put_off(load, group, self._fault(search, late)):
             return False
         if (fault := fault or self._fault(search, late)) is not None:
             self._refuse(load, group, fault)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_outreach.delivery.scheduler import Scheduler
 from target_outreach.delivery.workers import Workers
-from target_outreach.errors import RecordFault
+from target_outreach.errors import EndedEarly, RecordFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -205,6 +205,8 @@ class Pipeline:
         self._importer.close()
         self._scheduler.close()
         try:
+            if isinstance(self.error, EndedEarly):
+                self._scheduler.give_up()
             self._settlement.close()
         except Exception as error:  # noqa: BLE001 - raised again on the main thread
             self._fail(error)

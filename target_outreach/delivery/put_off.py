@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.errors import RecordFault
     from target_outreach.records.matching import Key
 
 logger = logging.getLogger("target-outreach")
@@ -31,6 +32,7 @@ class _Waiting:
     stream: Stream
     item: Item
     keys: frozenset[tuple[str, Key]]
+    fault: RecordFault | None
 
     @property
     def place(self) -> tuple[bool, int]:
@@ -54,13 +56,21 @@ class PutOff:
         """Whether one more may wait."""
         return not self._is_over and len(self._items) < MOST
 
-    def take(self, stream: Stream, items: Iterable[Item], keys: Iterable[Key]) -> None:
+    def take(
+        self,
+        stream: Stream,
+        items: Iterable[Item],
+        keys: Iterable[Key],
+        fault: RecordFault | None = None,
+    ) -> None:
         """Take records of a batch.
 
         Args:
             stream: Their stream.
             items: The records.
             keys: What later records may have in common with them.
+            fault: Why they are rejected if the run ends before its input does; None where they are
+                then left to the next run.
         """
         name = stream.object.name if stream.object is not None else ""
         if not self._items:
@@ -70,7 +80,7 @@ class PutOff:
                 stream.name,
             )
         common = frozenset((name, key) for key in keys)
-        self._items += [_Waiting(stream, item, common) for item in items]
+        self._items += [_Waiting(stream, item, common, fault) for item in items]
         self._keys.update(common)
         self._names.add(name)
         if len(self._items) >= MOST and not self._is_full:
@@ -89,6 +99,15 @@ class PutOff:
     def holds(self, object_name: str) -> bool:
         """Whether records of an object wait."""
         return object_name in self._names
+
+    def give_up(self) -> list[tuple[Stream, Item, RecordFault]]:
+        """Hand back what is rejected where the end of the input does not come in this run.
+
+        Else STATE would wait for it in each run that ends early, and none would get on.
+        """
+        lost = [one for one in self._items if one.fault is not None]
+        self._items = [one for one in self._items if one.fault is None]
+        return [(one.stream, one.item, one.fault) for one in lost if one.fault is not None]
 
     def release(self) -> list[tuple[Stream, list[Item]]]:
         """Hand back all that waits, a batch a stream, and take nothing any more.

@@ -205,6 +205,15 @@ class Scheduler:
         self._recall.add_ids(stream, deliverable)
         self._begin(load, deliverable)
 
+    def give_up(self) -> None:
+        """Reject what waits for an end of the input that does not come in this run.
+
+        Raises:
+            RunError: The rejects file cannot be written, or that was one too many.
+        """
+        for stream, item, fault in self._put_off.give_up():
+            self._settlement.rejected(stream, item, fault)
+
     def put_off(self) -> list[tuple[Stream, list[Item]]]:
         """Hand back, once all else is settled, the batches that were put off till then."""
         return self._put_off.release()
@@ -288,14 +297,14 @@ class Scheduler:
                 load.ready.add(group)
                 self._due.append((load, group))
 
-    def _put_off_to_end(self, load: Load, group: Records) -> bool:
+    def _put_off_to_end(self, load: Load, group: Records, fault: RecordFault | None) -> bool:
         """Put a group off to the end of input, if there is room and the run goes on till then."""
         if not self._put_off.has_room or self._settlement.stops_at_rejects:
             return False
-        self._to_end(load, group)
+        self._to_end(load, group, fault)
         return True
 
-    def _to_end(self, load: Load, group: Records) -> None:
+    def _to_end(self, load: Load, group: Records, fault: RecordFault | None = None) -> None:
         """Put a group off, with all that waits for it."""
         late: dict[Records, None] = {}
         follows = [group]
@@ -306,7 +315,8 @@ class Scheduler:
                 follows += self._dependents.pop(following, ())
         for one in late:
             found = {key for it in load.about(one) for key in load.picture.known_keys(it.id)}
-            self._put_off.take(load.stream, one.members, {*one.keys, *found})
+            own = fault if one is group else None
+            self._put_off.take(load.stream, one.members, {*one.keys, *found}, own)
         self._close(load, late)
 
     def _ask(self, task: Callable[[], Any], then: Callable[[Any], None]) -> None:
