@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -68,3 +69,13 @@ def test_bulk_updates_are_cheaper():
     in_bulk = Sync(50_000, 5000, 0, 50_000, in_bulk=True)
     assert requests_of(changed, "source") == 5001
     assert requests_of(in_bulk, "source") == 101
+
+
+def test_the_configuration_says_how_rows_are_looked_up_and_written(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"bulk_updates": True, "batch_size_rows": 50}), encoding="utf-8")
+    said = ["--rows", "50000", "--changed", "10"]
+    plain = CliRunner().invoke(cost, said).output.splitlines()
+    configured = CliRunner().invoke(cost, [*said, "--config", str(config)]).output.splitlines()
+    assert [line.split()[1] for line in plain[1:3]] == ["5,301", "5,001"]
+    assert [line.split()[1] for line in configured[1:3]] == ["1,100", "101"]

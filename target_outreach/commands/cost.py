@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
+from target_outreach.commands import config_option, explained, merge_config, speak_alone
+from target_outreach.errors import ExitCode
 from target_outreach.outreach.lookup import PAGE_SIZE, Lookup
 from target_outreach.records.catalog import load_catalog
 from target_outreach.settings import SETTINGS
@@ -26,6 +28,9 @@ HOURLY = 10_000
 
 #: Requests for a record that is written in an import and read back, as measured with 5,000 rows.
 IN_BULK = 0.02
+
+#: Rows that are looked up together, unless the settings say otherwise.
+BATCH: int = SETTINGS.to_dict()["properties"]["batch_size_rows"]["default"]
 
 #: What the lookups of the estimate read: what most tables of people have.
 ASKED = ("emails", "firstName", "lastName", "title", "company", "workPhones", "tags")
@@ -52,7 +57,7 @@ class Sync:
     edited: int
     known: int
     address: int = 24
-    batch: int = 500
+    batch: int = BATCH
     in_bulk: bool = False
 
 
@@ -129,27 +134,45 @@ def _lists(sync: Sync, rows: int) -> int:
     show_default=True,
     help="Characters of an average address.",
 )
-@click.option("--bulk", is_flag=True, help="With bulk_updates.")
-def cost(**options: Any) -> None:  # noqa: ANN401 - click's
-    """Estimate what a sync costs, for each change_detection.
+@config_option
+@click.pass_context
+@explained
+def cost(  # noqa: PLR0913 - each is an option
+    context: click.Context,
+    configs: tuple[str, ...],
+    *,
+    rows: int,
+    changed: float,
+    runs: float,
+    edited: int,
+    records: int | None,
+    allowance: int,
+    address_length: int,
+) -> int:
+    """Estimate what a sync costs, for each change_detection; nothing is sent.
+
+    Of the configuration, if there is one, batch_size_rows and bulk_updates matter.
 
     Example: target-outreach cost --rows 50000 --changed 1 --runs 24 --allowance 1000000
     """
-    rows = options["rows"]
+    speak_alone()
+    settings = merge_config(context, configs) if configs else {}
     sync = Sync(
         rows=rows,
-        written=round(rows * options["changed"] / 100),
-        edited=options["edited"],
-        known=rows if options["records"] is None else options["records"],
-        address=options["address_length"],
-        in_bulk=options["bulk"],
+        written=round(rows * changed / 100),
+        edited=edited,
+        known=rows if records is None else records,
+        address=address_length,
+        batch=settings.get("batch_size_rows") or BATCH,
+        in_bulk=bool(settings.get("bulk_updates")),
     )
     titles = ("change_detection", "a run", "a row", "hours of limit", "a year", "of allowance")
     click.echo("{:<18}{:>9}{:>9}{:>16}{:>14}{:>14}".format(*titles))
     for detection in DETECTIONS:
         requests = requests_of(sync, detection)
-        yearly = round(requests * options["runs"] * 365)
+        yearly = round(requests * runs * 365)
         click.echo(
             f"{detection:<18}{requests:>9,}{requests / rows:>9.4f}"
-            f"{requests / HOURLY:>16.2f}{yearly:>14,}{yearly / options['allowance']:>14.1%}"
+            f"{requests / HOURLY:>16.2f}{yearly:>14,}{yearly / allowance:>14.1%}"
         )
+    return ExitCode.DONE
