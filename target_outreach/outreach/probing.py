@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote, urlencode, urlsplit
 
 from target_outreach.outreach.answers import (
@@ -24,6 +24,7 @@ from target_outreach.outreach.answers import (
 from target_outreach.outreach.asking import Asker, NoAnswer, Unknown
 from target_outreach.outreach.scrubbing import Scrubber
 from target_outreach.records.catalog import load_catalog
+from target_outreach.records.custom_fields import FieldType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,21 +49,7 @@ LONGEST_VALUE = 200
 OK = 200
 
 #: What custom fields may be declared as, and of which objects (API reference 1.1).
-FIELD_TYPES = frozenset(
-    {
-        "boolean",
-        "currency",
-        "date",
-        "date_time",
-        "inclusion",
-        "multi_inclusion",
-        "numerical",
-        "percentage",
-        "phone_number",
-        "string",
-        "url",
-    }
-)
+FIELD_TYPES = frozenset(get_args(FieldType))
 OBJECTS = frozenset(
     {
         "account",
