@@ -253,9 +253,14 @@ def test_an_account_that_outreach_refuses_rejects_those_that_want_it(sync, sandb
     assert run.counts("prospects") == {"received": 3, "created": 1, "rejected": 2}
 
 
-def test_a_dry_run_links_to_what_it_would_create(sync, sandbox):
+def test_a_dry_run_links_to_what_it_would_create(sync, sandbox, tmp_path):
     rows = people([{"account_domain": "new.example"}] * 3, "account_domain")
-    run = sync(rows, on_missing_relation="create", dry_run=True)
+    plan = tmp_path / "plan.jsonl"
+    run = sync(rows, on_missing_relation="create", dry_run=True, plan_path=str(plan))
+    first, *others = map(json.loads, plan.read_text(encoding="utf-8").splitlines())
+    assert (first["action"], first["relationship"]) == ("create", "account")
+    assert first["changes"]["domain"] == {"old": None, "new": "new.example"}
+    assert {one["changes"]["account"]["new"] for one in others} == {first["key"]["id"]}
     assert run.counts("prospects") == {"received": 3, "created": 3}
     assert run.report["streams"]["prospects"]["related_created"] == {"account": 1}
     assert sandbox.store.count("accounts") == 0

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from target_outreach.records.mapping import Desired
 
 
+#: What Outreach would set itself.
+CREATED = "createdAt"
+
+
 class DryWriter:
     """Remembers what would have been written, and writes nothing."""
 
@@ -168,8 +172,24 @@ class PlanFile:
         reason = {"reason": fault.code, "field": fault.field, "message": fault.message}
         self._note(stream, "reject", item.desired, **reason)
 
+    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
+        """Note a record that would be made for others to be linked to; they have its negative id."""
+        self._write(
+            {
+                "stream": stream.name,
+                "action": "create",
+                "relationship": relationship,
+                "key": {"id": resource.id},
+                "changes": _pairs(
+                    {}, {k: v for k, v in resource.attributes.items() if k != CREATED}
+                ),
+            }
+        )
+
     def _note(self, stream: Stream, action: str, desired: Desired | None, **more: Any) -> None:  # noqa: ANN401 - JSON
-        entry = {"stream": stream.name, "action": action, "key": _key(stream, desired), **more}
+        self._write({"stream": stream.name, "action": action, "key": _key(stream, desired), **more})
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
         try:
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         except OSError as error:

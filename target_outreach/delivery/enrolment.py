@@ -233,7 +233,7 @@ class Enroller:
             ready=self._are_linked,
             refuse=self._refuse,
             put_off=self._put_off_to_end,
-            count=settlement.linked,
+            counts=settlement,
         )
         self._put_off = put_off
         self._pacer = pacer

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.writing import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
+    from target_outreach.records.matching import Resource
 
 
 class Journal(Protocol):
@@ -24,6 +25,9 @@ class Journal(Protocol):
 
     def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
         """Hear that a record is rejected."""
+
+    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
+        """Hear that a record of Outreach was made for others to be linked to."""
 
     def commit(self) -> None:
         """Save what was heard, before STATE passes it.
@@ -43,6 +47,9 @@ class NoJournal:
         """Forget it."""
 
     def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+        """Forget it."""
+
+    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
         """Forget it."""
 
     def commit(self) -> None:

@@ -63,13 +63,14 @@ class Errands(Protocol):
         """
 
 
-class Count(Protocol):
+class Counts(Protocol):
     """Counts what became of links."""
 
-    def __call__(
-        self, stream: Stream, *, created: str | None = None, left_out: str | None = None
-    ) -> None:
-        """Count one that was created, by its relationship, or left out, by its columns."""
+    def goes_without(self, stream: Stream, left_out: str) -> None:
+        """Count a record that goes without its link."""
+
+    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
+        """Count a record that was made for others to be linked to."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +110,7 @@ class Links:
         ready: Ready,
         refuse: Callable[[Load, Records, RecordFault], None],
         put_off: Callable[[Load, Records, RecordFault | None], bool],
-        count: Count,
+        counts: Counts,
     ) -> None:
         """Find nothing yet.
 
@@ -121,7 +122,7 @@ class Links:
             refuse: Hears which groups cannot be delivered.
             put_off: Takes a group that may be delivered at the end of input, if it can, with why it
                 is rejected if that does not come.
-            count: Counts for a stream what was created or left out.
+            counts: Counts what was made or left out.
         """
         self._lookup = lookup
         self._send = send
@@ -129,7 +130,7 @@ class Links:
         self._ready = ready
         self._refuse = refuse
         self._put_off = put_off
-        self._count = count
+        self._counts = counts
         self._known: dict[Reference, int] = {}
         self._whole: dict[tuple[str, str], dict[str, list[int]]] = {}
         self._reading: defaultdict[tuple[str, str], list[Callable[[], None]]] = defaultdict(list)
@@ -240,7 +241,7 @@ class Links:
                 search.answers[reference] = outcome.resource.id
                 self._keep(reference, outcome.resource.id)
                 if outcome.is_new:
-                    self._count(search.load.stream, created=reference.relationship)
+                    self._counts.made(search.load.stream, reference.relationship, outcome.resource)
         self._on_part(search)
 
     def _keep(self, reference: Reference, resource_id: int) -> None:
@@ -329,7 +330,7 @@ class Links:
             self._refuse(load, group, left_out[0].missing())
             return False
         for reference in left_out:
-            self._count(load.stream, left_out=" and ".join(reference.parts))
+            self._counts.goes_without(load.stream, " and ".join(reference.parts))
         group.desired = group.desired.with_links(links, [one.relationship for one in left_out])
         return True
 

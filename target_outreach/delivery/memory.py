@@ -386,6 +386,9 @@ class Memory:
     def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
         """Do nothing: the record comes again, or not at all."""
 
+    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
+        """Do nothing: no row of a source says it."""
+
     def commit(self) -> None:
         """Keep all that was noted, in one transaction.
 

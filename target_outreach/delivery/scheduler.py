@@ -122,7 +122,7 @@ class Scheduler:
             ready=self._is_due,
             refuse=self._refuse,
             put_off=self._put_off_to_end,
-            count=settlement.linked,
+            counts=settlement,
         )
         self._recall = Recall(
             memory,
@@ -677,7 +677,7 @@ class Scheduler:
             load.linked_anew.add(group)
             self._links.forget()
         elif load.stream.rules.on_missing == "skip":
-            self._settlement.linked(load.stream, left_out=f"{name}.id")
+            self._settlement.goes_without(load.stream, f"{name}.id")
         else:
             return False
         group.desired = group.desired.without_link(name)

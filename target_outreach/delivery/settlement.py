@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.writing import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
+    from target_outreach.records.matching import Resource
 
 
 class Rejects(Protocol):
@@ -142,19 +143,25 @@ class Settlement:
             raise RejectsError(too_many)
         self._breaker.refused(stream.name, fault)
 
-    def linked(
-        self, stream: Stream, *, created: str | None = None, left_out: str | None = None
-    ) -> None:
-        """Count a record that was made to be linked to, or one that goes without its link.
+    def goes_without(self, stream: Stream, left_out: str) -> None:
+        """Count a record that goes without its link.
 
         Args:
-            stream: Whose record is linked.
-            created: The relationship, where what it links to was made.
+            stream: Whose record it is.
             left_out: The columns that name what was not found.
         """
-        tally = self.tallies[stream.name]
-        tally.related_created.update([created] if created else ())
-        tally.links_left_out.update([left_out] if left_out else ())
+        self.tallies[stream.name].links_left_out[left_out] += 1
+
+    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
+        """Count a record that was made for others to be linked to.
+
+        Args:
+            stream: Whose records are linked.
+            relationship: By which relationship.
+            resource: What was made.
+        """
+        self.tallies[stream.name].related_created[relationship] += 1
+        self._journal.made(stream, relationship, resource)
 
     @property
     def stops_at_rejects(self) -> bool:
