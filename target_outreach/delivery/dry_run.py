@@ -173,7 +173,7 @@ class PlanFile:
         self._note(stream, "reject", item.desired, **reason)
 
     def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
-        """Note a record that would be made for others to be linked to; they have its negative id."""
+        """Note a record that would be made for others to be linked to, by its negative id."""
         self._write(
             {
                 "stream": stream.name,
