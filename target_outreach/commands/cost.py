@@ -73,7 +73,8 @@ def requests_of(sync: Sync, detection: ChangeDetection) -> int:
     if detection in {"source", "drift"}:
         requests = 1 + writes  # whose organisation it is
         if detection == "drift":
-            own = written // PAGE_SIZE and -(-written // PAGE_SIZE)
+            # What a run has written is read once it is settled, so that the next need not.
+            own = 1 + -(-written // PAGE_SIZE) if written >= PAGE_SIZE else 0
             requests += max(1, -(-sync.edited // PAGE_SIZE)) + own
         return requests
     return _lookups(sync) + writes

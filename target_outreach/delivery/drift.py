@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from target_outreach.delivery.load import Read
 from target_outreach.delivery.memory import Asked
-from target_outreach.errors import OutputError
+from target_outreach.errors import EndedEarly, OutputError
 from target_outreach.outreach.lookup import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class _Question:
         count: How many records have changed, as the first page said.
         seen: The records that were read, with the time of their change; None where one has none.
         oldest: The time down to which all changes are read.
+        is_second: Whether it is put once more, after a while.
     """
 
     stream: Stream
@@ -79,6 +80,7 @@ class _Question:
     count: int | None = None
     seen: dict[int, datetime | None] = field(default_factory=dict)
     oldest: datetime | None = None
+    is_second: bool = False
 
     def take(self, page: Page) -> None:
         """Take in which records a page shows."""
@@ -96,6 +98,13 @@ class _Question:
         if self.oldest is None or self.oldest >= before.until:
             return False
         return self.count - len(self.seen) == len(before.seen.keys() - self.seen.keys())
+
+    @property
+    def settles_in(self) -> float:
+        """In how many seconds all that was read so far will be settled; 0 where it is."""
+        assert self.began is not None  # noqa: S101 - an answer came
+        newest = max((at for at in self.seen.values() if at is not None), default=self.began)
+        return max(0.0, (newest + SECOND + SETTLED - self.began).total_seconds())
 
     @property
     def pages_left(self) -> int:
@@ -187,7 +196,7 @@ class Drift:
 
         It does where this run has written much, and where no run has ever read what had changed.
 
-        That is no part of delivering anything: it never waits or tries twice, and it may fail.
+        That is no part of delivering anything: it waits for no budget, and it may fail.
         """
         streams, self._streams = self._streams, {}
         for stream, object_type in streams.values():
@@ -196,16 +205,25 @@ class Drift:
                 continue
             if before.until is None or self._writes[object_type.name] >= PAGE_SIZE:
                 question = _Question(stream, object_type, _nothing, before)
-                path = self._lookup.changes_path(object_type, before.since, stream.asked)
-                pages = 1 + self._writes[object_type.name] // PAGE_SIZE
-                self._ask_page_once(question, path, pages)
+                self._ask_late(question, 1 + self._writes[object_type.name] // PAGE_SIZE)
 
     def _on_late_page(self, question: _Question, page: Page | None) -> None:
         """Go on with a question that could also be put by the next run."""
         if page is None:
             return
+        is_first = question.began is None
         question.take(page)
         if self._is_long(question):
+            return
+        if (
+            is_first
+            and page.following is not None
+            and not question.is_second
+            and question.settles_in
+        ):
+            again = _Question(question.stream, question.object, _nothing, question.before)
+            again.is_second = True
+            self._ask_late(again, question.pages_left + 1, after=question.settles_in)
             return
         try:
             self._memory.note_edits(question.stream, page.resources, question.stream.asked)
@@ -216,10 +234,30 @@ class Drift:
             return
         self._ask_page_once(question, page.following, question.pages_left)
 
-    def _ask_page_once(self, question: _Question, path: str, pages: int) -> None:
+    def _ask_late(self, question: _Question, pages: int, after: float = 0.0) -> None:
+        """Put a question that could also be put by the next run.
+
+        Args:
+            question: It.
+            pages: How many there will be, about.
+            after: Seconds to wait before, so that all that has changed is settled: once, instead of
+                reading all of it again in the next run.
+        """
+        assert question.before is not None  # noqa: S101 - else nothing is asked
+        since, asked = question.before.since, question.stream.asked
+        path = self._lookup.changes_path(question.object, since, asked)
+        self._ask_page_once(question, path, pages, after)
+
+    def _ask_page_once(
+        self, question: _Question, path: str, pages: int, after: float = 0.0
+    ) -> None:
         """Read a page, where there is budget for it and those behind it."""
 
         def read() -> Page | None:
+            try:
+                self._pacer.rest(after)
+            except EndedEarly:
+                return None
             return self._lookup.page_once(path) if self._pacer.is_free_for(pages) else None
 
         self._send(read, partial(self._on_late_page, question))
