@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from target_outreach.delivery.finder import FRESH
 from target_outreach.delivery.links import Links
-from target_outreach.delivery.writing import SECOND_LOOK_AFTER, Delivered
+from target_outreach.delivery.writing import SECOND_LOOK_AFTER, Delivered, document
 from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault, Retriable
 from target_outreach.outreach.answers import read_resource
 from target_outreach.outreach.client import TRIES
@@ -141,7 +141,8 @@ class Enrolments:
         decided = Create({}, links, {})
         try:
             path = f"/{SEQUENCE_STATES}"
-            answer = self._client.request_once("POST", path, _document(links))
+            sent = document(load_catalog()[SEQUENCE_STATES], None, {}, links)
+            answer = self._client.request_once("POST", path, sent)
             resource = read_resource(answer.document["data"])
         except (KeyError, TypeError, ValueError, OutcomeUnknown):
             # Outreach need not refuse a second time, so it is looked for twice.
@@ -242,7 +243,6 @@ class Enroller:
         self._clock = clock
         self._most_writing = 2 * parallel
         self._writing = 0
-        self._known: dict[int, Known] = {}
         self._due: deque[tuple[Load, Records, float]] = deque()
         self._busy: dict[Pair, list[tuple[Load, Records]]] = {}
         self._enrolled: dict[Pair, Resource] = {}
@@ -413,7 +413,7 @@ class Enroller:
         self._end(load, group)
 
     def _put_off_to_end(self, load: Load, group: Records, fault: RecordFault | None) -> bool:
-        if not self._put_off.has_room or self._settlement.stops_at_rejects:
+        if not self._put_off.has_room:
             return False
         self._put_off.take(load.stream, group.members, (), fault)
         self._end(load, group)
@@ -445,8 +445,3 @@ def _link(group: Records, name: str) -> int | None:
 
 def _pair(group: Records) -> Pair:
     return _link(group, "prospect") or 0, _link(group, "sequence") or 0
-
-
-def _document(links: Mapping[str, int]) -> dict[str, Any]:
-    relations = {name: {"data": {"type": name, "id": link}} for name, link in links.items()}
-    return {"data": {"type": "sequenceState", "relationships": relations}}

@@ -44,11 +44,16 @@ class _Waiting:
 class PutOff:
     """Keeps what is put off, until it is released once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_over: bool) -> None:
+        """Keep nothing yet.
+
+        Args:
+            is_over: Whether nothing is to be put off in this run.
+        """
         self._items: list[_Waiting] = []
         self._keys: set[tuple[str, Key]] = set()
         self._names: set[str] = set()
-        self._is_over = False
+        self._is_over = is_over
         self._is_full = False
 
     @property

@@ -145,7 +145,8 @@ class Scheduler:
             clock=clock,
         )
         self._seen = Seen(objects["accounts"])
-        self._put_off = PutOff()
+        # Where the first reject ends the run, it is not to be found at the end of the input.
+        self._put_off = PutOff(is_over=settlement.stops_at_rejects)
         self._enrolments: deque[tuple[Load, list[tuple[Item, Desired]]]] = deque()
         self._enroller = Enroller(
             enrolments,
@@ -299,7 +300,7 @@ class Scheduler:
 
     def _put_off_to_end(self, load: Load, group: Records, fault: RecordFault | None) -> bool:
         """Put a group off to the end of input, if there is room and the run goes on till then."""
-        if not self._put_off.has_room or self._settlement.stops_at_rejects:
+        if not self._put_off.has_room:
             return False
         self._to_end(load, group, fault)
         return True
