@@ -227,7 +227,7 @@ def test_metrics_reach_meltano_as_those_of_the_sdk_do(execute, monkeypatch, tmp_
 
 def test_time_that_was_waited_is_a_metric_too(sync, sandbox):
     sandbox.profile = type(sandbox.profile)(rate_limit=10, rate_window_seconds=1)
-    run = sync([schema("prospects"), *people(15)])
+    run = sync([schema("prospects"), *people(35)])  # more than two windows that touch can take
     waited = metrics(run.log)["timer", "rate_limit_wait_duration", None]
     assert waited == run.report["seconds_waited"]
     assert 0 < waited < run.report["seconds"]

@@ -498,7 +498,7 @@ def odd_run():
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_the_page_can_be_read_on_every_screen(web_page, sandbox, open_file, scheme, screen):
-    sandbox.profile = type(sandbox.profile)(rate_limit=12, rate_window_seconds=1)
+    sandbox.profile = type(sandbox.profile)(rate_limit=6, rate_window_seconds=1)
     sandbox.store.seed("prospects", {"emails": ["p1@example.test"], "title": "Clerk"})
     odd, messages = odd_run()
     code, path = web_page(messages, streams=[{"stream": odd, "object": "prospects"}])
