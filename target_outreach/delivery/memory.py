@@ -14,10 +14,12 @@ import os
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from target_outreach.errors import OutputError, SettingsError
 from target_outreach.records.fingerprints import Remembered, edited, key_hash, remember
@@ -84,8 +86,7 @@ class _News:
     written_in: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """A record that was delivered before, and whether somebody else has edited it since."""
 
     remembered: Remembered
@@ -201,7 +202,7 @@ class Memory:
                 if source_key in known:
                     writer = self._writers.get((siblings, known[source_key].remembered.id))
                     if writer is not None and writer != (scope, key):
-                        known[source_key] = replace(known[source_key], is_edited=True)
+                        known[source_key] = Known(known[source_key].remembered, is_edited=True)
         return known
 
     def _rows(self, scope: int, keys: list[bytes]) -> Iterable[tuple[bytes, Known]]:

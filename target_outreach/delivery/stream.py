@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from target_outreach.errors import RecordFault
     from target_outreach.records.catalog import ObjectType
@@ -33,8 +35,7 @@ class Stream:
     asked: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
-class Item:
+class Item(Struct, eq=False):
     """One record on its way.
 
     Attributes:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import Struct
+
 from target_outreach.errors import (
     AddressTaken,
     AmbiguousMatch,
@@ -47,8 +49,7 @@ REMEMBERED_CREATES = 10_000
 SECOND_LOOK_AFTER = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """What became of a record that is in Outreach as it should be.
 
     Attributes:

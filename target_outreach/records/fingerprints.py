@@ -10,14 +10,14 @@ most rows, no attribute need be looked at.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from target_outreach.records.planning import says_something
 
@@ -40,8 +40,7 @@ UNKNOWN = bytes(VALUE_BYTES)
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True)
-class Remembered:
+class Remembered(Struct, frozen=True, dict=True):
     """What is known of a record that was delivered before.
 
     Attributes:
@@ -171,18 +170,11 @@ def _said(desired: Desired, rules: Rules) -> Iterable[tuple[str, Any]]:
 
 def _whole(desired: Desired, rules: Rules) -> bytes:
     """Hash all that a record says, with every setting that shapes what is written of it."""
-    settings = (
-        rules.on_null,
-        rules.array_default,
-        rules.array_fields,
-        rules.field_rules,
-        rules.allow_opt_in,
-    )
     links: Mapping[str, Any] = desired.relationships
     if desired.references:  # what is linked to is known by what is said of it
         links = {**links, **{name: one.values for name, one in desired.references.items()}}
-    text = _encode((VERSION, settings, desired.attributes, links))
-    return hashlib.blake2b(text, digest_size=WHOLE_BYTES).digest()
+    text = b"[%d,%b,%b" % (VERSION, rules.shaping, _encode((desired.attributes, links))[1:])
+    return blake2b(text, digest_size=WHOLE_BYTES).digest()
 
 
 def _hash_of(name: str, value: Any, rules: Rules) -> bytes:  # noqa: ANN401
@@ -197,4 +189,4 @@ def _text(value: Any) -> str:  # noqa: ANN401
 
 
 def _digest(text: str, size: int) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import Attribute
 from target_outreach.records.references import PARTS, Reference
-from target_outreach.records.values import Value, coerce, is_empty, missing_from
+from target_outreach.records.values import Value, coerce, is_empty, is_plain_text, missing_from
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -105,10 +105,11 @@ class StreamMapping:
     unmapped: Mapping[str, str]
 
     @cached_property
-    def _steps(self) -> list[tuple[str, Attribute, str, tuple[str, ...]]]:
-        """The attributes in their order, each with its name, its first column and the others."""
+    def _steps(self) -> list[tuple[str, Attribute, bool, str, tuple[str, ...]]]:
+        """The attributes in their order: name, attribute, if it is text, first column, others."""
+        attributes = self.object.attributes
         return [
-            (name, self.object.attributes[name], columns[0], columns[1:])
+            (name, attributes[name], attributes[name].kind == "text", columns[0], columns[1:])
             for name, columns in self.attributes.items()
         ]
 
@@ -145,12 +146,16 @@ class StreamMapping:
             RecordFault: A value does not fit its attribute.
         """
         attributes: dict[str, Value] = {}
-        for name, attribute, column, others in self._steps:
+        for name, attribute, is_text, column, others in self._steps:
             if others:
                 if present := [record[one] for one in (column, *others) if one in record]:
                     attributes[name] = _joined(attribute, present)
             elif column in record:
-                attributes[name] = coerce(attribute, record[column])
+                value = record[column]
+                if is_text and type(value) is str and is_plain_text(value):
+                    attributes[name] = value
+                else:
+                    attributes[name] = coerce(attribute, value)
         if not self.relationships:
             return Desired(self._id(record), attributes)
         return self._linked(record, Desired(self._id(record), attributes))

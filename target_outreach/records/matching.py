@@ -8,8 +8,9 @@ that the record carries: two companies may both be called Acme.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from msgspec import Struct
 
 from target_outreach.records.values import domain_key, email_key
 
@@ -35,9 +36,8 @@ class Key(NamedTuple):
     value: str | int
 
 
-@dataclass(slots=True)  # to make a frozen one costs as much as to compare five attributes
-class Resource:
-    """A record as Outreach holds it; it is never changed.
+class Resource(Struct, frozen=True):
+    """A record as Outreach holds it.
 
     Attributes:
         id: The Outreach id.
@@ -91,8 +91,12 @@ def field_keys(object_type: ObjectType, desired: Desired, field: str) -> list[Ke
     """List each value that a record has in a match field, whether or not it says an id."""
     keys = desired.keys.get(field)
     if keys is None:
-        forms = comparable(object_type, field, desired.attributes.get(field))
-        keys = desired.keys[field] = [Key(field, form) for form in sorted(forms)]
+        value = desired.attributes.get(field)
+        if type(value) is list and len(value) == 1 and (form := email_key(value[0])):
+            keys = [Key(field, form)]  # so it is with most
+        else:
+            keys = [Key(field, form) for form in sorted(comparable(object_type, field, value))]
+        desired.keys[field] = keys
     return keys
 
 

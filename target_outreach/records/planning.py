@@ -6,7 +6,11 @@ A real run and a dry run ask the same function. It sends nothing, reads nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from msgspec import Struct
 
 from target_outreach.errors import RecordFault
 from target_outreach.records.mapping import REQUIRED, Desired, SyncMode
@@ -46,7 +50,7 @@ OPT_OUTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """The settings of a stream that decide what is written."""
 
@@ -65,9 +69,21 @@ class Rules:
         """Return how an array attribute is laid over what Outreach holds."""
         return self.array_fields.get(attribute, self.array_default)
 
+    @cached_property
+    def shaping(self) -> bytes:
+        """The settings that shape what is written of a record, as JSON."""
+        return msgspec.json.encode(
+            (
+                self.on_null,
+                self.array_default,
+                self.array_fields,
+                self.field_rules,
+                self.allow_opt_in,
+            )
+        )
 
-@dataclass(frozen=True, slots=True)
-class Create:
+
+class Create(Struct, frozen=True):
     """POST these."""
 
     attributes: Mapping[str, Value]
@@ -75,8 +91,7 @@ class Create:
     held_back: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """PATCH these of the record that was found."""
 
     resource: Resource
@@ -85,16 +100,14 @@ class Update:
     held_back: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
+class Unchanged(Struct, frozen=True):  # one for most rows: three times as fast as a data class
     """Outreach holds it already."""
 
     resource: Resource
     held_back: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True):
     """Nothing is to be written, by policy."""
 
     reason: str

@@ -63,7 +63,7 @@ def coerce(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - whateve
     if isinstance(value, str):
         if not value.strip():
             return None
-        if attribute.kind == "text" and value.isascii():
+        if attribute.kind == "text" and is_plain_text(value):
             return value
     try:
         if attribute.custom is not None:
@@ -72,6 +72,11 @@ def coerce(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - whateve
     except Uncoercible as reason:
         message = f"{attribute.title} takes {reason}."
         raise RecordFault("invalid_value", message, field=attribute.name) from None
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether a text is what a text attribute takes, without any further look."""
+    return text.isascii() and bool(text) and not text.isspace()
 
 
 def _text(value: Any) -> str:  # noqa: ANN401
@@ -258,6 +263,8 @@ def _texts(value: Any) -> list[str]:  # noqa: ANN401
 
 def _phones(value: Any) -> list[str]:  # noqa: ANN401
     phones = [phone.strip() for phone in _texts(value)]
+    if len(phones) == 1:
+        return phones
     return unique(phones, key=lambda phone: digits(phone) or phone)
 
 
