@@ -1,79 +1,22 @@
-"""What the target writes, another client reads: tap-outreach, as Singer published it."""
+"""What the target writes, others read: tap-outreach as Singer published it, and Airbyte's CDK."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
-import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
+from clients import airbyte_source
+from clients.singer_tap import PAGE_SIZE, Tap
 from invention import CATALOG, FEWEST, deliver, invent, links, rows
 
 from target_outreach.sandbox import Sandbox
 
-CLIENT = Path(__file__).parent / "tap_outreach_client"
-REQUIREMENTS = CLIENT / "requirements.txt"
-CACHE = Path(__file__).parents[1] / ".cache"
-PROGRAMS = "Scripts" if os.name == "nt" else "bin"
-SECONDS_TO_INSTALL = 90
-
-PAGE_SIZE = 5
 HOUR = 3600
 COUNTS = {"accounts": FEWEST, "prospects": 60}
 KEYS = {"accounts": "customId", "prospects": "emails"}
 #: Outreach has these since 2023; the tap's schemas are older.
 UNKNOWN_TO_THE_TAP = {"annualRevenueRange", "naicsCodes", "sicCodes", "tickerSymbol"}
-
-
-@pytest.fixture(scope="session")
-def tap():
-    """Make an environment with the tap in it, once for each version; return its Python."""
-    (requirement,) = REQUIREMENTS.read_text(encoding="utf-8").split()
-    version = "{}{}".format(*sys.version_info)
-    folder = CACHE / f"{requirement.replace('==', '-')}-py{version}"
-    python = folder / PROGRAMS / "python"
-    complete = folder / "complete"
-    if not (complete.exists() and python.exists()):
-        shutil.rmtree(folder, ignore_errors=True)
-        for command in _installation(folder, python):
-            _install(command)
-        complete.touch()
-    return python
-
-
-def _installation(folder, python):
-    """Say how to make the environment: by uv where it is, else by what Python brings."""
-    uv = [shutil.which("uv")]
-    if importlib.util.find_spec("uv"):
-        uv = [sys.executable, "-m", "uv"]
-    if any(uv):
-        return (
-            [*uv, "venv", "--python", sys.executable, folder],
-            [*uv, "pip", "install", "--python", python, "--requirement", REQUIREMENTS],
-        )
-    pip = [python, "-m", "pip", "--retries", "1", "install", "--requirement", REQUIREMENTS]
-    return [sys.executable, "-m", "venv", folder], pip
-
-
-def _install(command):
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS_TO_INSTALL, check=False
-        )
-    except subprocess.TimeoutExpired:
-        problem = f"not within {SECONDS_TO_INSTALL} seconds"
-    else:
-        if done.returncode == 0:
-            return
-        errors = [line for line in done.stderr.splitlines() if line.lower().startswith("error")]
-        problem = errors[0] if errors else done.stderr.strip()[-300:]
-    give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-    give_up(f"tap-outreach cannot be installed: {problem}")
 
 
 class Clock:
@@ -96,45 +39,8 @@ def sandbox(tmp_path, clock):
 
 
 @pytest.fixture
-def read(tap, sandbox, tmp_path):
-    """Discover, select both objects and run the tap; return its messages."""
-    config = {
-        "start_date": "2026-01-01T00:00:00Z",
-        "client_id": "invented",
-        "client_secret": "invented",
-        "redirect_uri": "https://client.example.test/oauth",
-        "refresh_token": "invented",
-        "page_size": PAGE_SIZE,
-    }
-
-    def path(name, content):
-        file = tmp_path / f"{name}.json"
-        file.write_text(json.dumps(content), encoding="utf-8")
-        return file
-
-    def run(*arguments):
-        done = subprocess.run(
-            [tap, CLIENT / "run.py", "--config", path("config", config), *arguments],
-            env=os.environ | {"OUTREACH_HOST": sandbox.url},
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def _read(state=None):
-        catalog = json.loads(run("--discover"))
-        for stream in catalog["streams"]:
-            (top,) = (entry for entry in stream["metadata"] if not entry["breadcrumb"])
-            top["metadata"]["selected"] = stream["stream"] in COUNTS
-        state = path("state", state or {})
-        output = run("--catalog", path("catalog", catalog), "--state", state)
-        return [json.loads(line) for line in output.splitlines()]
-
-    return _read
+def read(sandbox, tmp_path):
+    return Tap(sandbox.url, tmp_path).read
 
 
 def records(messages, name):
@@ -161,12 +67,28 @@ def as_the_tap_says(name, row):
             shown[column.removeprefix("outreach_").replace("_id", "Id")] = value
         elif attribute.kind in {"date", "date-time"}:
             shown[column] = f"{datetime.fromisoformat(value):%Y-%m-%dT%H:%M:%S.%fZ}"
-        elif column not in UNKNOWN_TO_THE_TAP and not (
-            # Where there is an account, its name is not for a prospect to say.
-            column == "company" and "outreach_account_id" in row
-        ):
+        elif column not in UNKNOWN_TO_THE_TAP and not is_the_accounts_name(column, row):
             shown[column] = value
     return shown
+
+
+def as_outreach_says(name, row):
+    """Put a row that was written as the API shows it: attributes, and ids of related records."""
+    attributes, related = {}, {}
+    for column, value in row.items():
+        attribute = CATALOG[name].attributes.get(column)
+        if attribute is None:
+            related[column.removeprefix("outreach_").removesuffix("_id")] = value
+        elif attribute.kind == "date-time":
+            attributes[column] = f"{datetime.fromisoformat(value):%Y-%m-%dT%H:%M:%S.000Z}"
+        elif not is_the_accounts_name(column, row):
+            attributes[column] = value
+    return attributes, related
+
+
+def is_the_accounts_name(column, row):
+    """Where there is an account, its name is not for a prospect to say."""
+    return column == "company" and "outreach_account_id" in row
 
 
 def write_all(sync, turn):
@@ -220,4 +142,40 @@ def test_tap_outreach_reads_again_only_what_the_target_changed(sync, read, clock
     # The tap begins with the moment at which it stopped, which is that of the clerk.
     assert {key: record["title"] for key, record in again.items()} == {
         key: row["title"] for key, row in by_key("prospects", after[:8]).items()
+    }
+
+
+@pytest.mark.skipif(not os.environ.get("CI"), reason="installs seventy packages, from an index")
+def test_airbyte_reads_back_all_that_was_written(sync, sandbox, tmp_path):
+    write_all(sync, 1)
+    write_all(sync, 2)
+    before = sandbox.request_count
+    config = {
+        "api_url": sandbox.api_url,
+        "access_token": "invented-token-1b9c",
+        "page_size": PAGE_SIZE,
+    }
+    found = airbyte_source.read(tmp_path, config, COUNTS)
+    for name, resources in found.items():
+        written = by_key(name, rows(name, COUNTS[name], 2))
+        shown = {str(one["attributes"][KEYS[name]]): one for one in resources}
+        assert shown.keys() == written.keys()
+        assert len(resources) == len(written)
+        for key, row in written.items():
+            attributes, related = as_outreach_says(name, row)
+            of_api = shown[key]["attributes"]
+            assert {column: of_api[column] for column in attributes} == attributes
+            assert related_ids(name, shown[key]) == related
+        assert attributes.keys() >= CATALOG[name].writable.keys() - {"company"}
+        assert related.keys() == set(links(name))
+    asked = list(sandbox.requests)[before:]
+    assert {request.status for request in asked} == {200}
+    assert len(asked) == sum(COUNTS.values()) // PAGE_SIZE
+
+
+def related_ids(name, resource):
+    return {
+        link: resource["relationships"][link]["data"]["id"]
+        for link in links(name)
+        if resource["relationships"][link]["data"] is not None
     }
