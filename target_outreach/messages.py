@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from target_outreach.verbatim import Shortcut
+
 logger = logging.getLogger("target-outreach")
 
 CHUNK_BYTES = 256 * 1024
@@ -106,9 +108,10 @@ class MessageReader(SimpleSingerReader):
 
     Attributes:
         tick: Called between chunks of lines, and twice a second while none come.
+        shortcut: Settles rows that need not be read, if there is one.
         first: Files to read before the input.
         line: The line under way, as received.
-        line_number: Its number, counted from one.
+        line_number: Its number in the file or in the input, counted from one.
     """
 
     def __init__(self) -> None:
@@ -116,9 +119,11 @@ class MessageReader(SimpleSingerReader):
         self.inbox = Inbox()
         self.first: list[Path] = []
         self.tick: Callable[[], None] = lambda: None
+        self.shortcut: Shortcut | None = None
         self.line = ""
         self.line_number = 0
         self._source: Iterator[list[bytes]] = iter(())
+        self._place = "the input"
 
     @override
     def process_lines(
@@ -129,23 +134,42 @@ class MessageReader(SimpleSingerReader):
             raise InputError("Standard input is closed.")
         self._source = self._all_chunks(file_input or sys.stdin)
         for chunk in self._source:
-            for raw in chunk:
-                self.line_number += 1
-                message = self._message(raw)
-                if message is None:
-                    continue
-                self._dispatch(message, callbacks)
-                counts[message["type"]] += 1
+            if self.shortcut is None:
+                self._take_in(chunk, callbacks, counts)
+            else:
+                self.shortcut.look_at(chunk)
+                try:
+                    self._take_in(chunk, callbacks, counts)
+                finally:
+                    self.shortcut.hand_over()
             self.tick()
         return counts
+
+    def _take_in(
+        self,
+        lines: list[bytes],
+        callbacks: dict[str, Callable[[dict[str, Any]], None]],
+        counts: Counter[str],
+    ) -> None:
+        for position, raw in enumerate(lines):
+            self.line_number += 1
+            if self.shortcut is not None and self.shortcut.settles(position):
+                counts["RECORD"] += 1
+                continue
+            message = self._message(raw)
+            if message is None:
+                continue
+            self._dispatch(message, callbacks)
+            counts[message["type"]] += 1
 
     def _all_chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
         """Yield the lines of the files to read first, and then those of the input."""
         for path in self.first:
+            self.line_number, self._place = 0, str(path)
             with path.open("rb") as earlier:
                 while lines := earlier.readlines(CHUNK_BYTES):
                     yield _without_torn_end(lines, path)
-        self.line_number = 0
+        self.line_number, self._place = 0, "the input"
         yield from self._chunks(file)
 
     def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
@@ -193,7 +217,7 @@ class MessageReader(SimpleSingerReader):
 
     def bad_line(self, what: str, kind: type[InputError] = InputError) -> InputError:
         """Word an error about the line under way."""
-        return kind(f"Line {self.line_number} of the input {what}.")
+        return kind(f"Line {self.line_number} of {self._place} {what}.")
 
 
 def _without_torn_end(lines: list[bytes], path: Path) -> list[bytes]:

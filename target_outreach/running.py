@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -36,8 +37,14 @@ def make_target(config: Any) -> TargetOutreach:  # noqa: ANN401 - a private type
     return TargetOutreach(config=config.config, parse_env_config=config.parse_env)
 
 
-def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
-    """Run a target to its end, whatever happens, and say how it ended."""
+def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = True) -> ExitCode:
+    """Run a target to its end, whatever happens, and say how it ended.
+
+    Args:
+        target: The target.
+        file_input: Its input, or None for standard input.
+        recurs: Whether runs like it may follow, so that the report may say what they cost.
+    """
     errors: list[Exception] = []
     try:
         target.refuse_to_overwrite(file_input or sys.stdin)
@@ -57,7 +64,7 @@ def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
             if later is not error:
                 errors.append(later)
                 explain(later)
-    code = _conclude(target, errors)
+    code = _conclude(target, errors, recurs=recurs)
     if code == ExitCode.ENDED_EARLY:
         try:
             target.discard_rest()
@@ -70,10 +77,10 @@ def run(target: TargetOutreach, file_input: IO[str] | None) -> ExitCode:
     return code
 
 
-def _conclude(target: TargetOutreach, errors: Sequence[Exception]) -> ExitCode:
+def _conclude(target: TargetOutreach, errors: Sequence[Exception], *, recurs: bool) -> ExitCode:
     """Report on the run, whatever became of it; its first error decides the exit code."""
     target.progress.close()
-    report = target.report()
+    report = replace(target.report(), recurs=recurs)
     code = target.exit_code(report, _exit_code(errors[0]) if errors else None)
     if not report.adds_up:
         logger.error("The counts do not add up; please report this as a fault of target-outreach.")

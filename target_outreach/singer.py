@@ -57,6 +57,7 @@ class ExactTarget(Target):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the SDK's
         """Know no stream yet."""
+        #: The sinks of those whose records come as they are, by the name of the stream.
         self._direct: dict[str, OutreachSink] = {}
         super().__init__(**options)
 
@@ -140,7 +141,7 @@ class ExactTarget(Target):
         except MappingError as error:
             stream = message_dict["stream"]
             raise SettingsError(f"stream_maps does not work for {stream}: {error}") from None
-        self._direct = {
+        self._direct |= {
             stream: self.sink(maps[0].stream_alias)
             for stream, maps in self.mapper.stream_maps.items()
             if len(maps) == 1 and _changes_nothing(maps[0])

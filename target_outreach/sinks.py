@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from functools import cached_property
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from target_outreach.delivery.stream import Item, Stream
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.mapping import build_mapping, could_use_custom_fields
 from target_outreach.records.matching import MATCH_FIELDS, keys_of, order_keys
-from target_outreach.records.planning import OPT_OUTS, Rules
+from target_outreach.records.planning import BY_MEMORY, OPT_OUTS, Rules
 from target_outreach.records.routing import route
 from target_outreach.records.schemas import RecordSchema, curated_schema
 from target_outreach.settings.entries import for_object, name_custom_fields, resolved
+from target_outreach.verbatim import Verbatim
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -78,8 +80,7 @@ class OutreachSink(Sink):
                 self._own_schema = RecordSchema(self.schema, code="schema_violation")
             self.stream = self._describe(object_type, settings)
         except SettingsError as error:
-            problems = (f"Stream {stream_name!r}: {problem}." for problem in error.errors)
-            raise SettingsError(*(problem.replace("..", ".") for problem in problems)) from None
+            raise _of_stream(stream_name, error) from None
 
     @property
     def mapping(self) -> StreamMapping | None:
@@ -155,7 +156,7 @@ class OutreachSink(Sink):
             original: The record before them, where the tap's own metadata still stands.
             line: The RECORD message as received.
         """
-        self._collect(self._item(self._target.receive(self.stream_name), record, original, line))
+        self._collect(self._item(self._next_number(), record, original, line))
 
     def refuse(self, fault: RecordFault, line: str) -> None:
         """Take in a record that is rejected already.
@@ -164,7 +165,46 @@ class OutreachSink(Sink):
             fault: What is wrong with it.
             line: The RECORD message as received.
         """
-        self._collect(Item(self._target.receive(self.stream_name), line, fault=fault))
+        self._collect(Item(self._next_number(), line, fault=fault))
+
+    def receive_unread(self) -> int:
+        """Count in a record that need not be read, and return its sequence number."""
+        return self._target.receive(self.stream_name)
+
+    def _next_number(self) -> int:
+        number = self._target.receive(self.stream_name)
+        if self._target.shortcut is not None:
+            self._target.shortcut.received(self, number)
+        return number
+
+    @property
+    def object_name(self) -> str:
+        """The object that the stream is for; none where it is left out."""
+        return self.stream.object.name if self.stream.object is not None else ""
+
+    @cached_property
+    def verbatim(self) -> Verbatim | None:
+        """What hashes rows as they stand in the input, where they can be known again by that.
+
+        Accounts are always read, since prospects may be linked to them by what they say.
+        """
+        rules, mapping = self.stream.rules, self._mapping
+        if mapping is None or not self.key_properties or rules.detection not in BY_MEMORY:
+            return None
+        if mapping.object.name != "prospects":
+            return None
+        context = (
+            self._target.plugin_version,
+            self.stream_name,
+            self.key_properties,
+            self._own_schema is not None,
+            self.stream.schema_line,
+            mapping.id_column,
+            mapping.relationships,
+            [(mapping.object.attributes[name], one) for name, one in mapping.attributes.items()],
+            replace(rules, detection="source"),
+        )
+        return Verbatim(repr(context), self.key_properties, self._key_of)
 
     def _collect(self, item: Item) -> None:
         """Put a record into the batch, once what came before it for its keys is handed over."""
@@ -172,6 +212,7 @@ class OutreachSink(Sink):
             for other in self._target.rivals(self):
                 if other.holds(self, item.desired):
                     other.hand_over()
+        item.line_number = self._target.message_reader.line_number
         if not self._items:
             self._opened_at = time.monotonic()
         self._items.append(item)
@@ -207,19 +248,24 @@ class OutreachSink(Sink):
         self, number: int, record: dict[str, Any], original: dict[str, Any], line: str
     ) -> Item:
         if self._mapping is None:
-            return Item(number, "", skip="object_none")
+            return Item(number, line, skip="object_none")
         deleted_at = original.get("_sdc_deleted_at")
         if deleted_at and str(deleted_at).strip():
-            return Item(number, "", skip="deleted_in_source")
+            return Item(number, line, skip="deleted_in_source")
         try:
-            return Item(number, line, desired=self._desired(record, self._mapping))
+            desired = self._desired(record, self._mapping)
         except RecordFault as fault:
             return Item(number, line, fault=fault)
+        shortcut = self._target.shortcut
+        return Item(number, line, desired=desired, row=shortcut.row if shortcut else None)
 
     def _desired(self, record: dict[str, Any], mapping: StreamMapping) -> Desired:
         if self._own_schema is not None:
             self._remove_sdc_metadata_from_record(record)
-            self._own_schema.check(record)
+            try:
+                self._own_schema.check(record)
+            except SettingsError as error:
+                raise _of_stream(self.stream_name, error) from None
         desired = mapping.apply(record)
         if mapping.is_too_long(desired):
             curated_schema(mapping.object.name).check(desired.attributes)
@@ -234,6 +280,9 @@ class OutreachSink(Sink):
         if not values:
             fields = self.stream.rules.match_fields
             values = [list(key) for key in keys_of(self._mapping.object, desired, fields)]
+        return self._key_of(values)
+
+    def _key_of(self, values: list[Any]) -> str | None:
         if not values or None in values:
             return None
         return f"{self._key_start}, {', '.join(map(_as_json, values))}]"
@@ -276,6 +325,12 @@ class OutreachSink(Sink):
                 other.hand_over()
             self.record_counter_metric.increment(len(items))
             self._target.pipeline.submit(self.stream, items)
+
+
+def _of_stream(name: str, error: SettingsError) -> SettingsError:
+    """Say in which stream something is wrong."""
+    problems = (f"Stream {name!r}: {problem}." for problem in error.errors)
+    return SettingsError(*(problem.replace("..", ".") for problem in problems))
 
 
 def _asked(mapping: StreamMapping, match_fields: Sequence[str]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from target_outreach.delivery.pipeline import Pipeline
 from target_outreach.delivery.progress import Count, Moment, Progress
 from target_outreach.delivery.rejects import (
     RejectsFile,
+    announce,
     default_folder,
     mark_done,
     unresolved,
@@ -29,6 +30,7 @@ from target_outreach.delivery.rejects import (
 from target_outreach.delivery.settlement import Settlement
 from target_outreach.delivery.timeline import Point
 from target_outreach.delivery.writing import Writer
+from target_outreach.destination import destination
 from target_outreach.errors import EndedEarly, ExitCode, InputError, Interrupted, SettingsError
 from target_outreach.outreach.imports import Imports
 from target_outreach.outreach.lookup import Lookup
@@ -41,6 +43,7 @@ from target_outreach.settings.entries import EntryUse, check_entries, name_label
 from target_outreach.singer import ExactTarget
 from target_outreach.sinks import OutreachSink
 from target_outreach.stored import public_name
+from target_outreach.verbatim import Shortcut
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -92,6 +95,8 @@ class TargetOutreach(ExactTarget):
         self.message_reader.tick = self.tick
         self._replayed: list[Path] = []
         self._custom_fields_asked = False
+        #: Settles rows that need not be read, where a memory knows them as they stand.
+        self.shortcut: Shortcut | None = None
         #: The objects as the organisation has them, as far as this run knows that.
         self.objects = OwnObjects()
         if validate_config:
@@ -114,20 +119,25 @@ class TargetOutreach(ExactTarget):
 
     def replay(self, *files: Path) -> None:
         """Read rejects files before the input, and mark them done when all is settled."""
+        announce(files)
         self._replayed = list(files)
         self.message_reader.first = self._replayed
 
     def retry_rejects(self) -> None:
         """Replay what earlier runs have rejected, if the settings say so."""
         if self.settings.retry_rejects:
-            self.replay(*unresolved(self.settings.rejects_path or default_folder()))
+            self.replay(*unresolved(self._rejects_folder))
 
     @cached_property
     def rejects(self) -> RejectsFile | NoRejects:
         """Where rejected records go; a dry run keeps none."""
         if self.settings.dry_run:
             return NoRejects()
-        return RejectsFile(self.settings.rejects_path or default_folder())
+        return RejectsFile(self._rejects_folder)
+
+    @property
+    def _rejects_folder(self) -> str:
+        return self.settings.rejects_path or default_folder(destination(self.settings))
 
     @cached_property
     def settlement(self) -> Settlement:
@@ -201,7 +211,16 @@ class TargetOutreach(ExactTarget):
             path = copy
         memory = Memory(path)
         self._resources.callback(memory.close)
+        if not self.settings.dry_run:  # which is to say of each row what would become of it
+            reader = memory.reader()
+            self._resources.callback(reader.close)
+            self.shortcut = Shortcut(reader, self._pipeline, self._direct)
+            self.message_reader.shortcut = self.shortcut
         return memory
+
+    def _pipeline(self) -> Pipeline | None:
+        """Return the pipeline, if it has begun."""
+        return self.__dict__.get("pipeline")
 
     def _journal(self) -> Journal:
         if self.settings.plan_path is None:
@@ -294,6 +313,8 @@ class TargetOutreach(ExactTarget):
     @override
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
         self.source_stream = message_dict.get("stream")
+        if self.shortcut is not None:
+            self.shortcut.forget()
         super()._process_schema_message(message_dict)
 
     def rivals(self, sink: OutreachSink) -> list[OutreachSink]:

@@ -58,7 +58,8 @@ def test_a_run_costs_what_was_estimated(  # noqa: PLR0917 - a table of cases
 def test_the_table_shows_each_way_with_its_share_of_the_year():
     outcome = CliRunner().invoke(cost, ["--rows", "50000", "--changed", "1", "--edited", "40"])
     assert outcome.exit_code == 0
-    found = {line.split()[0]: line.split()[1:] for line in outcome.output.splitlines()[1:]}
+    lines = outcome.output.splitlines()
+    found = {line.split()[0]: line.split()[1:] for line in lines[2:6]}
     assert found["source"] == ["501", "0.0100", "0.05", "4,388,760", "438.9%"]
     assert found["drift"][0] == "502"
     assert [*found] == ["outreach", "source", "drift", "none"]
@@ -77,5 +78,20 @@ def test_the_configuration_says_how_rows_are_looked_up_and_written(tmp_path):
     said = ["--rows", "50000", "--changed", "10"]
     plain = CliRunner().invoke(cost, said).output.splitlines()
     configured = CliRunner().invoke(cost, [*said, "--config", str(config)]).output.splitlines()
-    assert [line.split()[1] for line in plain[1:3]] == ["5,301", "5,001"]
-    assert [line.split()[1] for line in configured[1:3]] == ["1,100", "101"]
+    assert [line.split()[1] for line in plain[2:4]] == ["5,301", "5,001"]
+    assert [line.split()[1] for line in configured[2:4]] == ["1,100", "101"]
+
+
+def test_the_table_says_that_it_counts_requests_and_of_what_the_share_is():
+    said = ["--rows", "1000", "--allowance", "250000"]
+    above, below, *rest = CliRunner().invoke(cost, said).output.splitlines()
+    assert " ".join(above.split()) == "requests requests hours of requests of 250,000"
+    assert " ".join(below.split()) == "change_detection a run a row the limit a year a year"
+    assert len({len(line) for line in (above, below, *rest)}) == 1
+    assert len(rest) == 4
+
+
+def test_an_allowance_that_was_not_given_is_said_to_be_assumed():
+    *table, last = CliRunner().invoke(cost, ["--rows", "1000"]).output.splitlines()
+    assert table[0].endswith("of 1,000,000")
+    assert last == "1,000,000 requests a year are assumed; --allowance says what you have."

@@ -67,6 +67,8 @@ def test_a_plan_names_old_and_new_values_and_why_nothing_is_done(sync, sandbox, 
     assert old == {
         "stream": "prospects",
         "action": "update",
+        "line": 3,
+        "source_key": {"id": 2},
         "key": {"emails": ["old@x.test", "second@x.test"]},
         "id": 1,
         "changes": {
@@ -78,6 +80,78 @@ def test_a_plan_names_old_and_new_values_and_why_nothing_is_done(sync, sandbox, 
     (held,) = [entry for entry in plan if "held_back" in entry]
     assert (held["action"], held["held_back"]) == ("unchanged", {"optedOut": 1})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def plan_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 500])
+def test_each_line_of_a_plan_says_which_row_it_is_about(sync, sandbox, tmp_path, rows_a_batch):
+    seed(sandbox)
+    path = tmp_path / "plan.jsonl"
+    rows = [*ROWS, record("prospects", id=8, emails="gone@x.test", _sdc_deleted_at="2026-01-01")]
+    rows += [schema("others"), record("others", id=9, emails="x")]
+    streams = [{"stream": "others", "object": "none"}]
+    settings = {"batch_size_rows": rows_a_batch, "streams": streams, "validate_records": False}
+    sync(["", *rows], dry_run=True, plan_path=str(path), **settings)
+    plan = plan_of(path)
+    where = {entry["source_key"]["id"]: entry["line"] for entry in plan}
+    lines = {1: 3, 2: 4, 3: 5, 4: 6, 5: 7, 6: 8, 7: 9, 8: 11, 9: 13}
+    assert where == lines
+    assert len(plan) == len(lines)
+    (rejected,) = [entry for entry in plan if entry["action"] == "reject"]
+    assert (rejected["source_key"], rejected["line"]) == ({"id": 5}, 7)
+
+
+def test_the_source_key_is_that_of_the_row_before_stream_maps(sync, tmp_path):
+    path = tmp_path / "plan.jsonl"
+    keyed = schema("prospects", PROSPECTS | {"region": {"type": "string"}}, keys=("region", "id"))
+    rows = [keyed, record("prospects", id=1, region="\ud800", emails="nope")]
+    rows += [schema("prospects", keys=()), record("prospects", emails="a@x.test")]
+    maps = {"prospects": {"__alias__": "people", "title": "'Head'"}}
+    settings = {"stream_maps": maps, "outreach_object": "prospects", "batch_size_rows": 1}
+    sync(rows, dry_run=True, plan_path=str(path), **settings)
+    first, second = plan_of(path)
+    assert (first["stream"], first["source_key"]) == ("people", {"region": "\ud800", "id": 1})
+    assert "source_key" not in second
+    assert second["line"] == 4
+
+
+def test_what_would_be_created_has_the_negative_id_that_links_use(sync, tmp_path):
+    path = tmp_path / "plan.jsonl"
+    linked = PROSPECTS | {"account_domain": {"type": "string"}}
+    rows = [
+        schema("accounts"),
+        record("accounts", id=1, name="Acme", domain="acme.example.com"),
+        schema("prospects", linked),
+        record("prospects", id=1, emails="a@x.test", account_domain="acme.example.com"),
+        record("prospects", id=2, emails="b@x.test", account_domain="new.example.com"),
+        record("prospects", id=3, emails="c@x.test", account_domain="new.example.com"),
+        record("prospects", id=1, emails="a@x.test", title="Head"),
+    ]
+    settings = {"on_missing_relation": "create", "batch_size_rows": 1}
+    sync(rows, dry_run=True, plan_path=str(path), **settings)
+    plan = plan_of(path)
+    created = [entry for entry in plan if entry["action"] == "create"]
+    ids = [entry["id"] for entry in created]
+    assert len(set(ids)) == len(ids) == 5
+    assert max(ids) < 0
+    accounts = {
+        entry["changes"]["domain"]["new"]: entry["id"]
+        for entry in created
+        if "domain" in entry["changes"]
+    }
+    links = [
+        entry["changes"]["account"]["new"]
+        for entry in plan
+        if entry["stream"] == "prospects" and "account" in entry["changes"]
+    ]
+    domains = ["acme.example.com", "new.example.com", "new.example.com"]
+    assert sorted(links) == sorted(accounts[domain] for domain in domains)
+    (later,) = [entry for entry in plan if entry["action"] == "update"]
+    (earlier,) = [one for one in created if one["key"] == {"emails": ["a@x.test"]}]
+    assert later["id"] == earlier["id"]
 
 
 def test_a_dry_run_emits_no_state_writes_no_rejects_and_says_what_it_would_write(

@@ -124,6 +124,13 @@ def test_nothing_new_is_told_only_now_and_then(hasty):
     end(process)
 
 
+def test_one_is_not_spoken_of_as_many():
+    names = [f"stream{n}" for n in range(5)]
+    counts = dict.fromkeys(names, Count(1, dict.fromkeys(OUTCOMES, 0)))
+    one = Moment(Point(requests=1), counts)
+    assert line_of(one, names).endswith("; 1 more stream; 1 request")
+
+
 def moment(*, budget=None, ended=True, waited=0.0, resumes_in=None):
     counts = Count(1000, dict.fromkeys(OUTCOMES, 0) | {"created": 800})
     point = Point(seconds=100 + waited, received=1000, settled=800, requests=1600, waited=waited)

@@ -9,10 +9,18 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from conftest import lines, record, schema, state
+
+from target_outreach.delivery import rejects
+from target_outreach.delivery.rejects import RejectsFile
+from target_outreach.destination import destination
+from target_outreach.errors import RecordFault
+from target_outreach.sandbox import Sandbox
+from target_outreach.settings import Settings
 
 BAD = [
     schema("prospects"),
@@ -104,6 +112,278 @@ def test_retry_rejects_sends_what_is_left_before_the_input(sync, sandbox, config
     (person,) = sandbox.store.all("prospects")
     assert person["attributes"]["title"] == "Newer"
     assert path.with_name(path.name + ".done").exists()
+
+
+# Where rejects lie, so that none is sent to another Outreach
+
+
+def test_a_bad_line_in_a_rejects_file_is_named_with_its_file(config, tmp_path):
+    folder = Path(config["rejects_path"])
+    folder.mkdir(parents=True)
+    first, second = folder / "20260101T000000Z-1.jsonl", folder / "20260102T000000Z-2.jsonl"
+    first.write_text(lines([*BAD[:1], record("prospects", id=3, emails="c@x.test")]), "utf-8")
+    second.write_text(lines([*BAD[:1], "{", *BAD[3:]]), "utf-8")
+    done = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
+    assert done.returncode == 1
+    assert f"Line 2 of {second} is not valid JSON" in done.stderr.decode()
+
+
+def test_rejects_of_another_outreach_are_not_sent_to_this_one(sync, sandbox, config, tmp_path):
+    path = rejects_file(sync(BAD, rejects_path=None))
+    mend(path)
+    settings = config | {"rejects_path": None, "retry_rejects": True}
+    with Sandbox(tmp_path / "other.db") as other:
+        done = command(config=settings | {"api_url": other.api_url}, tmp_path=tmp_path)
+        assert done.returncode == 0, done.stderr.decode()
+        assert other.store.count("prospects") == 0
+    assert path.exists()
+    assert command(config=settings, tmp_path=tmp_path).returncode == 3
+    assert sandbox.store.count("prospects") == 1
+    assert path.with_name(path.name + ".done").exists()
+
+
+APP = {"client_id": "c", "client_secret": "hunter2", "refresh_token": "hunter2"}
+SERVER = {"s2s_guid": "g", "s2s_private_key": "hunter2", "s2s_install_id": "i"}
+TOKEN = {"access_token": "hunter2"}
+HOST = "https://api.outreach.io/api/v2"
+
+
+def place(access, **settings):
+    return destination(Settings.read(access | settings))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (TOKEN, TOKEN | {"api_url": "https://api.eu.outreach.io/api/v2"}),
+        (TOKEN | {"api_url": "http://127.0.0.1:1/x"}, TOKEN | {"api_url": "http://127.0.0.1:2/x"}),
+        (TOKEN, APP),
+        (APP, APP | {"client_id": "d"}),
+        (SERVER, SERVER | {"s2s_install_id": "j"}),
+        (SERVER, SERVER | {"s2s_guid": "h"}),
+        (SERVER | {"s2s_guid": "gi"}, SERVER | {"s2s_install_id": "ii"}),
+        (TOKEN, {"sandbox": "a.db"}),
+        ({"sandbox": "a.db"}, {"sandbox": "b.db"}),
+        ({"sandbox": "a.db"}, {"sandbox": "folder/a.db"}),
+    ],
+)
+def test_what_is_another_outreach_is_another_place(one, other):
+    assert place(one) != place(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (TOKEN, {"access_token": "the next one"}),
+        (TOKEN, TOKEN | {"api_url": HOST.replace("api.o", "API.o") + "/"}),
+        (TOKEN, TOKEN | {"api_url": HOST.replace(".io", ".io:443")}),
+        (APP, APP | {"client_secret": "new", "refresh_token": "new", "redirect_uri": "https://x"}),
+        (SERVER, SERVER | {"s2s_private_key": "new"}),
+        ({"sandbox": "a.db"}, {"sandbox": "folder/../a.db"}),
+        ({"sandbox": "a.db"}, {"sandbox": str(Path.cwd() / "a.db")}),
+    ],
+)
+def test_a_place_stays_the_same_as_long_as_the_outreach_does(one, other):
+    assert place(one) == place(other)
+
+
+def test_a_place_can_be_read_and_holds_no_secret():
+    assert re.fullmatch(r"api\.outreach\.io-[0-9a-f]{8}", place(TOKEN))
+    assert re.fullmatch(
+        r"127\.0\.0\.1-8765-[0-9a-f]{8}", place(TOKEN, api_url="http://127.0.0.1:8765")
+    )
+    assert re.fullmatch(r"sandbox-m-y-out-[0-9a-f]{8}", place({"sandbox": "M/m y Out.db"}))
+    address = "https://ada:hunter2@api.outreach.io/api/v2"
+    assert place(TOKEN, api_url=address) == place(TOKEN)
+    assert len(place({"sandbox": "x" * 250})) < 60
+
+
+@pytest.fixture
+def unplaced(tmp_path):
+    """Leave a rejects file where earlier versions put all of them."""
+    folder = tmp_path / "state home" / "target-outreach" / "rejects"
+    folder.mkdir(parents=True)
+    path = folder / "20260331T093000Z-1f2e3d4c.jsonl"
+    path.write_text(lines([schema("prospects"), record("prospects", emails="a@x.test")]))
+    return path
+
+
+def test_rejects_that_do_not_say_where_they_belong_are_named_and_left(
+    sandbox, config, tmp_path, unplaced
+):
+    settings = config | {"rejects_path": None, "retry_rejects": True}
+    done = command(config=settings, tmp_path=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.decode().count(str(unplaced)) == 1
+    assert "target-outreach replay" in done.stderr.decode()
+    assert unplaced.exists()
+    assert sandbox.store.count("prospects") == 0
+
+
+@pytest.mark.parametrize("way", ["no retry", "a folder of their own"])
+def test_rejects_without_a_place_are_named_only_to_whom_they_may_concern(
+    config, tmp_path, unplaced, way
+):
+    settings = {
+        "no retry": {"rejects_path": None},
+        "a folder of their own": {"retry_rejects": True},
+    }
+    done = command(config=config | settings[way], tmp_path=tmp_path)
+    assert done.returncode == 0
+    assert unplaced.name not in done.stderr.decode()
+
+
+def test_an_address_that_is_none_is_not_called_nothing(sync):
+    _, first, _ = sync(BAD).rejects
+    words = "emails takes email addresses only, and one of these is not an email address."
+    assert first["error"]["message"] == words
+
+
+# Rejected again, and again
+
+
+def kept(folder):
+    return [
+        json.loads(line)["record"]["id"]
+        for path in folder.glob("*.jsonl")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if '"RECORD"' in line
+    ]
+
+
+def test_a_row_that_is_rejected_in_each_run_does_not_pile_up(sync, config, tmp_path):
+    sync(BAD)
+    for run in range(3):
+        again = [message | {"time_extracted": f"2026-04-0{run + 1}T00:00:00Z"} for message in BAD]
+        done = command(
+            config=config | {"retry_rejects": True}, tmp_path=tmp_path, text=lines(again)
+        )
+        assert done.returncode == 3
+        assert kept(tmp_path / "rejects") == [1, 2]
+        assert json.loads(Path(config["report_path"]).read_text())["totals"]["rejected"] == 4
+
+
+def test_rows_that_differ_in_anything_are_all_kept(sync):
+    rows = [
+        record("prospects", id=1, emails="nope"),
+        record("prospects", id=1, emails="nope", title="1.5"),
+        record("prospects", id=1, emails="nope", title=1.5),
+        record("prospects", id=1, emails="nope", title=None),
+        record("more-prospects", id=1, emails="nope"),
+    ]
+    run = sync([schema("prospects"), schema("more-prospects"), *rows, rows[0]])
+    assert run.counts("prospects")["rejected"] == 5
+    assert [row["record"] for row in run.rejects if row["type"] == "RECORD"] == [
+        row["record"] for row in rows
+    ]
+
+
+def test_a_row_that_is_there_is_found_on_its_line(tmp_path):
+    file, fault = RejectsFile(str(tmp_path)), RecordFault("code", "Message.")
+    shown = [json.dumps(record("s", id=n)) for n in (1, 2, 1)]
+    assert [file.add("s", "{}", line, fault) for line in shown] == [2, 3, 2]
+    file.close()
+    assert file.lines == 3
+
+
+def test_only_so_many_rows_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(rejects, "MOST_TOLD_APART", 2)
+    file, fault = RejectsFile(str(tmp_path)), RecordFault("code", "Message.")
+    shown = [json.dumps(record("s", id=n)) for n in (1, 2, 3, 3, 2)]
+    assert [file.add("s", "{}", line, fault) for line in shown] == [2, 3, 4, 5, 3]
+    file.close()
+
+
+# What a replay says
+
+
+def said(done):
+    """Return what the log says, without what stands before each line."""
+    return [line.rpartition(" | ")[2] for line in done.stderr.decode().splitlines()]
+
+
+def test_a_replay_ends_with_what_became_of_the_file(sync, config, tmp_path):
+    path = rejects_file(sync(BAD))
+    mend(path)
+    done = command("replay", str(path), config=config, tmp_path=tmp_path)
+    (left,) = (tmp_path / "rejects").glob("*.jsonl")
+    assert said(done)[-1] == f"{path} is done; 1 record was rejected again, now in {left}."
+    text = left.read_text(encoding="utf-8").replace("x" * 300, "x")
+    left.write_text(text, encoding="utf-8")
+    done = command("replay", str(left), config=config, tmp_path=tmp_path)
+    assert said(done)[-1] == f"{left} is done."
+
+
+def test_a_replay_of_nothing_says_that_there_was_nothing(config, tmp_path):
+    path = tmp_path / "empty.jsonl"
+    path.write_text("")
+    done = command("replay", str(path), config=config, tmp_path=tmp_path)
+    assert said(done)[-1] == f"{path} is done; it held no record."
+
+
+@pytest.mark.parametrize("why", ["stopped", "dry"])
+def test_a_replay_that_leaves_the_file_says_so(sync, sandbox, config, tmp_path, why):
+    path = rejects_file(sync(BAD))
+    mend(path)
+    if why == "stopped":
+        sandbox.revoke_all()
+    done = command(
+        "replay", str(path), config=config | {"dry_run": why == "dry"}, tmp_path=tmp_path
+    )
+    assert said(done)[-1] == f"{path} is not done and stays as it is."
+    assert path.exists()
+
+
+def test_a_replay_says_nothing_of_a_year(sync, config, tmp_path):
+    rows = people(100, last_name="x" * 300)
+    path = rejects_file(sync([schema("prospects"), *rows]))
+    done = command("replay", str(path), config=config, tmp_path=tmp_path)
+    assert done.returncode == 3
+    assert "a year" not in done.stderr.decode()
+    report = json.loads(Path(config["report_path"]).read_text())
+    assert report["cost"]["requests_a_year_if_hourly"] is None
+
+
+@pytest.mark.parametrize(
+    ("hours", "words", "level"),
+    [
+        (0.5, "less than an hour ago", "INFO"),
+        (1.2, "1 hour ago", "INFO"),
+        (30, "30 hours ago", "INFO"),
+        (72.5, "3 days ago", "WARNING"),
+    ],
+)
+@pytest.mark.parametrize("way", ["retry", "replay"])
+def test_rejects_that_are_sent_again_are_named_with_their_age(  # noqa: PLR0917 - a table of cases
+    sync, config, tmp_path, way, hours, words, level
+):
+    path = rejects_file(sync(BAD))
+    stamp = datetime.now(UTC) - timedelta(hours=hours)
+    path = path.rename(path.with_name(f"{stamp:%Y%m%dT%H%M%SZ}-1f2e3d4c.jsonl"))
+    words = f"{path} ({words})"
+    if way == "retry":
+        done = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
+    else:
+        done = command("replay", str(path), config=config, tmp_path=tmp_path)
+    (line,) = [line for line in done.stderr.decode().splitlines() if words in line]
+    assert level in line
+    assert "overwrite newer values" in line
+
+
+def test_of_many_rejects_files_the_oldest_is_named_with_its_age(config, tmp_path):
+    folder = tmp_path / "rejects"
+    folder.mkdir()
+    for n in range(3):
+        (folder / f"2026033{n}T000000Z-1f2e3d4c.jsonl").write_text("")
+    done = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
+    assert (
+        f"{folder / '20260330T000000Z-1f2e3d4c.jsonl'} and 2 later files (" in done.stderr.decode()
+    )
+
+
+def test_without_rejects_nothing_is_said_of_sending_them_again(config, tmp_path):
+    done = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
+    assert "again" not in done.stderr.decode()
 
 
 @pytest.mark.parametrize("setting", ["report_path", "plan_path"])

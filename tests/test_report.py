@@ -16,11 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from target_outreach.delivery.rejects import RejectsFile
-from target_outreach.delivery.tally import MOST_REASONS, OUTCOMES, Tally
+from target_outreach.delivery.tally import MOST_REASONS, OUTCOMES, Tally, counted
 from target_outreach.delivery.timeline import Point
 from target_outreach.errors import ExitCode, RecordFault
 from target_outreach.report import Report
 from target_outreach.report.closing import (
+    cost,
     in_round_numbers,
     log_report,
     rejects,
@@ -108,11 +109,11 @@ def test_the_five_commonest_reasons_are_named_with_their_first_line():
     said = list(rejects(make({"one": one, "other": other}, rejects_file="/folder/file.jsonl")))
     assert said == [
         "Rejected records and the reasons are in /folder/file.jsonl",
-        "  9 rejected because of code9 in other, first on line 90",
-        "  7 rejected because of code7 (title) in other, first on line 70",
-        "  4 rejected because of code3 (emails) in one, first on line 5",
-        "  3 rejected because of code2 (emails) in one, first on line 4",
-        "  2 rejected because of code1 (emails) in one, first on line 3",
+        "  9 rejected because of code9 in other, first on line 90 of that file",
+        "  7 rejected because of code7 (title) in other, first on line 70 of that file",
+        "  4 rejected because of code3 (emails) in one, first on line 5 of that file",
+        "  3 rejected because of code2 (emails) in one, first on line 4 of that file",
+        "  2 rejected because of code1 (emails) in one, first on line 3 of that file",
         "  2 rejected for 2 other reasons",
     ]
 
@@ -135,7 +136,7 @@ def test_the_first_line_of_a_reason_is_where_it_stands_in_the_rejects_file(sync)
         there = json.loads(text[reason["first_line"] - 1])["error"]
         assert (there["code"], there["field"]) == (reason["code"], reason["field"])
         said = f"{reason['count']} rejected because of invalid_value ({reason['field']})"
-        assert f"{said}, first on line {reason['first_line']}" in run.log
+        assert f"{said}, first on line {reason['first_line']} of that file" in run.log
     assert run.report["streams"]["prospects"]["rejected_by_code"] == {"invalid_value": 4}
 
 
@@ -143,7 +144,9 @@ def test_a_dry_run_names_reasons_but_no_line(sync):
     run = sync([schema("prospects"), record("prospects", emails="nope")], dry_run=True)
     (reason,) = run.report["streams"]["prospects"]["reject_reasons"]
     assert reason["first_line"] is None
-    assert "1 rejected because of invalid_value (emails)" in run.log
+    said = [line.partition("closing.py")[2].partition(" ")[2] for line in run.log.splitlines()]
+    at = said.index("  1 rejected because of invalid_value (emails)")
+    assert said[at - 1] == "A real run would keep the rejected records, with the reasons:"
     assert "on line" not in run.log
 
 
@@ -152,6 +155,15 @@ def test_what_a_record_names_itself_is_in_no_reason():
     reject(tally, "schema_violation", "payload.jane@example.test")
     reject(tally, "validation_error", "emails/0")
     assert {reason.field for reason in tally.reasons.values()} == {"payload", "emails"}
+
+
+def test_the_column_of_a_link_is_named_whole(sync):
+    linked = {"emails": {"type": "string"}, "account_domain": {"type": "string"}}
+    rows = [record("prospects", emails="a@x.test", account_domain="nobody.example.com")]
+    run = sync([schema("prospects", linked), *rows])
+    (reason,) = run.report["streams"]["prospects"]["reject_reasons"]
+    assert reason["field"] == "account.domain"
+    assert "1 rejected because of relation_not_found (account.domain)" in run.log
 
 
 def test_reasons_are_bounded_and_none_is_lost():
@@ -211,7 +223,7 @@ def test_a_run_says_what_it_cost_in_a_year_and_saved(sync, sandbox):
     run = sync([schema("prospects"), *prospects(100)])
     requests = run.report["requests"]
     assert requests == sandbox.request_count
-    assert f"{requests} requests in " in run.log
+    assert f"{counted(requests, 'request')} in " in run.log
     assert f"hourly that is {requests * 8760:,} a year" in run.log
     assert f"Two requests a record would be 200: {200 - requests} were saved." in run.log
     assert run.report["cost"] == {
@@ -228,6 +240,36 @@ def test_a_run_says_what_it_cost_in_a_year_and_saved(sync, sandbox):
 )
 def test_the_requests_of_a_year_are_said_as_people_say_them(requests, words):
     assert in_round_numbers(Cost(requests, 0).a_year) == words
+
+
+@pytest.mark.parametrize(("records", "says"), [(99, False), (100, True)])
+def test_what_a_year_would_cost_is_said_of_runs_of_some_size_only(records, says):
+    report = make({"people": tally_of(unchanged=records)})
+    assert any("a year" in line for line in cost(report)) is says
+    known = 87_600 if says else None
+    assert report.as_json(ExitCode.DONE)["cost"]["requests_a_year_if_hourly"] == known
+    assert ("Requests a year" in render(report.as_json(ExitCode.DONE))) is says
+
+
+def test_one_is_not_spoken_of_as_many():
+    report = make({"people": tally_of(created=1)}, requests=1)
+    assert list(cost(report)) == [
+        "1 request in 2.0 seconds.",
+        "Two requests a record would be 2: 1 was saved.",
+    ]
+    dry = make({"people": tally_of(created=1)}, requests=1, dry_run=True)
+    assert list(cost(dry))[1] == "A real run would also send the writes of 1 record."
+    tally = Tally()
+    for n in range(6):
+        reject(tally, f"code{n}")
+    assert list(rejects(make({"people": tally})))[-1] == "  1 rejected for 1 other reason"
+
+
+def test_a_dry_run_that_a_setting_stops_claims_nothing(sync):
+    run = sync([schema("strangers"), record("strangers", emails="a@x.test")], dry_run=True)
+    assert run.exit_code == 1
+    assert "This was a dry run" not in run.log
+    assert "A real run would" not in run.log
 
 
 def test_a_dry_run_claims_no_saving_but_says_what_is_to_come(sync):
@@ -401,6 +443,13 @@ def test_the_page_of_a_dry_run_says_that_it_was_one(web_page):
     assert "Records that a real run would write" in shown
 
 
+def test_the_page_of_a_dry_run_says_that_no_rejects_are_kept(web_page):
+    code, path = web_page([schema("prospects"), record("prospects", emails="nope")], dry_run=True)
+    shown = Page(path.read_text(encoding="utf-8")).text
+    assert code == 3
+    assert "A real run would keep them, each with its reason." in shown
+
+
 def test_the_page_of_a_run_without_records_is_whole(web_page):
     code, path = web_page([])
     page = Page(path.read_text(encoding="utf-8"))
@@ -541,7 +590,8 @@ def test_the_page_needs_no_script_and_shows_the_numbers_of_the_json(
         )
         assert tiles["Requests"] == f"{sandbox.request_count:,}" == str(report["requests"])
         assert tiles["Requests saved against two a record"] == str(report["cost"]["requests_saved"])
-        reasons = page.locator("table").filter(has_text="First line").locator("tbody tr")
+        reasons = page.locator("table").filter(has_text="First line of that file")
+        reasons = reasons.locator("tbody tr")
         assert [text.split("\t") for text in reasons.all_inner_texts()] == [
             [one["code"], one["field"], str(one["count"]), str(one["first_line"])]
             for one in report["streams"][odd]["reject_reasons"]

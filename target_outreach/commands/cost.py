@@ -150,7 +150,7 @@ def cost(  # noqa: PLR0913 - each is an option
     allowance: int,
     address_length: int,
 ) -> int:
-    """Estimate what a sync costs, for each change_detection; nothing is sent.
+    """Estimate how many requests a sync takes, for each change_detection; none is sent.
 
     Of the configuration, if there is one, batch_size_rows and bulk_updates matter.
 
@@ -167,13 +167,19 @@ def cost(  # noqa: PLR0913 - each is an option
         batch=settings.get("batch_size_rows") or BATCH,
         in_bulk=bool(settings.get("bulk_updates")),
     )
-    titles = ("change_detection", "a run", "a row", "hours of limit", "a year", "of allowance")
-    click.echo("{:<18}{:>9}{:>9}{:>16}{:>14}{:>14}".format(*titles))
+    for titles in (
+        ("", "requests", "requests", "hours of", "requests", f"of {allowance:,}"),
+        ("change_detection", "a run", "a row", "the limit", "a year", "a year"),
+    ):
+        click.echo("{:<18}{:>12}{:>10}{:>11}{:>15}{:>15}".format(*titles).rstrip())
     for detection in DETECTIONS:
         requests = requests_of(sync, detection)
         yearly = round(requests * runs * 365)
         click.echo(
-            f"{detection:<18}{requests:>9,}{requests / rows:>9.4f}"
-            f"{requests / HOURLY:>16.2f}{yearly:>14,}{yearly / allowance:>14.1%}"
+            f"{detection:<18}{requests:>12,}{requests / rows:>10.4f}"
+            f"{requests / HOURLY:>11.2f}{yearly:>15,}{yearly / allowance:>15.1%}"
         )
+    source = context.get_parameter_source("allowance")
+    if source is click.core.ParameterSource.DEFAULT:
+        click.echo(f"{allowance:,} requests a year are assumed; --allowance says what you have.")
     return ExitCode.DONE

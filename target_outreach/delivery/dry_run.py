@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_outreach.delivery.writing import Delivered
 from target_outreach.errors import OutputError
+from target_outreach.json_reader import read_json
 from target_outreach.records.matching import Picture, Resource
 from target_outreach.records.planning import Create, Unchanged, Update
 
@@ -107,7 +108,7 @@ class NoRejects:
 
 
 class PlanFile:
-    """Writes one line for each record: what would be done with it, and why.
+    """Writes one line for each record: where it stands, what would be done with it, and why.
 
     It holds values of records, so only its owner may read it.
     """
@@ -124,8 +125,10 @@ class PlanFile:
             os.chmod(path, 0o600)  # noqa: PTH101 - an older file may have been readable by all
         except OSError as error:
             raise _unwritable(error) from None
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8")
+        # Half a surrogate pair becomes the escape that JSON has for it.
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
         self._failed = False
+        self._key_properties: dict[str, list[str]] = {}
 
     def commit(self) -> None:
         """Do nothing: a plan is written when the run ends, and no STATE rests on it."""
@@ -148,14 +151,15 @@ class PlanFile:
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
         """Note a create, an update, or that nothing is to be done."""
         for item in group.members[:-1]:
-            self._note(stream, "superseded", item.desired)
+            self._note(stream, "superseded", item, item.desired)
         action = {"created": "create", "updated": "update"}.get(delivered.outcome, "unchanged")
-        resource_id = delivered.resource.id if delivered.resource.id > 0 else None
+        resource_id = delivered.resource.id  # below zero where it would be created; of enrolments 0
         changes = _changes(delivered.decided)
         held_back = dict(delivered.decided.held_back)
         self._note(
             stream,
             action,
+            group.members[-1],
             group.desired,
             **({"id": resource_id} if resource_id else {}),
             **({"changes": changes} if changes else {}),
@@ -165,12 +169,12 @@ class PlanFile:
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
         """Note that records are left out."""
         for item in items:
-            self._note(stream, "skip", item.desired, reason=reason)
+            self._note(stream, "skip", item, item.desired, reason=reason)
 
     def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
         """Note that a record would be rejected."""
         reason = {"reason": fault.code, "field": fault.field, "message": fault.message}
-        self._note(stream, "reject", item.desired, **reason)
+        self._note(stream, "reject", item, item.desired, **reason)
 
     def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
         """Note a record that would be made for others to be linked to, by its negative id."""
@@ -180,14 +184,43 @@ class PlanFile:
                 "action": "create",
                 "relationship": relationship,
                 "key": {"id": resource.id},
+                "id": resource.id,
                 "changes": _pairs(
                     {}, {k: v for k, v in resource.attributes.items() if k != CREATED}
                 ),
             }
         )
 
-    def _note(self, stream: Stream, action: str, desired: Desired | None, **more: Any) -> None:  # noqa: ANN401 - JSON
-        self._write({"stream": stream.name, "action": action, "key": _key(stream, desired), **more})
+    def _note(
+        self,
+        stream: Stream,
+        action: str,
+        item: Item,
+        desired: Desired | None,
+        **more: Any,  # noqa: ANN401 - JSON
+    ) -> None:
+        source_key = self._source_key(stream, item)
+        self._write(
+            {
+                "stream": stream.name,
+                "action": action,
+                "line": item.line_number,
+                **({"source_key": source_key} if source_key else {}),
+                "key": _key(stream, desired),
+                **more,
+            }
+        )
+
+    def _source_key(self, stream: Stream, item: Item) -> dict[str, Any]:
+        """Return the key properties of a record as received, none where its stream has none."""
+        names = self._key_properties.get(stream.schema_line)
+        if names is None:
+            names = _read(stream.schema_line).get("key_properties") or []
+            self._key_properties = {stream.schema_line: names}
+        if not names:
+            return {}
+        values = _read(item.line).get("record") or {}
+        return {name: values.get(name) for name in names}
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         try:
@@ -195,6 +228,12 @@ class PlanFile:
         except OSError as error:
             self._failed = True
             raise _unwritable(error) from None
+
+
+def _read(line: str) -> dict[str, Any]:
+    """Read a message that was read before."""
+    message: dict[str, Any] = read_json(line.encode("utf-8", "surrogatepass"))
+    return message
 
 
 def _key(stream: Stream, desired: Desired | None) -> dict[str, Any]:

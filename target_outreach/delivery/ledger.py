@@ -71,6 +71,12 @@ class Ledger:
                 newest = self._states.popleft()[1]
             return newest
 
+    @property
+    def floor(self) -> int:
+        """The first sequence number that is not settled."""
+        with self._lock:
+            return self._floor
+
     def has_settled_all_before(self, number: int) -> bool:
         """Whether every record that was received before this one is settled."""
         with self._lock:

@@ -19,15 +19,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
 
 from target_outreach.errors import OutputError, SettingsError
-from target_outreach.records.fingerprints import Remembered, edited, key_hash, remember
+from target_outreach.records.fingerprints import (
+    Remembered,
+    changes,
+    edited,
+    key_hash,
+    remember,
+)
 from target_outreach.records.matching import Resource
 from target_outreach.records.planning import Create, Unchanged, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.delivery.writing import Delivered
@@ -57,6 +64,7 @@ CREATE TABLE IF NOT EXISTS delivered (
     id INTEGER NOT NULL,
     hashes BLOB NOT NULL,
     edited INTEGER NOT NULL DEFAULT 0,
+    row BLOB,
     PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS delivered_id ON delivered (scope, id);
@@ -83,14 +91,22 @@ class _News:
 
     id: int
     hashes: bytes
+    row: bytes | None
     written_in: str | None
 
 
 class Known(Struct, frozen=True):
-    """A record that was delivered before, and whether somebody else has edited it since."""
+    """A record that was delivered before.
+
+    Attributes:
+        remembered: What was delivered.
+        is_edited: Whether somebody else has edited it since.
+        row: A hash of the row as it stood in the input, if it can be known again by that.
+    """
 
     remembered: Remembered
     is_edited: bool
+    row: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +155,7 @@ class Memory:
         self._scopes: dict[str, int] = {}
         self._news: dict[tuple[int, bytes], _News | None] = {}
         self._writers: dict[tuple[str, int], tuple[int, bytes]] = {}
+        self._rows_anew: dict[tuple[int, bytes], bytes] = {}
         self._doubted: set[tuple[int, bytes]] = set()
         #: What was recalled last; a batch is recalled twice with nothing in between.
         self._recalled: tuple[int, set[str], dict[str, Known]] = NOTHING_RECALLED
@@ -161,6 +178,7 @@ class Memory:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.executescript(SCHEMA)
+            _add_rows(connection)
         except BaseException:
             connection.close()
             raise
@@ -195,26 +213,29 @@ class Memory:
             if (scope, key) in self._news:
                 known.pop(source_key, None)
                 if (news := self._news[scope, key]) is not None:
-                    known[source_key] = Known(Remembered(news.id, news.hashes), is_edited=False)
+                    remembered = Remembered(news.id, news.hashes)
+                    known[source_key] = Known(remembered, is_edited=False, row=news.row)
         if self._writers:
             siblings = self._object_scope(stream)
             for key, source_key in hashed.items():
                 if source_key in known:
                     writer = self._writers.get((siblings, known[source_key].remembered.id))
                     if writer is not None and writer != (scope, key):
-                        known[source_key] = Known(known[source_key].remembered, is_edited=True)
+                        known[source_key] = msgspec.structs.replace(
+                            known[source_key], is_edited=True
+                        )
         return known
 
     def _rows(self, scope: int, keys: list[bytes]) -> Iterable[tuple[bytes, Known]]:
         for start in range(0, len(keys), AT_ONCE):
             part = keys[start : start + AT_ONCE]
             marks = ",".join("?" * len(part))
-            sql = f"SELECT key, id, hashes, edited FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
-            for key, resource_id, hashes, flags in self._run(sql, (scope, *part)):
+            sql = f"SELECT key, id, hashes, edited, row FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
+            for key, resource_id, hashes, flags, row in self._run(sql, (scope, *part)):
                 is_edited = bool(flags & EDITED) or (
                     bool(flags & DOUBTED) and (scope, key) not in self._doubted
                 )
-                yield key, Known(Remembered(resource_id, hashes), is_edited)
+                yield key, Known(Remembered(resource_id, hashes), is_edited, row)
 
     def forget(self, stream: Stream, source_key: str) -> None:
         """Forget a record whose id Outreach does not know any more."""
@@ -357,8 +378,11 @@ class Memory:
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
         """Note what a record said and what Outreach holds of it, to be kept by `commit`."""
         source_key = group.desired.source_key
-        if source_key is None or not delivered.resource.attributes:
-            return  # it was settled by what is known already
+        if source_key is None:
+            return
+        if not delivered.resource.attributes:  # it was settled by what is known already
+            self._know_again(stream, group, source_key)
+            return
         known = self.recall(stream, [source_key]).get(source_key)
         before = known.remembered if known is not None else None
         if before is not None and before.id != delivered.resource.id:
@@ -370,10 +394,21 @@ class Memory:
         if known is None or known.is_edited or is_written or now != before:
             siblings = self._object_scope(stream)
             self._recalled = NOTHING_RECALLED
-            self._news[place] = _News(now.id, now.packed, siblings if is_written else None)
+            row = _row(stream, group, now)
+            self._news[place] = _News(now.id, now.packed, row, siblings if is_written else None)
             if is_written:
                 self.writes += 1
                 self._writers[siblings, now.id] = place
+
+    def _know_again(self, stream: Stream, group: Group[Item], source_key: str) -> None:
+        """Note how the row of a record stands in the input, where that says the same as before."""
+        if (received := group.members[-1].row) is None:
+            return
+        known = self.recall(stream, [source_key]).get(source_key)
+        if known is None or known.is_edited or known.row == received:
+            return
+        if (row := _row(stream, group, known.remembered)) is not None:
+            self._rows_anew[self._scope(stream), key_hash(source_key)] = row
 
     def _count_edits(self, stream: Stream, delivered: Delivered, before: Remembered | None) -> None:
         """Count what others had changed of a record since it was delivered last."""
@@ -396,10 +431,12 @@ class Memory:
         Raises:
             OutputError: The file cannot be written.
         """
-        if not self._news:
+        if not self._news and not self._rows_anew:
             return
         kept = [
-            (*place, news.id, news.hashes) for place, news in self._news.items() if news is not None
+            (*place, news.id, news.hashes, news.row)
+            for place, news in self._news.items()
+            if news is not None
         ]
         others = [
             (EDITED, news.id, len(news.written_in) + 1, f"{news.written_in} ", *place)
@@ -411,7 +448,12 @@ class Memory:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO delivered (scope, key, id, hashes) VALUES (?, ?, ?, ?)",
+                    "UPDATE delivered SET row = ? WHERE scope = ? AND key = ?",
+                    [(row, *place) for place, row in self._rows_anew.items()],
+                )
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO delivered (scope, key, id, hashes, row)"
+                    " VALUES (?, ?, ?, ?, ?)",
                     kept,
                 )
                 self._connection.executemany(
@@ -429,10 +471,22 @@ class Memory:
         self._recalled = NOTHING_RECALLED
         self._doubted.difference_update(self._news)
         self._news.clear()
+        self._rows_anew.clear()
         self._writers.clear()
 
+    def reader(self) -> MemoryReader:
+        """Open the file once more, for another thread.
+
+        Raises:
+            SettingsError: It cannot be opened.
+        """
+        return MemoryReader(self._path, self._scope_name)
+
+    def _scope_name(self, stream: Stream) -> str:
+        return f"{self._object_scope(stream)} {stream.name}"
+
     def _scope(self, stream: Stream) -> int:
-        name = f"{self._object_scope(stream)} {stream.name}"
+        name = self._scope_name(stream)
         if name not in self._scopes:
             self._run("INSERT OR IGNORE INTO scopes (name) VALUES (?)", (name,))
             ((number,),) = self._run("SELECT number FROM scopes WHERE name = ?", (name,))
@@ -453,6 +507,70 @@ class Memory:
             f"The memory {self._path} cannot be used ({error}): check memory_path; no STATE has "
             "passed what is not saved."
         )
+
+
+class MemoryReader:
+    """Reads a memory on a thread of its own, as it was kept last."""
+
+    def __init__(self, path: str, scope_name: Callable[[Stream], str]) -> None:
+        """Open the file.
+
+        Args:
+            path: The path of the file, which exists.
+            scope_name: Names the part of it that a stream has.
+
+        Raises:
+            SettingsError: It cannot be opened.
+        """
+        self._scope_name = scope_name
+        try:
+            self._connection = sqlite3.connect(path, timeout=BUSY)
+        except sqlite3.Error as error:
+            raise SettingsError(f"memory_path cannot be used ({error}).") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def rows(self, stream: Stream, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """Return what stands for rows as they stood in the input, by what stands for their keys.
+
+        Nothing is known of a row whose record others may have changed, or if the file cannot be
+        read: what is wrong with it is said when the row is looked up.
+        """
+        rows: dict[bytes, bytes] = {}
+        remaining = list(keys)
+        try:
+            scope = self._connection.execute(
+                "SELECT number FROM scopes WHERE name = ?", (self._scope_name(stream),)
+            ).fetchone()
+            while scope and remaining:
+                part, remaining = remaining[:AT_ONCE], remaining[AT_ONCE:]
+                marks = ",".join("?" * len(part))
+                sql = f"SELECT key, row FROM delivered WHERE scope = ? AND edited = 0 AND key IN ({marks})"  # noqa: E501, S608 - only marks
+                rows.update(self._connection.execute(sql, (*scope, *part)))
+        except sqlite3.Error:
+            return {}
+        return rows
+
+
+def _add_rows(connection: sqlite3.Connection) -> None:
+    """Give a file of an earlier version the column for rows."""
+    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(delivered)")}
+    if "row" not in columns:
+        try:
+            connection.execute("ALTER TABLE delivered ADD COLUMN row BLOB")
+        except sqlite3.OperationalError as error:
+            if "duplicate column" not in str(error):  # another run has added it meanwhile
+                raise
+
+
+def _row(stream: Stream, group: Group[Item], now: Remembered) -> bytes | None:
+    """Return what stands for a row, if it would be unchanged were it to come again at once."""
+    item = group.members[-1]
+    if len(group.members) > 1 or item.row is None or item.desired is None:
+        return None
+    return None if changes(item.desired, stream.rules, now) else item.row
 
 
 def _as_seen(delivered: Delivered) -> Resource:

@@ -125,6 +125,24 @@ class Pipeline:
         """Release what STATE can be released, now that one more may have come."""
         self._events.put(self._settlement.release)
 
+    def settle_unchanged(self, stream: Stream, numbers: list[int]) -> None:
+        """Settle records that are known to say what they said when they were last delivered."""
+
+        def settle() -> None:
+            self._settlement.unchanged(stream, numbers)
+            self._settlement.release()
+
+        self._events.put(settle)
+
+    @property
+    def kept_before(self) -> int:
+        """The sequence number before which all is settled, and kept in the memory."""
+        return self._settlement.kept_before
+
+    def knows_edits(self, stream: Stream) -> bool:
+        """Whether the memory says what others have edited, as far as the settings ask for that."""
+        return self._scheduler.knows_edits(stream)
+
     def raise_error(self) -> None:
         """Raise what has stopped the pipeline, if anything has."""
         if self.error is not None:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.meters import Meters
-from target_outreach.delivery.tally import OUTCOMES
+from target_outreach.delivery.tally import OUTCOMES, counted
 from target_outreach.delivery.terminal import LiveLine, printable
 from target_outreach.delivery.timeline import Point, Timeline
 
@@ -180,8 +180,8 @@ def line_of(moment: Moment, streams: list[str]) -> str:
     parts = [
         f"{printable(name)}: {moment.streams[name].words()}" for name in streams[:MOST_STREAMS]
     ]
-    if more := len(streams) - MOST_STREAMS:
-        parts += [f"{more} more streams"] if more > 0 else []
+    if (more := len(streams) - MOST_STREAMS) > 0:
+        parts.append(counted(more, "more stream"))
     return "; ".join((*parts, *_about_requests(moment)))
 
 
@@ -207,7 +207,7 @@ def _total(moment: Moment) -> Count:
 
 def _about_requests(moment: Moment) -> list[str]:
     """Say what was spent, what is left, and when it ends, as far as that is known."""
-    spent = f"{moment.point.requests:,} requests"
+    spent = counted(moment.point.requests, "request")
     budget = moment.budget
     if budget is not None and budget.resets_in:
         until = _clock_time(budget.resets_in)

@@ -86,6 +86,10 @@ class Recall:
         if self._drift is not None:
             self._drift.ask_again()
 
+    def knows_edits(self, stream: Stream) -> bool:
+        """Whether the memory says what others have edited, as far as the settings ask for that."""
+        return stream.rules.detection != "drift" or stream.name in self._asked
+
     def _remembers(self, stream: Stream) -> bool:
         return self._kept is not None and stream.rules.detection in BY_MEMORY
 

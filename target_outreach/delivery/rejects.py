@@ -8,32 +8,103 @@ passes them.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 from singer_sdk.singerlib.json import deserialize_json, serialize_json
 
+from target_outreach.delivery.tally import counted
 from target_outreach.errors import OutputError
+from target_outreach.json_reader import read_exact_json
 from target_outreach.stored import StoredObject, public_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from target_outreach.errors import RecordFault
 
+logger = logging.getLogger("target-outreach")
 
-def default_folder() -> str:
-    """Return the folder for rejects in the user's state folder."""
-    return str(Path(platformdirs.user_state_dir("target-outreach", appauthor=False)) / "rejects")
+#: Rows of a run that are told apart, so that one which comes again is written once; 100 bytes each.
+MOST_TOLD_APART = 50_000
+
+#: From here on, rejects that are sent again are worth a warning.
+STALE = timedelta(days=2)
+
+
+def _home() -> Path:
+    return Path(platformdirs.user_state_dir("target-outreach", appauthor=False)) / "rejects"
+
+
+def default_folder(place: str) -> str:
+    """Return the folder for rejects in the user's state folder.
+
+    Args:
+        place: Names where the records were to go, so that they are not sent elsewhere.
+    """
+    return str(_home() / place)
 
 
 def unresolved(folder: str) -> list[Path]:
-    """List the rejects files of earlier runs that are not done, the oldest first."""
+    """List the rejects files of earlier runs that are not done, the oldest first.
+
+    Files in the user's state folder that do not say where their records belong are none of these,
+    and are named in a warning.
+    """
+    home = _home()
+    if Path(folder).parent == home and (unplaced := sorted(home.glob("*.jsonl"))):
+        logger.warning(
+            "Left alone, since they do not say which Outreach they are for: %s. Send them by "
+            "`target-outreach replay FILE`, or move them to %s.",
+            ", ".join(map(str, unplaced)),
+            folder,
+        )
     return sorted(Path(folder).glob("*.jsonl"))
+
+
+def announce(files: Sequence[Path], *, clock: Callable[[], datetime] | None = None) -> None:
+    """Say that rejects files are sent again, and how old the oldest is.
+
+    Args:
+        files: The files, the oldest first.
+        clock: Tells the time.
+    """
+    if not files:
+        return
+    age = (clock or now_utc)() - _written_at(files[0])
+    others = f" and {counted(len(files) - 1, 'later file')}" if len(files) > 1 else ""
+    logger.log(
+        logging.INFO if age < STALE else logging.WARNING,
+        "Sending again what is in %s%s (%s): its values overwrite newer values of the same rows "
+        "that were delivered since.",
+        files[0],
+        others,
+        _ago(age),
+    )
+
+
+def _written_at(file: Path) -> datetime:
+    """Read from the name of a rejects file when its run began, since mending changes its time."""
+    if (stamp := re.match(r"\d{8}T\d{6}Z", file.name)) is not None:
+        try:
+            return datetime.strptime(f"{stamp[0][:-1]}+0000", "%Y%m%dT%H%M%S%z")
+        except ValueError:  # such as the 99th of a month
+            pass
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+
+
+def _ago(age: timedelta) -> str:
+    hours = int(age / timedelta(hours=1))
+    if hours < 1:
+        return "less than an hour ago"
+    return f"{counted(hours, 'hour') if age < STALE else counted(age.days, 'day')} ago"
 
 
 def mark_done(file: Path) -> None:
@@ -64,10 +135,14 @@ class RejectsFile:
         self.path = f"{folder.rstrip('/')}/{name}" if "://" in folder else str(Path(folder) / name)
         self._file: _LocalFile | _RemoteFile | None = None
         self._schemas: dict[str, str] = {}
+        self._seen: dict[bytes, int] = {}
         self.lines = 0
 
     def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
-        """Write one rejected record.
+        """Write one rejected record, unless it stands there already.
+
+        What is sent again before a tap sends it too would be there twice after this run, and once
+        more after each later one.
 
         Args:
             stream: The stream's name as received.
@@ -81,6 +156,9 @@ class RejectsFile:
         Raises:
             OutputError: The file cannot be written.
         """
+        digest = _digest(stream, record_line)
+        if (there := self._seen.get(digest)) is not None:
+            return there
         error = {
             "code": fault.code,
             "message": f"{fault.message} {fault.detail}" if fault.detail else fault.message,
@@ -93,6 +171,8 @@ class RejectsFile:
             self._schemas[stream] = schema_line
             self._write(schema_line.strip())
         self._write(_with_error(record_line, error))
+        if len(self._seen) < MOST_TOLD_APART:
+            self._seen[digest] = self.lines
         return self.lines
 
     def _write(self, line: str) -> None:
@@ -128,6 +208,15 @@ class RejectsFile:
             f"The rejects file {public_name(self.path)} cannot be written ({reason}): check "
             "rejects_path; no STATE has passed what is not saved."
         )
+
+
+def _digest(stream: str, record_line: str) -> bytes:
+    """Hash what a record says, whatever stands beside it and however it is written."""
+    line = record_line.strip().removeprefix("\ufeff")
+    message = read_exact_json(line.encode("utf-8", "surrogatepass"), line)
+    # By `repr`, a number with a point is never what a text is.
+    said = json.dumps([stream, message.get("record")], sort_keys=True, default=repr)
+    return blake2b(said.encode(), digest_size=16).digest()
 
 
 def _with_error(record_line: str, error: dict[str, Any]) -> str:

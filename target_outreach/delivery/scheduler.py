@@ -8,10 +8,8 @@ are written in the order of their arrival too, and never by two requests at once
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import defaultdict, deque
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -25,9 +23,10 @@ from target_outreach.delivery.put_off import PutOff
 from target_outreach.delivery.recall import Recall
 from target_outreach.delivery.seen import Seen
 from target_outreach.delivery.stream import Item, Stream
+from target_outreach.delivery.underway import Underway, mixed_with, unfolded
 from target_outreach.delivery.writing import Delivered, Found, Gone, Job, ambiguous
 from target_outreach.errors import RecordFault
-from target_outreach.records.folding import Group, fold
+from target_outreach.records.folding import fold
 from target_outreach.records.matching import Picture, choose
 from target_outreach.records.planning import (
     Create,
@@ -159,15 +158,13 @@ class Scheduler:
             parallel=parallel,
             clock=clock,
         )
-        self._order = itertools.count()
-        self._loads: list[Load] = []
+        self._underway = Underway()
         self._due: deque[tuple[Load, Records]] = deque()
         self._postponed: deque[tuple[Load, Records]] = deque()
         self._alone: set[Records] = set()
         self._asked: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._asking = 0
         self._busy: dict[tuple[str, int], list[tuple[Load, Records]]] = {}
-        self._dependents: dict[Records, list[Records]] = {}
         self._early: list[tuple[Load, Records]] = []
         self._unchanged: defaultdict[Load, list[tuple[Records, Delivered]]] = defaultdict(list)
         self._writing = 0
@@ -198,7 +195,7 @@ class Scheduler:
             self._batch_done()
             return
         picture = Picture(stream.object, stream.rules.match_fields)
-        load = Load(next(self._order), stream, picture, self._settlement, self._batch_done)
+        load = Load(self._underway.number(), stream, picture, self._settlement, self._batch_done)
         if stream.object.name == SEQUENCE_STATES:
             self._enrolments.append((load, deliverable))
             self._enrol()
@@ -215,6 +212,10 @@ class Scheduler:
         for stream, item, fault in self._put_off.give_up():
             self._settlement.rejected(stream, item, fault)
 
+    def knows_edits(self, stream: Stream) -> bool:
+        """Whether the memory says what others have edited, as far as the settings ask for that."""
+        return self._recall.knows_edits(stream)
+
     def put_off(self) -> list[tuple[Stream, list[Item]]]:
         """Hand back, once all else is settled, the batches that were put off till then."""
         return self._put_off.release()
@@ -223,7 +224,7 @@ class Scheduler:
         """Begin with enrolments of which no earlier batch can change the prospects any more."""
         while self._enrolments:
             load, records = self._enrolments[0]
-            if any(other.order < load.order for other in self._loads):
+            if not self._underway.is_first(load):
                 return
             self._enrolments.popleft()
             if self._put_off.holds("prospects"):
@@ -250,26 +251,14 @@ class Scheduler:
         asked = rules.match_fields
         stream = Stream(f"linked {object_name}", "", "", object_type, rules, asked)
         picture = Picture(object_type, rules.match_fields)
-        load = Load(next(self._order), stream, picture, errand, errand.done)
+        load = Load(self._underway.number(), stream, picture, errand, errand.done)
         self._begin(load, [(item, wanted[one][1]) for one, item in items.items()])
 
     def _begin(self, load: Load, records: list[tuple[Item, Desired]]) -> None:
         """Fold the records of a batch, and look up what shares no key with an earlier one."""
         self._asked[load.object.name].update(dict.fromkeys(load.stream.asked))
         groups = fold(load.object, records, load.stream.rules)
-        for group in groups:
-            for earlier in group.waits_for:
-                self._dependents.setdefault(earlier, []).append(group)
-        others = [other for other in self._loads if other.object is load.object]
-        # Keys of different fields say nothing about each other.
-        foreign = any(other.fields != load.fields for other in others)
-        free: list[Records] = []
-        for group in groups:
-            shares = any(other.shares_key_with(group) for other in others) if others else False
-            (load.blocked if shares or (foreign and group.keys) else free).append(group)
-        self._loads.append(load)
-        load.hold(groups)
-        self._find(load, free)
+        self._find(load, self._underway.begin(load, groups))
 
     def _find(self, load: Load, groups: list[Records]) -> None:
         """Find out about groups, unless they share a key with what is put off."""
@@ -313,7 +302,7 @@ class Scheduler:
             following = follows.pop()
             if following in load.open:
                 late[following] = None
-                follows += self._dependents.pop(following, ())
+                follows += self._underway.followers(following)
         for one in late:
             found = {key for it in load.about(one) for key in load.picture.known_keys(it.id)}
             own = fault if one is group else None
@@ -348,7 +337,7 @@ class Scheduler:
                 self._decide_each()
             finally:
                 more_may_be_due = self._settle_unchanged()
-            for load in [load for load in self._loads if load.again]:
+            for load in [load for load in self._underway if load.again]:
                 self._finder.find_again(load)  # what has no key is ready at once
                 more_may_be_due = True
 
@@ -381,8 +370,8 @@ class Scheduler:
             if self._must_wait(load, group, matches):
                 return
             found = _chosen(load, matches)
-            if found is not None and self._spans_others(load, group, found):
-                self._unfold(load, [group, *_mixed_with(load, group, found)])
+            if found is not None and self._underway.spans_others(load, group, found):
+                self._unfold(load, [group, *mixed_with(load, group, found)])
                 return
             decided = plan(load.object, group.desired, found, rules)
             if not self._can_act(load, group, found, decided):
@@ -468,7 +457,7 @@ class Scheduler:
         ):
             self._to_end(load, group)
             return True
-        if any(self._comes_too_early(load, group, found) for found in matches):
+        if any(self._underway.comes_too_early(load, group, found) for found in matches):
             load.ready.add(group)
             self._early.append((load, group))
             return True
@@ -477,47 +466,7 @@ class Scheduler:
     @property
     def is_stuck(self) -> bool:
         """Whether batches are under way and nothing of them can be decided on."""
-        return bool(self._loads) and not self._due
-
-    def _comes_too_early(self, load: Load, group: Records, found: Resource) -> bool:
-        """Whether a record that arrived earlier may be about the same one of Outreach.
-
-        It may have no key in common with this one: another address of the person, or the name that
-        the company had before this row renames it.
-        """
-        keys, number = load.picture.known_keys(found.id), group.members[0].number
-        return any(near.holds_earlier(keys, number) for near in self._near(load))
-
-    def _spans_others(self, load: Load, group: Records, found: Resource) -> bool:
-        """Whether a record that arrived between those of a folded one may be about the same one.
-
-        It may be one of which the lookup is still under way, by a field that is asked for later.
-        """
-        if len(group.members) == 1:
-            return False
-        first, last = group.members[0].number, group.members[-1].number
-        return any(
-            other is not group
-            and other.members[0].number < last
-            and other.members[-1].number > first
-            for other in self._about(load, found)
-        )
-
-    def _about(self, load: Load, found: Resource) -> list[Records]:
-        """List what is not settled of this batch and earlier ones and may be about a record.
-
-        It is what has a key that the record has in Outreach.
-        """
-        keys = load.picture.known_keys(found.id)
-        return [group for near in self._near(load) for group in near.holding(keys)]
-
-    def _near(self, load: Load) -> list[Load]:
-        """List a batch and the earlier ones of its object, as far as they are under way."""
-        return [
-            near
-            for near in self._loads
-            if near.object is load.object and near.is_no_later_than(load)
-        ]
+        return bool(self._underway) and not self._due
 
     def _write(self, load: Load, group: Records, decided: Create | Update) -> None:
         place = _place(load, decided.resource) if isinstance(decided, Update) else None
@@ -535,7 +484,7 @@ class Scheduler:
             elif isinstance(result, RecordFault):
                 self._refuse(load, group, result)
             elif isinstance(result, Gone):
-                for near in [near for near in self._loads if near.object is load.object]:
+                for near in [*self._underway.of(load.object)]:
                     self._finder.forget(near, result.id)
                 self._recall.forget(load, group)
             elif isinstance(result, Found):
@@ -614,10 +563,9 @@ class Scheduler:
             self._links.forget()  # it may have another name or domain now
         self._recall.written(object_type, resource)
         now = self._clock()
-        for load in self._loads:
-            if load.object is object_type:
-                load.picture.put(resource)
-                load.written[resource.id] = now
+        for load in self._underway.of(object_type):
+            load.picture.put(resource)
+            load.written[resource.id] = now
 
     def _settle_unchanged(self) -> bool:
         """Settle all at once what was decided to be as it should be; say whether that was any."""
@@ -687,34 +635,14 @@ class Scheduler:
 
     def _unfold(self, load: Load, groups: list[Records]) -> None:
         """Replace groups by their records, each waiting for the one that arrived before."""
-        earlier: Records | None = None
         unseen: list[Records] = []
-        members = sorted(
-            ((item, group) for group in groups for item in group.members),
-            key=lambda pair: pair[0].number,
-        )
-        for item, group in members:
-            assert item.desired is not None  # noqa: S101 - only such items are folded
-            # Only what arrived before: then no two can wait for each other.
-            waits_for = {
-                before
-                for before in group.waits_for.difference(groups)
-                if before.members[-1].number < item.number
-            }
-            single = Group(
-                replace(item.desired, remembered=group.desired.remembered),
-                group.keys,
-                [item],
-                waits_for | ({earlier} if earlier else set()),
-            )
+        for group, single in unfolded(groups):
             if group in self._alone:
                 self._alone.add(single)
-            for before in single.waits_for:
-                self._dependents.setdefault(before, []).append(single)
-            if item is group.members[-1]:
-                self._hand_on(group, single)
+            self._underway.follow(single)
+            if single.members[0] is group.members[-1]:
+                self._underway.hand_on(group, single)
             load.hold([single])
-            earlier = single
             load.reads[single] = load.reads[group]
             if group in load.complete:
                 load.complete.add(single)
@@ -726,22 +654,15 @@ class Scheduler:
         self._alone.difference_update(groups)
         self._recall.find(load, unseen)
 
-    def _hand_on(self, group: Records, last: Records) -> None:
-        """Let what waited for a group wait for the last of its records instead."""
-        for dependent in self._dependents.pop(group, ()):
-            dependent.waits_for.discard(group)
-            dependent.waits_for.add(last)
-            self._dependents.setdefault(last, []).append(dependent)
-
     def _done(self, load: Load, groups: Iterable[Records]) -> None:
         """Let go on what waited for groups, and end the batch with its last one."""
         done = [group for group in groups if group in load.open]
         if not done:
             return
         for group in done:
-            for dependent in self._dependents.pop(group, ()):
-                dependent.waits_for.discard(group)
-                self._due.append((load, dependent))
+            for follower in self._underway.followers(group):
+                follower.waits_for.discard(group)
+                self._due.append((load, follower))
         self._close(load, done)
 
     def _close(self, load: Load, groups: Iterable[Records]) -> None:
@@ -751,22 +672,11 @@ class Scheduler:
         early, self._early = self._early, []
         self._due.extend(early)
         if not load.open:
-            self._loads.remove(load)
+            self._underway.end(load)
             load.done()
-            self._unblock()
+            for other, free in self._underway.unblock():
+                self._find(other, free)
             self._enrol()
-
-    def _unblock(self) -> None:
-        """Look up what shared a key with a batch that is settled now."""
-        free: list[tuple[Load, list[Records]]] = []
-        earlier: set[str] = set()
-        for load in self._loads:
-            if load.blocked and load.object.name not in earlier:
-                free.append((load, load.blocked))
-                load.blocked = []
-            earlier.add(load.object.name)
-        for load, groups in free:
-            self._find(load, groups)
 
 
 def _chosen(load: Load, matches: list[Resource]) -> Resource | None:
@@ -779,20 +689,6 @@ def _chosen(load: Load, matches: list[Resource]) -> Resource | None:
     if chosen is None and matches:
         raise ambiguous(matches)
     return chosen
-
-
-def _mixed_with(load: Load, group: Records, found: Resource) -> list[Records]:
-    """List the groups whose records arrived between those of a folded one, about the same record.
-
-    They have no key in common, so that only Outreach could tell that they are about one person.
-    """
-    keys = set(load.picture.known_keys(found.id))
-    first, last = group.members[0].number, group.members[-1].number
-    return [
-        other
-        for other in load.ready
-        if other.keys & keys and other.members[0].number < last and other.members[-1].number > first
-    ]
 
 
 def _place(load: Load, resource: Resource) -> tuple[str, int]:

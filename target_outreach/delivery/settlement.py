@@ -76,6 +76,9 @@ class Settlement:
         self._unsaved: list[int] = []
         self._received = 0
         self._rejected = 0
+        #: All records of lower sequence numbers are settled, and what the journal keeps of them is
+        #: kept.
+        self.kept_before = 0
 
     def received(self, stream: str) -> int:
         """Count a record in, on the main thread, and return its sequence number."""
@@ -98,6 +101,17 @@ class Settlement:
             self._count(stream, tally, group, delivered)
             numbers += [item.number for item in group.members]
         self._ledger.settle(stream.name, numbers)
+
+    def unchanged(self, stream: Stream, numbers: Sequence[int]) -> None:
+        """Settle records that are known to say what they said when they were last delivered.
+
+        Args:
+            stream: Their stream.
+            numbers: Their sequence numbers.
+        """
+        if self._abort_at is None:
+            self.tallies[stream.name].outcomes["unchanged"] += len(numbers)
+            self._ledger.settle(stream.name, numbers)
 
     def _count(
         self, stream: Stream, tally: Tally, group: Group[Item], delivered: Delivered
@@ -204,6 +218,7 @@ class Settlement:
             raise
         self._unsaved.clear()
         self._journal.commit()
+        self.kept_before = self._ledger.floor
         self._release()
 
     def _release(self) -> None:

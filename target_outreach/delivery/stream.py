@@ -44,6 +44,8 @@ class Item(Struct, eq=False):
         desired: What it says, where it is to be delivered.
         fault: Why it is rejected before anything is asked of Outreach.
         skip: Why it is skipped.
+        line_number: The number of that line in what is read, counted from one.
+        row: What stands for the row as it was received, where a memory is to know it again.
     """
 
     number: int
@@ -51,3 +53,5 @@ class Item(Struct, eq=False):
     desired: Desired | None = None
     fault: RecordFault | None = None
     skip: str | None = None
+    row: bytes | None = None
+    line_number: int = 0

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from target_outreach.records.references import PARTS
+
 if TYPE_CHECKING:
     from target_outreach.errors import RecordFault
 
@@ -22,6 +24,14 @@ OUTCOMES: tuple[Outcome, ...] = (
 
 #: Reasons that are told apart in a stream; fields may be named by the data itself.
 MOST_REASONS = 1000
+
+#: The columns by which records are linked, in which nothing is named by the data.
+LINKS = frozenset(f"{name}.{part}" for name, parts in PARTS.items() for part in parts)
+
+
+def counted(number: int, what: str) -> str:
+    """Say how many of something there are, as ``1 record`` and ``2,000 records``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 @dataclass(slots=True)
@@ -125,4 +135,6 @@ class Tally:
 
 def _column(field: str | None) -> str | None:
     """Name a column by the path of a value in it, the rest of which the data may have named."""
+    if field in LINKS:
+        return field
     return re.split(r"[./]", field, maxsplit=1)[0] or None if field else None

@@ -160,7 +160,7 @@ def _options(field: CustomField, value: Any) -> list[str]:  # noqa: ANN401
     chosen = [field.choice(part.strip()) for part in parts if part.strip()]
     known = [choice for choice in chosen if choice is not None]
     if len(known) < len(chosen):
-        msg = "options of its pick list only, and one of these is none"
+        msg = "options of its pick list only, and one of these is not among them"
         raise Uncoercible(msg)
     return list(dict.fromkeys(known))
 

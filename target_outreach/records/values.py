@@ -274,7 +274,7 @@ def _emails(value: Any) -> list[str]:  # noqa: ANN401
     parts = (part.strip() for text in _texts(value) for part in re.split("[,;]", text))
     addresses = unique([part for part in parts if part], key=email_key)
     if not all(is_email(address) for address in addresses):
-        msg = "email addresses only, and one of these is none"
+        msg = "email addresses only, and one of these is not an email address"
         raise Uncoercible(msg)
     return addresses
 

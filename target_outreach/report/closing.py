@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from target_outreach.delivery.tally import OUTCOMES
+from target_outreach.delivery.tally import OUTCOMES, counted
 from target_outreach.delivery.terminal import printable, width
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SHORTEST_WAIT = 0.1
 
 def log_report(report: Report) -> None:
     """Say what happened."""
-    if report.dry_run:
+    if report.dry_run and report.streams:
         logger.info("This was a dry run: nothing was written, and no STATE is emitted.")
     for line in table(report):
         logger.info("%s", line)
@@ -97,7 +97,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def rejects(report: Report) -> Iterator[str]:
-    """Say why records were rejected, and where they stand."""
+    """Say why records were rejected, and where they stand; a dry run keeps none."""
     reasons = [
         (name, reason)
         for name, tally in report.streams.items()
@@ -108,12 +108,14 @@ def rejects(report: Report) -> Iterator[str]:
     reasons.sort(key=lambda pair: -pair[1].count)
     if report.rejects_file:
         yield f"Rejected records and the reasons are in {report.rejects_file}"
+    elif report.dry_run:
+        yield "A real run would keep the rejected records, with the reasons:"
     several = len(report.streams) > 1
     for name, reason in reasons[:COMMONEST]:
         yield f"  {_worded(reason)}{f' in {printable(name)}' if several else ''}{_place(reason)}"
     if rest := reasons[COMMONEST:]:
         records = sum(reason.count for _, reason in rest)
-        yield f"  {records:,} rejected for {len(rest):,} other reasons"
+        yield f"  {records:,} rejected for {counted(len(rest), 'other reason')}"
 
 
 def _worded(reason: Reason) -> str:
@@ -122,14 +124,15 @@ def _worded(reason: Reason) -> str:
 
 
 def _place(reason: Reason) -> str:
-    return f", first on line {reason.first_line:,}" if reason.first_line else ""
+    return f", first on line {reason.first_line:,} of that file" if reason.first_line else ""
 
 
 def cost(report: Report) -> Iterator[str]:
     """Say what the run took, and what it would in a year."""
     spent = report.cost
-    hourly = f"; hourly that is {in_round_numbers(spent.a_year)} a year" if spent.requests else ""
-    yield f"{spent.requests:,} requests in {duration(report.seconds, report.waited)}{hourly}."
+    hourly = f"; hourly that is {in_round_numbers(spent.a_year)} a year" if spent.a_year else ""
+    requests = counted(spent.requests, "request")
+    yield f"{requests} in {duration(report.seconds, report.waited)}{hourly}."
     if (saved := saving(spent)) is not None:
         yield saved
 
@@ -144,10 +147,12 @@ def duration(seconds: float, waited: float) -> str:
 def saving(spent: Cost) -> str | None:
     """Compare with the plainest of syncs, where that says anything."""
     if spent.to_come is not None:
-        return f"A real run would also send the writes of {spent.to_come:,} records."
+        writes = f"A real run would also send the writes of {counted(spent.to_come, 'record')}."
+        return writes if spent.to_come else None
     if not spent.saved or spent.saved < 0:
         return None
-    return f"Two requests a record would be {spent.plainly:,}: {spent.saved:,} were saved."
+    saved = f"{spent.saved:,} {'was' if spent.saved == 1 else 'were'} saved"
+    return f"Two requests a record would be {spent.plainly:,}: {saved}."
 
 
 def in_round_numbers(number: int) -> str:

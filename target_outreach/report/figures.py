@@ -23,6 +23,9 @@ HOURS_A_YEAR = 8_760
 #: Requests for a record by the plainest of syncs: one looks it up, one writes it.
 PLAINLY = 2
 
+#: Records from which on a run is taken for one of many.
+TYPICAL = 100
+
 #: What became of records that are in Outreach as they should be.
 DELIVERED: tuple[Outcome, ...] = ("created", "updated", "unchanged", "superseded")
 
@@ -46,16 +49,18 @@ class Cost:
         requests: Requests sent.
         delivered: Records that are in Outreach as they should be.
         to_come: Records that a dry run would have written, or None where it was none.
+        is_typical: Whether other runs may be expected to cost the same.
     """
 
     requests: int
     delivered: int
     to_come: int | None = None
+    is_typical: bool = True
 
     @property
-    def a_year(self) -> int:
-        """Requests of a year in which a run like this one begins every hour."""
-        return self.requests * HOURS_A_YEAR
+    def a_year(self) -> int | None:
+        """Requests of a year in which a run like this one begins every hour, if that says much."""
+        return self.requests * HOURS_A_YEAR if self.is_typical else None
 
     @property
     def plainly(self) -> int:
@@ -92,6 +97,7 @@ class Report:
         dry_run: Whether nothing was written.
         started_at: When the run began.
         points: How far it was when, the end included.
+        recurs: Whether runs like it may follow, unlike a replay.
     """
 
     streams: Mapping[str, Tally]
@@ -103,6 +109,7 @@ class Report:
     dry_run: bool = False
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     points: Sequence[Point] = ()
+    recurs: bool = True
 
     def exit_code(self, failure: ExitCode | None, *, rejects_count: bool) -> ExitCode:
         """Say how the run ended.
@@ -124,6 +131,11 @@ class Report:
         """Whether every record received is accounted for, once."""
         return all(tally.adds_up(self.unsettled[name]) for name, tally in self.streams.items())
 
+    @property
+    def received(self) -> int:
+        """Count the records of all streams."""
+        return sum(tally.received for tally in self.streams.values())
+
     def total(self, *outcomes: Outcome) -> int:
         """Count the records of all streams that had one of some outcomes."""
         return sum(tally.outcomes[name] for tally in self.streams.values() for name in outcomes)
@@ -132,7 +144,8 @@ class Report:
     def cost(self) -> Cost:
         """What the run cost."""
         to_come = self.total("created", "updated") if self.dry_run else None
-        return Cost(self.requests, self.total(*DELIVERED), to_come)
+        is_typical = self.recurs and self.received >= TYPICAL
+        return Cost(self.requests, self.total(*DELIVERED), to_come, is_typical)
 
     def as_json(self, exit_code: ExitCode, problems: Sequence[str] = ()) -> dict[str, Any]:
         """Return the report as JSON.
@@ -141,7 +154,7 @@ class Report:
             exit_code: How the run ended.
             problems: What stopped it, in sentences without any value.
         """
-        totals = {"received": sum(tally.received for tally in self.streams.values())}
+        totals = {"received": self.received}
         totals |= {outcome: self.total(outcome) for outcome in OUTCOMES}
         return {
             "streams": {

@@ -92,8 +92,10 @@ def _moment(iso: str) -> str:
 
 
 def _cost(cost: Mapping[str, int | None]) -> dict[str, str]:
-    yearly = in_round_numbers(cost["requests_a_year_if_hourly"] or 0)
-    tiles = {"Requests": f"{cost['requests']:,}", "Requests a year, if hourly": yearly}
+    tiles = {"Requests": f"{cost['requests']:,}"}
+    if cost["requests_a_year_if_hourly"] is not None:
+        yearly = in_round_numbers(cost["requests_a_year_if_hourly"])
+        tiles["Requests a year, if hourly"] = yearly
     if cost["requests_saved"] is not None:
         tiles["Requests saved against two a record"] = f"{cost['requests_saved']:,}"
     if cost["writes_left_out"] is not None:
@@ -187,15 +189,18 @@ def _number(value: float) -> str:
 
 
 def _rejects(figures: Figures) -> str:
+    titles = ("Reason", "Field", "Records", "First line of that file")
     tables = [
-        _table(name, ("Reason", "Field", "Records", "First line"), _reasons(counts))
+        _table(name, titles, _reasons(counts))
         for name, counts in figures["streams"].items()
         if counts["reject_reasons"]
     ]
     if not tables:
         return ""
     where = ""
-    if figures["rejects_file"]:
+    if figures["dry_run"]:
+        where = "<p>A real run would keep them, each with its reason.</p>\n"
+    elif figures["rejects_file"]:
         where = (
             "<p>They stand, each with its reason, in "
             f"<code>{_e(figures['rejects_file'])}</code>.</p>\n"
