@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 #: ten thousand, none of them in a cycle, and several batches are under way.
 NEW_OBJECTS = 100_000
 
+#: As in `configuration`, which is not imported for a word.
+READER_GONE = 141
+
 
 def main() -> None:
     """Run the command line and end the process."""
     if sys.argv[1:] == ["--version"]:
-        print(_version())  # noqa: T201 - it is what was asked for
+        _say(_version())
         return
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
@@ -32,6 +35,14 @@ def main() -> None:
     gc.freeze()  # what is imported stays, and need not be looked through again and again
     gc.set_threshold(NEW_OBJECTS)
     run_command_line()
+
+
+def _say(text: str) -> None:
+    """Print a text; where nobody reads it, end as SIGPIPE would."""
+    try:
+        print(text, flush=True)  # noqa: T201 - it is what was asked for
+    except BrokenPipeError:
+        os._exit(READER_GONE)
 
 
 def _version() -> str:

@@ -7,17 +7,20 @@ there is one, credentials of the kind that is configured, and a client that uses
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 from contextlib import ExitStack, closing, contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from target_outreach.errors import CredentialsError, RunError, SettingsError
 from target_outreach.outreach.auth import BearerToken, NoCredentials
 from target_outreach.outreach.client import Client
 from target_outreach.outreach.deferral import Deferral
 from target_outreach.outreach.identity import ask_identity
-from target_outreach.outreach.wire import Wire
+from target_outreach.outreach.wire import LOOPBACK, Wire
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 NAME = "target-outreach"
 
+logger = logging.getLogger(NAME)
+
 
 class Connection:
     """Opens what the settings describe, and closes it as a context manager.
@@ -41,6 +46,7 @@ class Connection:
         api_url: The base address of the API, the sandbox's if there is one.
         credentials: Where access tokens come from.
         client: Sends requests.
+        sandbox_is_new: Whether the file of the setting `sandbox` was not there yet.
     """
 
     def __init__(self, settings: Settings, pacer: Pacer) -> None:
@@ -55,8 +61,11 @@ class Connection:
         self._resources = ExitStack()
         with ExitStack() as opened:
             self.api_url = settings.api_url
+            self.sandbox_is_new = False
             if isinstance(settings.access, LocalOutreach):
-                self.api_url = _open_sandbox(settings.access.path, opened)
+                path = settings.access.path
+                self.sandbox_is_new = path != ":memory:" and not Path(path).exists()
+                self.api_url = _open_sandbox(path, opened)
             self.credentials = self._credentials(opened)
             self.client = Client(
                 self.api_url,
@@ -209,6 +218,7 @@ def open_token_endpoint(
     """
     from target_outreach.outreach.token_endpoint import TokenEndpoint  # noqa: PLC0415 - few need it
 
+    _mention_elsewhere(settings)
     url = _token_url(settings)
     with closing(_wire(settings, url)) as wire:
         yield TokenEndpoint(
@@ -218,6 +228,17 @@ def open_token_endpoint(
             client_secret=app.client_secret,
             redirect_uri=app.redirect_uri,
             rest=rest,
+        )
+
+
+def _mention_elsewhere(settings: Settings) -> None:
+    """Warn where the API is on this machine, as a sandbox is, but tokens come from elsewhere."""
+    oauth = urlsplit(settings.oauth_url)
+    if urlsplit(settings.api_url).hostname in LOOPBACK and oauth.hostname not in LOOPBACK:
+        logger.warning(
+            "api_url is on this machine, but tokens are asked for at %s: set oauth_url, too, if "
+            "the API is a sandbox's.",
+            oauth.hostname,
         )
 
 

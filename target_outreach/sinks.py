@@ -74,7 +74,8 @@ class OutreachSink(Sink):
         self._mapping: StreamMapping | None = None
         settings = self._settings()
         try:
-            name = route(stream_name, settings.object, target.settings.outreach_object)
+            patterns = [entry.pattern for entry in target.settings.streams]
+            name = route(stream_name, settings.object, target.settings.outreach_object, patterns)
             object_type = target.objects[name] if name else None
             if target.settings.validate_records and object_type is not None:
                 self._own_schema = RecordSchema(self.schema, code="schema_violation")

@@ -209,9 +209,12 @@ def test_the_sandbox_wants_no_credentials_and_has_no_token_to_speak_of(check, tm
     path = str(tmp_path / "own.db")
     found = check({"sandbox": path})
     assert found.code == 0
-    assert found.said("note") == [f"Asking the sandbox in {path}, which wants no credentials."]
+    asked = f"Asking the sandbox in {path}, which wants no credentials."
+    new = "There was no such file: it was made, and the sandbox in it is empty."
+    assert found.said("note") == [asked, new]
     assert found.said("ok")[:2] == ["prospects can be read.", "accounts can be read."]
     assert "token" not in found.out
+    assert check({"sandbox": path}).said("note") == [asked]
 
 
 @pytest.mark.parametrize("kind", ["bearer", "oauth", "server_app", "sandbox"])
@@ -385,6 +388,20 @@ def test_a_token_that_is_about_to_end_is_renewed_by_the_check(check, oauth, sand
     assert found.code == 0
     assert "The access token lives for another 120 minutes, and is renewed." in found.said("ok")
     assert len(sandbox.token_requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "secret"), [("oauth", "client_secret"), ("server_app", "s2s_private_key")]
+)
+def test_a_secret_that_a_kept_token_leaves_untried_is_noted(request, check, kind, secret):
+    config = request.getfixturevalue(kind)
+    config = config() if kind == "oauth" else config
+    assert "was not tried" not in check(config).out
+    found = check(config, **({"client_secret": "mistyped"} if kind == "oauth" else {}))
+    assert found.code == 0
+    notes = [text for text in found.said("note") if "was not tried" in text]
+    (note,) = notes
+    assert note.startswith(f"{secret} was not tried, since the access token that is kept still ")
 
 
 def test_an_unknown_server_to_server_app_is_a_problem(check, server_app):

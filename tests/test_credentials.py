@@ -678,15 +678,25 @@ SERVER = {"s2s_guid": "g", "s2s_private_key": "k", "s2s_install_id": "i"}
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, ["No credentials", "access_token", "refresh_token", "s2s_install_id", "sandbox"]),
+        (
+            {},
+            [
+                "No credentials",
+                "access_token",
+                "redirect_uri",
+                "login",
+                "s2s_install_id",
+                "sandbox",
+            ],
+        ),
         ({"access_token": " "}, ["No credentials"]),
         (TOKEN | WHOLE, ["2 kinds", "access_token; client_id"]),
         (WHOLE | SERVER, ["2 kinds"]),
         (TOKEN | WHOLE | SERVER, ["3 kinds"]),
         (TOKEN | {"s2s_guid": "g"}, ["2 kinds", "access_token; s2s_guid"]),
-        ({"client_id": "c"}, ["beside client_id, set client_secret and refresh_token"]),
+        ({"client_id": "c"}, ["beside client_id, set client_secret; and redirect_uri for `target"]),
         ({"refresh_token": "r"}, ["set client_id and client_secret"]),
-        ({"redirect_uri": "http://x"}, ["client_id, client_secret and refresh_token"]),
+        ({"redirect_uri": "http://x"}, ["beside redirect_uri, set client_id and client_secret."]),
         ({"s2s_guid": "g"}, ["set s2s_private_key and s2s_install_id"]),
         ({"s2s_install_id": "i", "s2s_guid": "g"}, ["set s2s_private_key"]),
     ],

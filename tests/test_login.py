@@ -294,9 +294,12 @@ def test_a_credentials_path_that_cannot_be_written_is_found_before_the_browser_o
         ({"client_secret": None}, "set client_secret"),
         (
             {"client_id": None, "client_secret": None, "redirect_uri": None, "access_token": "t"},
-            "login is for an OAuth app",
+            "client_id, client_secret and redirect_uri instead of access_token.",
         ),
-        ({"sandbox": "outreach.db"}, "login is for an OAuth app"),
+        (
+            {"sandbox": "outreach.db"},
+            "login is for an OAuth app, and sandbox is set, which wants no credentials: leave it",
+        ),
     ],
 )
 def test_what_a_login_lacks_is_said_in_one_sentence(login, sandbox, settings, words):
@@ -308,6 +311,14 @@ def test_what_a_login_lacks_is_said_in_one_sentence(login, sandbox, settings, wo
     assert sandbox.request_count == 0
 
 
+def test_tokens_from_elsewhere_for_an_api_on_this_machine_are_worth_a_warning(login):
+    running = login("--no-browser", stdin=subprocess.PIPE, oauth_url=None)
+    assert running.printed("/oauth/authorize?").startswith("https://api.outreach.io/")
+    _, _, err = running.end("nothing\n")
+    assert "api_url is on this machine, but tokens are asked for at api.outreach.io: set" in err
+    assert err.count("WARNING") == 1
+
+
 def test_a_configuration_that_cannot_be_read_is_one_sentence(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "target_outreach", "login", "--config", "missing.json"],
@@ -317,7 +328,9 @@ def test_a_configuration_that_cannot_be_read_is_one_sentence(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 1
-    assert done.stderr.endswith("The configuration cannot be read (FileNotFoundError).\n")
+    assert done.stderr.endswith(
+        "The configuration cannot be read: there is no file missing.json.\n"
+    )
     assert done.stderr.count("\n") == 1
 
 

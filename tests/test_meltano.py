@@ -139,6 +139,7 @@ def test_a_run_that_ends_early_under_meltano_is_gone_on_with_until_all_is_delive
         delivered.append(sandbox.store.count("prospects"))
         assert delivered[-1] > delivered[-2]
         assert not [one for one in entries if "broken" in json.dumps(one).lower()]
+        assert not [one for one in entries if "environment is not read" in one["event"]]
         report = json.loads((project / "report.json").read_text(encoding="utf-8"))
         if code != 0:
             assert block(entries)["success"] is False

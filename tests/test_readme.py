@@ -12,8 +12,9 @@ An HTML comment right before a block says what becomes of it; a block without on
     <!-- not run: needs … -->        left alone, for that reason
     <!-- setup … -->                 commands that a reader does not need; $PYTHON has this package
 
-Blocks share a working folder, which is a clone at first, and exported variables. `...` stands for
-any text, and on a line of its own for any lines; times, paths and stamps may differ.
+Blocks share a working folder, which is a clone at first, and exported variables. $SANDBOX_PORT and
+$LOGIN_PORT are free ports. `...` stands for any text, and on a line of its own for any lines.
+Times, paths and stamps may differ. What the log puts before its lines is left out.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pathlib import Path
 
 import documents
 import pytest
+from logins import free_port
 
 from target_outreach.settings import Settings
 
@@ -46,6 +48,7 @@ MARK = re.compile(
 #: What is another each time, and what stands for it.
 DIFFERS = (
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
+    (re.compile(r"^\S+ \S+ \| [A-Z]+ +\| \S+ +\| ", re.MULTILINE), ""),  # before a line of the log
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b"), "<stamp>"),
     (re.compile(r"\b\d+(\.\d+)? ?(ms|s|seconds?|minutes?)\b"), "<duration>"),
@@ -217,14 +220,17 @@ def reader(tmp_path):
     """A fresh clone and a Python with nothing but pip; behind it, the commands of this package."""
     clone = copy_of_the_repository(tmp_path / "target-outreach")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "python")], check=True)
-    environment = os.environ | {
-        "PATH": f"{tmp_path}/python/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHON": sys.executable,
-        "VIRTUAL_ENV": f"{tmp_path}/python",
-    }
-    shell = Shell(tmp_path, clone, environment)
-    yield shell
-    shell.close()
+    with free_port() as sandbox_port, free_port() as login_port:
+        environment = os.environ | {
+            "PATH": f"{tmp_path}/python/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHON": sys.executable,
+            "VIRTUAL_ENV": f"{tmp_path}/python",
+            "SANDBOX_PORT": str(sandbox_port),
+            "LOGIN_PORT": str(login_port),
+        }
+        shell = Shell(tmp_path, clone, environment)
+        yield shell
+        shell.close()
 
 
 def act(block, shell, printed):
@@ -293,6 +299,8 @@ def test_the_readme_does_what_it_says(reader):
         ("in /home/you/rejects/x.jsonl\n", "in /tmp/a-1/rejects/x.jsonl\n", True),
         ("in /home/you/rejects/x.jsonl\n", "in /tmp/a-1/rejects/y.jsonl\n", False),
         ("at https://example.com/a/b\n", "at https://example.com/c/b\n", False),
+        ("all done\n", "2026-01-01 10:00:00,123 | INFO     | target-outreach  | all done\n", True),
+        ("all done\n", "2026-01-01 10:00:00,123 | INFO     | target-outreach  | not all\n", False),
     ],
 )
 def test_what_is_shown_is_compared_with_what_is_printed(shown, printed, same):

@@ -117,6 +117,15 @@ def test_retry_rejects_sends_what_is_left_before_the_input(sync, sandbox, config
 # Where rejects lie, so that none is sent to another Outreach
 
 
+def test_a_replay_can_be_tried_without_writing(sync, sandbox, config, tmp_path):
+    path = rejects_file(sync(BAD))
+    mend(path)
+    done = command("replay", str(path), "--dry-run", config=config, tmp_path=tmp_path)
+    assert "Dry run: nothing will be written." in done.stderr.decode()
+    assert f"{path} is not done and stays as it is." in done.stderr.decode()
+    assert sandbox.store.count("prospects") == 0
+
+
 def test_a_bad_line_in_a_rejects_file_is_named_with_its_file(config, tmp_path):
     folder = Path(config["rejects_path"])
     folder.mkdir(parents=True)

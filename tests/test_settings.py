@@ -42,8 +42,35 @@ def problems(**config):
         ({"max_rejects": "1.5"}, 'such as "5%"'),
         ({"array_fields": "append"}, "array_fields"),
         ({"array_fields": {"tags": "append"}}, "array_fields"),
-        ({"streams": [{"object": "accounts"}]}, "streams.0.stream is required but missing"),
-        ({"streams": [{"stream": "x", "objekt": "accounts"}]}, "may not have objekt"),
+        ({"sync_mode": 5}, "sync_mode must be insert or update or upsert"),
+        ({"dry_run": "perhaps"}, "dry_run must be true or false."),
+        ({"batch_size_rows": "many"}, "batch_size_rows must be a whole number."),
+        ({"streams": {}}, "streams must be a list."),
+        ({"streams": [5]}, "Entry 1 of streams: it must be a map."),
+        (
+            {"streams": [{"object": "accounts"}]},
+            "Entry 1 of streams: stream is required but missing.",
+        ),
+        (
+            {"streams": [{"stream": "a"}, {"stream": "x*", "colums": {}}]},
+            "Entry 2 of streams ('x*'): there is no setting colums; is columns meant?",
+        ),
+        (
+            {"streams": [{"stream": "x", "match_on": "emails"}]},
+            "Entry 1 of streams ('x'): match_on must be a list.",
+        ),
+        (
+            {"streams": [{"stream": "x", "object": "people"}]},
+            "Entry 1 of streams ('x'): object must be prospects or accounts or",
+        ),
+        (
+            {"streams": [{"stream": "x", "field_rules": {"title": "now"}}]},
+            "Entry 1 of streams ('x'): field_rules.title must be always or",
+        ),
+        (
+            {"streams": [{"stream": "x", "object": "sequenceStates"}]},
+            "Entry 1 of streams ('x'): sequenceStates puts prospects into sequences",
+        ),
         ({"sandbox": None}, "No credentials: set access_token, or client_id"),
     ],
 )
@@ -61,6 +88,16 @@ def test_a_null_counts_as_unset():
     )
     assert target.settings.defaults.mode == "upsert"
     assert target.settings.streams[0].settings.on_null == "ignore"
+
+
+def test_an_object_may_be_named_in_the_singular_as_in_the_name_of_a_stream():
+    streams = [{"stream": "people", "object": "Prospect"}, {"stream": "a", "object": "account"}]
+    target = TargetOutreach(
+        config={"sandbox": "x.db", "outreach_object": "account", "streams": streams}
+    )
+    settings = target.settings
+    assert settings.outreach_object == "accounts"
+    assert [entry.settings.object for entry in settings.streams] == ["prospects", "accounts"]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from conftest import schema
 
+from target_outreach.errors import SettingsError
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.custom_fields import OwnObjects
+from target_outreach.records.routing import route
 from target_outreach.sandbox import Fault
 from target_outreach.settings import StreamEntry, StreamSettings
 from target_outreach.settings.entries import known_object, match_fields
@@ -173,6 +175,39 @@ def test_where_each_entry_is_of_use_or_no_stream_came_nothing_is_said(sync, mess
     run = sync(messages, streams=[{"stream": "prospects"}])
     assert run.exit_code == 0
     assert "Entries of streams" not in run.log
+
+
+@pytest.mark.parametrize(
+    ("patterns", "words"),
+    [
+        (["dwh_contacts", "x-*"], "; the entry 'dwh_contacts' of streams does not fit it; set"),
+        (["DWH_*", "x-*"], "; the entry 'DWH_*' of streams does not fit it; set"),
+        (["dwh-*"], "prospects or accounts; set"),  # it fits, but says no object
+        (["x-*"], "prospects or accounts; set"),
+        ([], "prospects or accounts; set"),
+    ],
+)
+def test_an_entry_that_nearly_fits_a_stream_is_named_where_nothing_says_its_object(patterns, words):
+    with pytest.raises(SettingsError) as raised:
+        route("dwh-contacts", None, None, patterns)
+    assert words in str(raised.value)
+
+
+def test_an_entry_for_a_stream_of_another_name_is_named_when_that_stream_comes(sync):
+    run = sync(
+        [schema("dwh-contacts", {"emails": TEXT})],
+        streams=[{"stream": "dwh_contacts", "object": "prospects"}],
+    )
+    assert run.exit_code == 1
+    assert "the entry 'dwh_contacts' of streams does not fit it" in run.log
+
+
+def test_a_column_that_the_stream_does_not_have_is_named_with_the_nearest(sync):
+    run = sync(
+        [schema("prospects", {"E-Mail Address": TEXT, "first": TEXT})],
+        streams=[{"stream": "prospects", "columns": {"E-Mail": "emails"}}],
+    )
+    assert "names 'E-Mail', which the stream does not have; nearest: E-Mail Address." in run.log
 
 
 # Match fields

@@ -7,34 +7,24 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import logging
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from target_outreach.errors import Interrupted, SettingsError
-from target_outreach.running import explain, make_target
+from target_outreach import configuration
+from target_outreach.errors import Interrupted
+from target_outreach.running import explain
 from target_outreach.target import TargetOutreach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping
+    from collections.abc import Callable
 
     from target_outreach.settings import Settings
 
 P = ParamSpec("P")
-
-#: The settings of kind `object`, as Meltano calls it.
-NESTED = ("stream_maps", "stream_map_config")
-
-#: What Meltano sets for a loader, and nobody else does.
-UNDER_MELTANO = "MELTANO_LOADER_NAME"
-
-#: What stands between the parts of a name that Meltano has flattened.
-DOT = re.compile(r"(?<!\\)\.")
 
 #: The option by which a command is given its configuration, as the target is.
 config_option = click.option(
@@ -47,26 +37,39 @@ config_option = click.option(
 
 
 def read_config(context: click.Context, configs: tuple[str, ...]) -> Any:  # noqa: ANN401 - private
-    """Read what ``--config`` names, into a type of the SDK's own.
+    """Read what ``--config`` names, into a type of the SDK's own, and say what it leaves out.
 
     Raises:
         SettingsError: A file cannot be read.
     """
     _ = TargetOutreach.cli  # sets up logging
-    try:
-        return TargetOutreach.cb_config(context, None, configs)  # type: ignore[arg-type]
-    except (OSError, ValueError) as error:
-        what = type(error).__name__
-        raise SettingsError(f"The configuration cannot be read ({what}).") from None
+    config = configuration.read_config(context, configs)
+    configuration.mention_unread(config, os.environ)
+    configuration.nest_environment(config)
+    return config
 
 
-def open_target(context: click.Context, configs: tuple[str, ...]) -> TargetOutreach:
+#: The option by which a command that writes is to write nothing.
+dry_run_option = click.option("--dry-run", is_flag=True, help=configuration.DRY_RUN)
+
+
+def open_target(
+    context: click.Context, configs: tuple[str, ...], *, dry_run: bool = False
+) -> TargetOutreach:
     """Make a target from what ``--config`` says.
+
+    Args:
+        context: The command under way.
+        configs: What ``--config`` names.
+        dry_run: Whether nothing is to be written, whatever the configuration says.
 
     Raises:
         SettingsError: A setting, or its environment variable, is wrong, or a file is unreadable.
     """
-    return make_target(_read_nested(context, configs))
+    config = read_config(context, configs)
+    if dry_run:
+        configuration.insist_on_dry_run(config, os.environ)
+    return configuration.open_run(config)
 
 
 def merge_config(context: click.Context, configs: tuple[str, ...]) -> dict[str, Any]:
@@ -75,49 +78,13 @@ def merge_config(context: click.Context, configs: tuple[str, ...]) -> dict[str, 
     Raises:
         SettingsError: An environment variable cannot be read, or a file.
     """
-    config = _read_nested(context, configs)
+    config = read_config(context, configs)
     if config.parse_env:
         TargetOutreach.check_environment(os.environ)
     target = TargetOutreach(
         config=config.config, parse_env_config=config.parse_env, validate_config=False
     )
     return dict(target.config)
-
-
-def _read_nested(context: click.Context, configs: tuple[str, ...]) -> Any:  # noqa: ANN401 - private
-    config = read_config(context, configs)
-    if config.parse_env and UNDER_MELTANO in os.environ:
-        nest_settings(os.environ)
-    return config
-
-
-def nest_settings(environment: MutableMapping[str, str]) -> None:
-    """Nest settings again that Meltano has flattened to ``{"stream.column": …}``.
-
-    A run under Meltano is given a file instead, in which they are nested, and where Meltano has
-    left out nulls; a command is to have the same configuration.
-    """
-    for name in NESTED:
-        variable = f"TARGET_OUTREACH_{name.upper()}"
-        try:
-            flat = json.loads(environment.get(variable, ""))
-        except ValueError:  # not set, or said later
-            continue
-        if isinstance(flat, dict):
-            environment[variable] = json.dumps(_nested(flat))
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for path, value in flat.items():
-        if value is None:
-            continue
-        *parents, last = (part.replace("\\.", ".") for part in DOT.split(path))
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return nested
 
 
 def open_settings(context: click.Context, configs: tuple[str, ...]) -> Settings:
@@ -151,6 +118,8 @@ def explained(command: Callable[P, int]) -> Callable[P, None]:
         except Interrupted as signal:  # unlike a run, there is nothing to settle
             click.echo("Stopped.", err=True)
             code = signal.exit_code
+        except BrokenPipeError:  # as of `fields | head`: whoever read has read enough
+            code = configuration.READER_GONE
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:  # noqa: BLE001 - the last one who can say what happened

@@ -77,10 +77,14 @@ def check(
     settings = open_settings(context, configs)
     pacer = Pacer(max_wait=min(settings.max_wait, PATIENCE))
     findings = Findings(aside=probe and facts is None)
+    began = time.time()
     with Connection(settings, pacer) as connection:
         findings.note(f"Asking {_place(settings, connection)}.")
+        if connection.sandbox_is_new:
+            findings.note("There was no such file: it was made, and the sandbox in it is empty.")
         try:
             _check_token(connection, settings, findings)
+            _mention_untried(connection, settings, began, findings)
             _check_scopes(connection, settings, findings)
             _check_objects(connection, settings, findings)
             _check_budget(pacer, settings, findings)
@@ -175,6 +179,27 @@ def _whose(identity: Identity) -> str:
     said = [f"of {identity.user}"] if identity.user else []
     said += [f"in the organisation {identity.organisation}"] if identity.organisation else []
     return f"Outreach accepts the token {' '.join(said)}".rstrip() + "."
+
+
+def _mention_untried(
+    connection: Connection, settings: Settings, began: float, findings: Findings
+) -> None:
+    """Say that an access token was at hand, so that what brings the next one was not shown.
+
+    Args:
+        connection: Has the token.
+        settings: Say what brings the next one.
+        began: When the check began, in seconds since the epoch.
+        findings: Take the note.
+    """
+    tokens = connection.tokens
+    if tokens is None or tokens.issued_at >= began:
+        return
+    secret = "client_secret" if isinstance(settings.access, OAuthApp) else "s2s_private_key"
+    findings.note(
+        f"{secret} was not tried, since the access token that is kept still serves; it is when "
+        "that is renewed."
+    )
 
 
 def _check_lifetime(tokens: Tokens, findings: Findings) -> None:

@@ -20,7 +20,7 @@ from target_outreach.outreach.deferral import Deferral
 from target_outreach.outreach.listener import Listener, Page
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.scopes import missing_scopes, needed_scopes
-from target_outreach.settings.access import OAuthApp
+from target_outreach.settings.access import SERVER, Bearer, LocalOutreach, OAuthApp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,10 +106,16 @@ def login(
 
 def _app(settings: Settings) -> OAuthApp:
     app = settings.access
-    if not isinstance(app, OAuthApp):
+    if isinstance(app, LocalOutreach):
         raise SettingsError(
-            "login is for an OAuth app: set client_id, client_secret and redirect_uri, and no "
-            "other credentials."
+            "login is for an OAuth app, and sandbox is set, which wants no credentials: leave it "
+            "out, or log in to what `target-outreach sandbox` serves."
+        )
+    if not isinstance(app, OAuthApp):
+        others = "access_token" if isinstance(app, Bearer) else ", ".join(SERVER)
+        raise SettingsError(
+            "login is for an OAuth app: set client_id, client_secret and redirect_uri instead of "
+            f"{others}."
         )
     if app.redirect_uri is None:
         raise SettingsError("login needs redirect_uri, one of those that the app has in Outreach.")

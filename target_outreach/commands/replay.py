@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from target_outreach.commands import config_option, explained, open_target
+from target_outreach.commands import config_option, dry_run_option, explained, open_target
 from target_outreach.delivery.tally import counted
 from target_outreach.running import run
 
@@ -22,9 +22,10 @@ logger = logging.getLogger("target-outreach")
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @config_option
+@dry_run_option
 @click.pass_context
 @explained
-def replay(context: click.Context, file: Path, configs: tuple[str, ...]) -> int:
+def replay(context: click.Context, file: Path, configs: tuple[str, ...], *, dry_run: bool) -> int:
     """Send the records of a rejects file again; when all are settled it is renamed to .done.
 
     The values of the file are written as if they came now: they overwrite newer values of the same
@@ -32,7 +33,7 @@ def replay(context: click.Context, file: Path, configs: tuple[str, ...]) -> int:
 
     Example: target-outreach replay rejects/20260331T093000Z-1f2e3d4c.jsonl --config config.json
     """
-    target = open_target(context, configs)
+    target = open_target(context, configs, dry_run=dry_run)
     target.replay(file)
     code = run(target, io.StringIO(), recurs=False)
     if file.exists():

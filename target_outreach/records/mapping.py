@@ -440,7 +440,8 @@ def _explicit_goals(
     for wanted, target in explicit.items():
         column = wanted if wanted in columns else by_plain_name.get(plain(wanted))
         if column is None:
-            problems.append(f"columns names {wanted!r}, which the stream does not have")
+            near = nearest(wanted, columns)
+            problems.append(f"columns names {wanted!r}, which the stream does not have; {near}")
             continue
         try:
             goals[column] = explicit_goal(object_type, target)

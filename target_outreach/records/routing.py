@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from target_outreach.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 OBJECT_NAMES = {
     "prospect": "prospects",
@@ -42,13 +42,19 @@ def first_match(stream: str, entries: Iterable[E]) -> E | None:
     )
 
 
-def route(stream: str, by_entry: str | None, by_setting: str | None) -> str | None:
+def route(
+    stream: str,
+    by_entry: str | None,
+    by_setting: str | None,
+    patterns: Sequence[str] = (),
+) -> str | None:
     """Say which object a stream is for.
 
     Args:
         stream: The name of the stream.
         by_entry: The `object` of its entry in `streams`, if there is one.
         by_setting: The setting `outreach_object`.
+        patterns: The names and globs of all entries, of which none fits where nothing says it.
 
     Returns:
         ``prospects``, ``accounts``, or None where the stream is to be skipped.
@@ -62,7 +68,25 @@ def route(stream: str, by_entry: str | None, by_setting: str | None) -> str | No
     name = by_entry or by_setting or OBJECT_NAMES.get(last)
     if name is None:
         raise SettingsError(
-            "its name does not say whether it holds prospects or accounts; set "
+            "its name does not say whether it holds prospects or accounts"
+            f"{_missed(stream, patterns)}; set "
             'outreach_object, or an entry in streams with its object ("none" leaves it out).'
         )
     return name
+
+
+def _missed(stream: str, patterns: Sequence[str]) -> str:
+    """Name the entry that may have been meant for a stream, but does not fit it."""
+    import difflib  # noqa: PLC0415 - only to word a mistake
+
+    if any(stream == one or fnmatchcase(stream.lower(), one.lower()) for one in patterns):
+        return ""
+    folded = {_folded(one): one for one in reversed(patterns)}
+    near = [one for one in folded if fnmatchcase(_folded(stream), one)]
+    near += difflib.get_close_matches(_folded(stream), folded, n=1)
+    return f"; the entry {folded[near[0]]!r} of streams does not fit it" if near else ""
+
+
+def _folded(name: str) -> str:
+    """Write a name or glob without what is easily mixed up in it."""
+    return re.sub(r"[-_./ ]+", "-", name.lower())

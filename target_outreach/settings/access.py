@@ -52,9 +52,13 @@ SERVER = ("s2s_guid", "s2s_private_key", "s2s_install_id")
 ACCESS = ("sandbox", *BEARER, *OAUTH, *SERVER)
 
 NONE = (
-    "No credentials: set access_token, or client_id, client_secret and refresh_token, or s2s_guid, "
-    "s2s_private_key and s2s_install_id; or set sandbox to try it without an account."
+    "No credentials: set access_token, or client_id and client_secret with redirect_uri (and run "
+    "`target-outreach login`) or with refresh_token, or s2s_guid, s2s_private_key and "
+    "s2s_install_id; or set sandbox to try it without an account."
 )
+
+#: What follows the client id and secret where no refresh token is set.
+FIRST_TOKENS = "redirect_uri for `target-outreach login`, or a refresh_token"
 
 
 def read_access(values: Mapping[str, Any]) -> tuple[Access | None, list[str]]:
@@ -98,9 +102,12 @@ def _problems(kinds: list[list[str]]) -> list[str]:
     missing = [name for name in needed if name not in kind]
     if not missing:
         return []
-    if kind[0] in OAUTH and "refresh_token" not in kind:
-        missing.append("refresh_token (or run `target-outreach login` once they are set)")
-    return [f"The credentials are not whole: beside {', '.join(kind)}, set {_listed(missing)}."]
+    then = ""
+    if kind[0] in OAUTH and not {"refresh_token", "redirect_uri"} & set(kind):
+        then = f"; and {FIRST_TOKENS}"
+    return [
+        f"The credentials are not whole: beside {', '.join(kind)}, set {_listed(missing)}{then}."
+    ]
 
 
 def _listed(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 
+from target_outreach.records.routing import OBJECT_NAMES
 from target_outreach.records.schemas import broken_rule
 
 if TYPE_CHECKING:
@@ -26,6 +27,22 @@ OTHER_NAMES = {
     "lookup_fields": "streams",
     "match_fields": "streams",
 }
+
+#: The settings that name an object, in the singular too.
+OF_OBJECTS = ("outreach_object", "object")
+
+#: What the types of JSON Schema are called; a null counts as unset, so it need not be offered.
+TYPES = {
+    "array": "a list",
+    "object": "a map",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+
+#: What the SDK takes for true in an environment variable.
+TRUTHY = ("true", "1", "yes", "on")
 
 
 def without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +62,14 @@ def without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Write as text what may be given as text or otherwise, as the environment has only text."""
+    """Write in one way what may be given in several.
+
+    The environment has only text, so a number or a map that may also be text becomes that; objects
+    are called by their plural.
+    """
+    for name in OF_OBJECTS:
+        if isinstance(given := config.get(name), str):
+            config[name] = OBJECT_NAMES.get(given.strip().lower(), given)
     if isinstance(config.get("max_rejects"), int):
         config["max_rejects"] = str(config["max_rejects"])
     if isinstance(config.get("array_fields"), dict):
@@ -64,12 +88,46 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[
         One sentence for each problem.
     """
     known = schema["properties"]
-    problems = [unknown_name(name, known) for name in config if name not in known]
+    problems = [
+        f"There is no setting {unknown_name(name, known)}" for name in config if name not in known
+    ]
     body = {"type": "object", "properties": known}
-    for error in jsonschema.Draft202012Validator(body).iter_errors(without_nulls(config)):
-        place, rule = broken_rule(error)
-        problems.append(f"{place} {rule}.")
+    checked = without_nulls(config)
+    for error in jsonschema.Draft202012Validator(body).iter_errors(checked):
+        problems += _worded(error, checked)
     return problems
+
+
+def _worded(error: jsonschema.ValidationError, config: Mapping[str, Any]) -> list[str]:
+    """Word what breaks the schema, in the terms of a setting or of an entry of `streams`."""
+    place, rule = broken_rule(error)
+    if error.validator in {"type", "enum"}:
+        rule = f"must be {_choices(error.validator_value)}"
+    match list(error.absolute_path):
+        case ["streams", int(index), *_]:
+            place = ".".join(place.split(".")[2:]) or "it"
+            where = f"{_entry(index, config['streams'][index])}: "
+        case _:
+            where = ""
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema["properties"] if isinstance(error.schema, dict) else {}
+        strange = (name for name in error.instance if name not in known)
+        return [f"{where}there is no setting {unknown_name(name, known)}" for name in strange]
+    return [f"{where}{place} {rule}."]
+
+
+def _entry(index: int, entry: Any) -> str:  # noqa: ANN401 - as it was configured
+    """Name an entry of `streams` by its number, from 1, and the streams that it is for."""
+    stream = entry.get("stream") if isinstance(entry, dict) else None
+    return f"Entry {index + 1} of streams" + (f" ({stream!r})" if isinstance(stream, str) else "")
+
+
+def _choices(allowed: Any) -> str:  # noqa: ANN401 - one, or a list of them
+    choices = allowed if isinstance(allowed, list) else [allowed]
+    named = (TYPES.get(str(choice), str(choice)) for choice in choices)
+    return " or ".join(
+        name for name, choice in zip(named, choices, strict=True) if choice not in {None, "null"}
+    )
 
 
 def environment_problems(
@@ -98,11 +156,47 @@ def environment_problems(
     return problems
 
 
+def unread_variables(
+    environment: Mapping[str, str],
+    prefix: str,
+    schema: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> list[str]:
+    """List the environment variables whose settings have another value in a configuration.
+
+    Args:
+        environment: The variables of the process; a blank one counts as unset.
+        prefix: What the names of those for this target begin with.
+        schema: The JSON Schema of the configuration.
+        config: What is read instead of the environment.
+    """
+    return [
+        variable
+        for name, setting in schema["properties"].items()
+        if (text := environment.get(variable := f"{prefix}{name.upper()}", "").strip())
+        and not _means(text, config.get(name, setting.get("default")))
+    ]
+
+
+def _means(text: str, value: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
+    """Whether a text in the environment means what a configuration has."""
+    if isinstance(value, bool):
+        return (text.lower() in TRUTHY) is value
+    if text == str(value).strip():
+        return True
+    try:
+        read = json.loads(text)
+        return bool(read == (json.loads(value) if isinstance(value, str) else value))
+    except ValueError:
+        return False
+
+
 def unknown_name(name: str, known: Iterable[str]) -> str:
-    """Say that there is no such setting, and which one may be meant."""
+    """Name a setting that there is not, and say which one may be meant."""
+    names = list(known)
     meant = OTHER_NAMES.get(name)
-    if meant is None:
-        close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    if meant not in names:
+        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         meant = close[0] if close else None
     hint = f"; is {meant} meant?" if meant else "; see `target-outreach --about`."
-    return f"There is no setting {name}{hint}"
+    return f"{name}{hint}"

@@ -160,19 +160,19 @@ OF_ENROLMENTS = frozenset({"stream", "object", "sync_mode", "columns", "ignore_c
 def _enrolment_problems(values: Mapping[str, Any]) -> list[str]:
     """Insist on the permission to enrol people, and on entries that ask for no more."""
     problems = []
-    for entry in values["streams"] or ():
+    for number, entry in enumerate(values["streams"] or (), 1):
         if entry.get("object") != "sequenceStates":
             continue
-        name = f"streams: the entry {entry['stream']!r}"
+        name = f"Entry {number} of streams ({entry['stream']!r})"
         if not values["allow_enrolment"]:
             problems.append(
-                f"{name} puts prospects into sequences, by which they get mail: set "
-                "allow_enrolment too."
+                f"{name}: sequenceStates puts prospects into sequences, by which they get mail: "
+                "set allow_enrolment too."
             )
         if entry.get("sync_mode", "insert") != "insert":
-            problems.append(f"{name} can only have the sync_mode insert.")
+            problems.append(f"{name}: sequenceStates can only have the sync_mode insert.")
         if others := sorted(entry.keys() - OF_ENROLMENTS):
-            problems.append(f"{name} has {', '.join(others)}, which mean nothing to enrolments.")
+            problems.append(f"{name}: sequenceStates has no use for {', '.join(others)}.")
     return problems
 
 
