@@ -66,6 +66,11 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
                 explain(later)
     code = _conclude(target, errors, recurs=recurs)
     if code == ExitCode.ENDED_EARLY:
+        if not target.has_emitted:
+            logger.warning(
+                "No STATE could be passed on, so the next run begins where this one did. If that "
+                "happens each time, let the tap send STATE more often, or raise the limit."
+            )
         try:
             target.discard_rest()
         except RunError as signal:

@@ -49,10 +49,15 @@ ONE_KEYSTROKE = 1.0
 
 
 class ExactTarget(Target):
-    """A target whose STATE never runs ahead of what is settled."""
+    """A target whose STATE never runs ahead of what is settled.
+
+    Attributes:
+        has_emitted: Whether a STATE was emitted in this run.
+    """
 
     message_reader_class = MessageReader
     message_reader: MessageReader
+    has_emitted = False
     _signalled: tuple[int, float] | None = None
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the SDK's
@@ -247,6 +252,7 @@ class ExactTarget(Target):
         try:
             sys.stdout.write(serialize_json(state) + "\n")
             sys.stdout.flush()
+            self.has_emitted = True
         except (AttributeError, OSError, ValueError):  # there is no sys.stdout where it was closed
             raise OutputError(
                 "STATE cannot be written to standard output, which is closed or full; "

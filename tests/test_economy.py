@@ -130,6 +130,16 @@ def test_max_requests_ends_the_run_so_that_the_next_one_goes_on(sync, sandbox):
     assert sandbox.store.count("prospects") == 50
 
 
+@pytest.mark.parametrize("sends_state", [True, False])
+def test_an_early_end_without_state_says_that_the_next_run_begins_anew(sync, sends_state):
+    messages = [schema("prospects"), *people(50)]
+    if sends_state:
+        messages.insert(11, state({"at": 10}))
+    run = sync(messages, max_requests=40, batch_size_rows=10)  # two batches are under way at once
+    assert run.exit_code == 4
+    assert ("No STATE could be passed on" in run.log) is not sends_state
+
+
 def test_the_next_batch_is_looked_up_while_this_one_is_written(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, latency_seconds=0.02)
     known = [{"emails": [f"held{n}@example.test"]} for n in range(3000)]

@@ -20,6 +20,20 @@ FOLDED_KINDS = frozenset({"text", "domain"})
 # Flags with the time at which they were set, of which the one follows from the other.
 _FLAGS = (("optedOut", "optedOutAt"), ("enabled", "enabledAt"), ("locked", "lockedAt"))
 _NAME_PARTS = ("firstName", "middleName", "lastName")
+
+#: Some of what recorded answers show although the specification has it not, blank (2.1).
+UNDOCUMENTED: Mapping[str, Any] = MappingProxyType(
+    {
+        "accountName": None,
+        "companyLinkedInEmployees": 0,
+        "emailContacts": [],
+        "personaName": None,
+        "smsOptedOut": False,
+        "stageName": None,
+        "updaterType": "User",
+    }
+)
+
 _SLUG = re.compile(r"linkedin\.com/in/([^/?#]+)", re.IGNORECASE)
 
 
@@ -38,7 +52,8 @@ class Change:
 
     Attributes:
         method: ``POST``, ``PATCH`` or ``DELETE``; ``import`` for what an import writes;
-            ``seed`` and ``edit`` for writes past the API.
+            ``company`` for an account that the name of a company made; ``seed`` and ``edit`` for
+            writes past the API.
         attributes: New values; None clears.
         relationships: New related ids; None unlinks.
         author: Id of the user who writes, or None.
@@ -69,7 +84,8 @@ def object_type(name: str) -> ObjectType:
 
 def timestamp(seconds: float) -> str:
     """Write epoch seconds as Outreach does: UTC, with milliseconds that are always zero (1)."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    return f"{moment.isoformat(timespec='seconds')}.000Z"  # strftime cuts the year 999 to 3 digits
 
 
 @cache
