@@ -17,7 +17,10 @@ State = dict[str, Any]
 
 
 class Ledger:
-    """Sequence numbers and STATEs; safe to use from several threads."""
+    """Sequence numbers and STATEs.
+
+    One thread receives records and STATEs, and another one settles and releases them.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,15 +29,16 @@ class Ledger:
         self._settled: set[int] = set()
         self._states: deque[tuple[int, State]] = deque()
         self._held_at: int | None = None
-        self._open: Counter[str] = Counter()
+        # Each is changed by one thread only, so that a record needs no lock to be received.
+        self._received: Counter[str] = Counter()
+        self._done: Counter[str] = Counter()
 
     def receive(self, stream: str) -> int:
         """Give a record its sequence number."""
-        with self._lock:
-            number = self._next
-            self._next += 1
-            self._open[stream] += 1
-            return number
+        number = self._next
+        self._next = number + 1
+        self._received[stream] += 1
+        return number
 
     def settle(self, stream: str, numbers: Iterable[int]) -> None:
         """Hear that records of a stream are settled.
@@ -47,7 +51,7 @@ class Ledger:
                 if number < self._floor or number in self._settled:
                     raise ValueError("A record is settled twice.")
                 self._settled.add(number)
-                self._open[stream] -= 1
+                self._done[stream] += 1
             while self._floor in self._settled:
                 self._settled.discard(self._floor)
                 self._floor += 1
@@ -84,5 +88,4 @@ class Ledger:
 
     def unsettled(self, stream: str) -> int:
         """Count the records of a stream that are received and not settled."""
-        with self._lock:
-            return self._open[stream]
+        return self._received[stream] - self._done[stream]

@@ -37,6 +37,10 @@ SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LONGEST_EMAIL = 254
 LARGEST_EXPONENT = 300
 LARGEST_PLAIN = 2**63
+
+#: Between these, a float that is not whole was not made of a whole number, nor of a tiny one.
+SMALLEST_PLAIN = 1e-3
+LARGEST_EXACT = 2**53
 ISO_DATE_LENGTH = len("2026-03-31")
 SHORTEST_PHONE_SUFFIX = 7
 
@@ -153,6 +157,10 @@ def _integer(value: Any) -> int:  # noqa: ANN401
 def _number(value: Any) -> int | float:  # noqa: ANN401
     if _is_plain_integer(value):
         return int(value)
+    if type(value) is Decimal and value.is_finite():
+        quick = float(value)
+        if SMALLEST_PLAIN < abs(quick) < LARGEST_EXACT and not quick.is_integer():
+            return quick
     number = as_decimal(value)
     return int(number) if number == number.to_integral_value() else float(number)
 
