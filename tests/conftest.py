@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 from openapi import Watcher, load_checker
+from openapi_answers import load_answer_checker
 
 from target_outreach.cli import run
 from target_outreach.sandbox import Sandbox
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from playwright.sync_api import Browser
+
+    from target_outreach.sandbox.messages import Answer, Request
 
 Message = dict[str, Any]
 
@@ -65,6 +68,25 @@ PROSPECTS = {
     "phone": {"type": ["null", "string", "array"]},
     "tags": {"type": ["null", "array", "string"]},
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "run on both sides of all contested facts, as where CI is set"
+    parser.addoption("--contested", action="store_true", help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    text = "contested: one of the many sides of contested facts, for --contested or CI"
+    config.addinivalue_line("markers", text)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for ``--contested`` and CI, without a line for each."""
+    if config.getoption("--contested") or os.environ.get("CI"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("contested")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("contested")]
 
 
 @dataclass(frozen=True)
@@ -143,6 +165,26 @@ def own_signal_handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def compared_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compare what the sandboxes of this process answer with Outreach's own OpenAPI document.
+
+    Faults come after it: what they make of an answer is no matter of the document.
+    """
+    found: dict[str, None] = {}
+    genuine = Sandbox.work
+
+    def work(self: Sandbox, request: Request) -> Answer:
+        answer = genuine(self, request)
+        violations = load_answer_checker().violations(request, answer, self.profile)
+        found.update(dict.fromkeys(violations))
+        return answer
+
+    monkeypatch.setattr(Sandbox, "work", work)
+    yield
+    assert not found, list(found)
 
 
 @pytest.fixture

@@ -158,6 +158,7 @@ def test_the_answer_is_a_full_resource_of_which_nothing_is_done_yet(client, sand
         "stateChangedAt": "2024-08-02T09:56:52.000Z",
         "dupeMethod": "overwriteNoCreate",
         "fileName": "run-1.json",
+        "loadFromPlugin": False,
         "recurring": False,
         "state": "pending",
         "total": 1,

@@ -9,17 +9,19 @@ from urllib.parse import parse_qsl
 
 from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import errors, paging
+from target_outreach.sandbox.accounts import check_uniqueness, with_account_of_company
 from target_outreach.sandbox.database import EmailTakenError
 from target_outreach.sandbox.discovery import USER_ID, answer_identity, answer_types
-from target_outreach.sandbox.enrolment import SEQUENCE_STATES, complete
+from target_outreach.sandbox.enrolment import complete
 from target_outreach.sandbox.filters import conditions
 from target_outreach.sandbox.importing import Importer
 from target_outreach.sandbox.imports import Imports
 from target_outreach.sandbox.limits import limit_headers, retry_after
 from target_outreach.sandbox.messages import Answer, json_answer, page_answer
-from target_outreach.sandbox.resources import Record, object_type, render
+from target_outreach.sandbox.resources import UNDOCUMENTED, Record, object_type, render
 from target_outreach.sandbox.rights import check_governance, check_method, check_scope
 from target_outreach.sandbox.validation import read_change
+from target_outreach.sandbox.values import show_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,7 +97,7 @@ class Api:
         try:
             return self._route(request, profile, permit)
         except errors.ApiError as error:
-            return error.answer()
+            return (errors.bared(error) if profile.bare_refusals else error).answer()
 
     def _route(self, request: Request, profile: Profile, permit: Permit) -> Answer:
         path = request.path.rstrip("/")
@@ -153,7 +155,7 @@ class Api:
             "data": self._rendered(name, page.records, fields, profile),
             "meta": {"count": count, "count_truncated": False},
         }
-        links = paging.link_urls(page, f"{self._url}/{name}", pairs)
+        links = paging.link_urls(page, f"{self._url}/{name}", pairs, profile)
         return json_answer(200, document if links is None else {**document, "links": links})
 
     def _create(self, name: str, request: Request, profile: Profile) -> Answer:
@@ -165,24 +167,46 @@ class Api:
             change = replace(change, attributes=sourced)
         try:
             with self._database.transaction():
-                if name == SEQUENCE_STATES:
-                    change = complete(change, self._database, profile)
+                change = self._completed(name, change, None, profile)
                 record = self._database.create(name, change)
         except EmailTakenError:
-            raise errors.taken(profile.taken_wording) from None
+            raise errors.taken(profile.taken_wording, profile.taken_status) from None
         return self._shown(201, name, record, request, profile)
 
     def _update(self, name: str, record: Record, request: Request, profile: Profile) -> Answer:
         change = self._change(name, record.id, request, profile)
+        if profile.repeated_emails == "refused" and _repeats_emails(change, record):
+            raise errors.taken("index", profile.taken_status)
         try:
-            after = self._database.modify(name, record.id, change)
+            with self._database.transaction():
+                change = self._completed(name, change, record, profile)
+                after = self._database.modify(name, record.id, change)
         except EmailTakenError:
-            raise errors.taken(profile.taken_wording) from None
+            raise errors.taken(profile.taken_wording, profile.taken_status) from None
         return self._shown(200, name, after, request, profile)
+
+    def _completed(
+        self, name: str, change: Change, before: Record | None, profile: Profile
+    ) -> Change:
+        """Check a write against other records and add what follows from it, in a transaction."""
+        match name:
+            case "accounts":
+                account = None if before is None else before.id
+                check_uniqueness(change, account, self._database, profile)
+            case "prospects":
+                return with_account_of_company(change, before, self._database, profile)
+            case "sequenceStates":
+                return complete(change, self._database, profile)
+        return change
 
     def _delete(self, name: str, record: Record, profile: Profile) -> Answer:
         if profile.soft_delete:
-            self._database.trash(name, record.id)
+            self._database.trash(
+                name,
+                record.id,
+                listed=profile.trash_listed,
+                frees_emails=profile.trash_frees_emails,
+            )
         else:
             self._database.delete(name, record.id)
         return Answer(204)
@@ -208,7 +232,13 @@ class Api:
     ) -> list[dict[str, Any]]:
         if profile.company_from_account and name == "prospects":
             records = [self._with_company(record) for record in records]
-        return [render(name, record, self._url, fields) for record in records]
+        shown = [render(name, record, self._url, fields) for record in records]
+        if profile.custom_answers == "typed":
+            show_types(shown, self._database.custom_fields(name))
+        if profile.undocumented_attributes and name == "prospects" and fields is None:
+            for resource in shown:
+                resource["attributes"] |= UNDOCUMENTED
+        return shown
 
     def _with_company(self, record: Record) -> Record:
         account = record.relationships.get("account")
@@ -217,6 +247,11 @@ class Api:
             return record
         attributes = {**record.attributes, "company": found.attributes.get("name")}
         return Record(record.id, attributes, record.relationships)
+
+
+def _repeats_emails(change: Change, record: Record) -> bool:
+    sent = change.attributes.get("emails")
+    return bool(sent) and sent == record.attributes.get("emails")
 
 
 def _parameters(request: Request) -> Parameters:

@@ -183,19 +183,38 @@ class Database:
             deletion = Change("DELETE")
             self._log(object_name, record_id, deletion, self._now(deletion))
 
-    def trash(self, object_name: str, record_id: int) -> None:
-        """Hide a record that keeps its addresses (API reference 8.8).
+    def trash(
+        self, object_name: str, record_id: int, *, listed: bool = False, frees_emails: bool = False
+    ) -> None:
+        """Put a record into the trash (API reference 8.8).
+
+        Args:
+            object_name: Plural name.
+            record_id: Its id.
+            listed: Whether it is seen all the same, where it can show that it is in the trash.
+            frees_emails: Whether others may have its addresses.
 
         Raises:
             KeyError: No such record.
         """
+        deletion = Change("DELETE")
+        now = self._now(deletion)
         with self.transaction():
-            if self.find(object_name, record_id) is None:
+            record = self.find(object_name, record_id)
+            if record is None:
                 raise KeyError(record_id)
-            sql = f"UPDATE {object_name} SET trashed = 1 WHERE id = ?"  # noqa: S608 - as above
-            self._connection.execute(sql, (record_id,))
-            deletion = Change("DELETE")
-            self._log(object_name, record_id, deletion, self._now(deletion))
+            if listed and "trashedAt" in object_type(object_name).attributes:
+                trashed = {**record.attributes, "trashedAt": now, "updatedAt": now}
+                gone = Record(record.id, trashed, record.relationships)
+                self._replace(object_name, gone, deletion)
+            else:
+                sql = f"UPDATE {object_name} SET trashed = 1 WHERE id = ?"  # noqa: S608 - as above
+                self._connection.execute(sql, (record_id,))
+            if frees_emails and object_name == "prospects":
+                # Lists find it by them as before.
+                sql = "UPDATE emails SET shared = 2 WHERE prospect = ?"
+                self._connection.execute(sql, (record_id,))
+            self._log(object_name, record_id, deletion, now)
 
     def _replace(self, object_name: str, record: Record, change: Change) -> None:
         sql = f"UPDATE {object_name} SET body = ? WHERE id = ?"  # noqa: S608 - as above
@@ -209,7 +228,7 @@ class Database:
             return
         for address in record.attributes.get("emails", ()):
             key = address.strip().casefold()
-            held = self.rows("SELECT 1 FROM emails WHERE folded = ? LIMIT 1", (key,))
+            held = self.rows("SELECT 1 FROM emails WHERE folded = ? AND shared < 2 LIMIT 1", (key,))
             # An address that is given twice meets itself here: uniqueness knows no exception.
             if held and not change.shared_emails:
                 raise EmailTakenError

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.sandbox.messages import PLAIN_JSON, Answer, json_answer
 
 if TYPE_CHECKING:
     from target_outreach.sandbox.profile import TakenWording, UnauthorizedStyle
+
+_PUBLISHED = {"permittedParams.unknownAttribute", "fieldsParameter.unknownResourceField"}
 
 
 class ApiError(Exception):
@@ -33,6 +36,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(detail)
         self.status = status
+        self.error_id = error_id
         self.error: dict[str, Any] = {"id": error_id, "title": _title(error_id)}
         self.error[detail_member] = detail
         if pointer is not None:
@@ -41,6 +45,13 @@ class ApiError(Exception):
     def answer(self, **headers: str) -> Answer:
         """Return the HTTP answer."""
         return json_answer(self.status, {"errors": [self.error]}, **headers)
+
+
+def bared(error: ApiError) -> ApiError:
+    """Take all from a 400 that no source tells of (3.3); two of the ids are published."""
+    if error.status != HTTPStatus.BAD_REQUEST or error.error_id in _PUBLISHED:
+        return error
+    return ApiError(error.status, "badRequest", "Bad Request")
 
 
 def _title(error_id: str) -> str:
@@ -88,15 +99,18 @@ def invalid_parameter(name: str) -> ApiError:
 
 
 def unauthorized(style: UnauthorizedStyle) -> Answer:
-    """Answer 401 in one of the three forms that were recorded (3.3)."""
+    """Answer 401 in one of the forms that were recorded, or that clients look for (3.3)."""
     if style == "text":
         closing = (("Connection", "close"),)
         return Answer(401, b"Invalid access token", closing, media_type="text/plain")
+    expired = ApiError(401, "expiredAccessToken", "The access token has expired.")
+    if style == "flat":
+        return json_answer(401, expired.error)
     if style == "gateway":
         error = "Invalid JWT token."
         content = {"error": error, "description": "The JWT token could not be decoded."}
         return json_answer(401, content, PLAIN_JSON)
-    return ApiError(401, "expiredAccessToken", "The access token has expired.").answer()
+    return expired.answer()
 
 
 def missing_scope(scope: str) -> ApiError:
@@ -144,14 +158,21 @@ def excluded_address() -> ApiError:
     return invalid("Contacts contact is using an excluded email address.")
 
 
-def taken(wording: TakenWording) -> ApiError:
+def taken(wording: TakenWording, status: int) -> ApiError:
     """Refuse an address that another prospect has, in one of three wordings (3.4)."""
     if wording == "index":
         detail = "A Contact with this email_hash already exists."
-        return ApiError(422, "validationDuplicateValueError", detail)
+        return ApiError(status, "validationDuplicateValueError", detail)
+    detail = "Contacts email hash has already been taken."
     if wording == "emails":
-        return invalid("Emails has already been taken")
-    return invalid("Contacts email hash has already been taken.")
+        detail = "Emails has already been taken"
+    return ApiError(status, "validationError", detail, "/data")
+
+
+def taken_by_account(attribute: str) -> ApiError:
+    """Refuse what another account has (2.3); the sentence is that of other records."""
+    detail = f"{attribute[:1].upper()}{attribute[1:]} has already been taken."
+    return invalid(detail, f"/data/attributes/{attribute}")
 
 
 def already_enrolled(*, coded: bool) -> ApiError:

@@ -184,7 +184,9 @@ class RecordWriter:
                     self._database.modify(name, record_id, change)
             except EmailTakenError:
                 connection.execute("ROLLBACK TO record")
-                raise errors.taken(self._profile.taken_wording) from None
+                raise errors.taken(
+                    self._profile.taken_wording, self._profile.taken_status
+                ) from None
             finally:
                 connection.execute("RELEASE record")
 

@@ -34,8 +34,8 @@ _LONGEST_NAME = 255
 _STATES = ("pending", "processing", "finished", "failed")
 _UNUSED = (
     *("externalId", "externalName", "externalType", "fileSize", "frequency", "importType"),
-    *("loadFromPlugin", "mappings", "pluginId", "prospectOwnerId", "reportInstanceId"),
-    *("scheduledAt", "source", "stageId", "syncedUntil", "timeZone"),
+    *("mappings", "pluginId", "prospectOwnerId", "reportInstanceId", "scheduledAt", "source"),
+    *("stageId", "syncedUntil", "timeZone"),
 )
 _SELECT = """SELECT at, changed_at, dupe_method, file_name, error, state, total,
     (SELECT count(*) FROM import_records WHERE import = id AND existed),
@@ -137,6 +137,7 @@ class Imports:
             "updatedAt": timestamp(changed_at),
             "dupeMethod": method,
             "fileName": name,
+            "loadFromPlugin": False,
             "recurring": False,
             "state": profile.import_states[_STATES.index(state)],
             "stateChangedAt": timestamp(changed_at),

@@ -61,13 +61,15 @@ def limit_headers(allowance: Allowance, profile: Profile) -> tuple[tuple[str, st
     """
     if profile.limit_headers == "none":
         return ()
-    remaining = str(allowance.remaining)
-    if profile.limit_headers == "double":
+    limit, remaining, reset = map(str, (allowance.limit, allowance.remaining, allowance.reset))
+    if profile.limit_headers in {"double", "doubled"}:
         remaining += f", {allowance.remaining + allowance.limit}"
+    if profile.limit_headers == "doubled":
+        limit, reset = f"{limit}, {2 * allowance.limit}", f"{reset}, {reset}"
     return (
-        ("X-RateLimit-Limit", str(allowance.limit)),
+        ("X-RateLimit-Limit", limit),
         ("X-RateLimit-Remaining", remaining),
-        ("X-RateLimit-Reset", str(allowance.reset)),
+        ("X-RateLimit-Reset", reset),
     )
 
 

@@ -64,7 +64,7 @@ class TokenEndpoint:
             try:
                 answer, outcome = self._grant(form, profile), ISSUED
             except RefusedError as refusal:
-                answer, outcome = refusal.answer, refusal.outcome
+                answer, outcome = _said(refusal, profile), refusal.outcome
             self._issued.log(form.get("grant_type", ""), form.get("client_id", ""), outcome)
         return answer
 
@@ -196,6 +196,12 @@ def _fits(issued: Issued, name: str, form: dict[str, str], client_id: str) -> bo
     if name == "refresh_token":
         return issued.kind == "refresh"
     return issued.kind == "code" and issued.grant.redirect_uri == form.get("redirect_uri")
+
+
+def _said(refusal: RefusedError, profile: Profile) -> Answer:
+    if profile.grant_refusal == "empty" and refusal.outcome in {"invalid_client", "invalid_grant"}:
+        return Answer(refusal.answer.status, media_type=PLAIN_JSON)
+    return refusal.answer
 
 
 def _refusal(error: str, description: str, status: int = 400) -> RefusedError:

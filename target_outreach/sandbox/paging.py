@@ -140,7 +140,7 @@ def by_cursor(
 
 
 def link_urls(
-    page: Page, url: str, parameters: Sequence[tuple[str, str]]
+    page: Page, url: str, parameters: Sequence[tuple[str, str]], profile: Profile
 ) -> dict[str, str | None] | None:
     """Write the links of a page as absolute URLs; None where the page is empty (3.1)."""
     if not page.records:
@@ -153,6 +153,7 @@ def link_urls(
     return {
         name: None if move is None else f"{url}?{urlencode([*kept, *move.items()])}".rstrip("?")
         for name, move in page.links.items()
+        if move is not None or profile.edge_links == "null"
     }
 
 

@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     from target_outreach.sandbox.apps import App, Installation
 
 TakenWording = Literal["hash", "emails", "index"]
-UnauthorizedStyle = Literal["text", "gateway", "errors"]
-LimitHeaders = Literal["single", "double", "none"]
+UnauthorizedStyle = Literal["text", "gateway", "errors", "flat"]
+GrantRefusal = Literal["oauth", "empty"]
+LimitHeaders = Literal["single", "double", "doubled", "none"]
 RetryAfter = Literal["delta", "epoch", "iso", "none"]
 OversizedPage = Literal["clamp", "error"]
 ThrottleStyle = Literal["errors", "text"]
+EdgeLinks = Literal["null", "absent"]
+RepeatedEmails = Literal["accepted", "refused"]
+CompanyAccount = Literal["none", "linked"]
+CustomAnswers = Literal["text", "typed"]
+NullArrays = Literal["cleared", "refused"]
 ImportShape = Literal["wrapped", "flat", "both"]
 ImportEnd = Literal["finished", "failed", "pending", "processing"]
 ImportCounts = Literal["honest", "silent"]
@@ -58,26 +64,48 @@ class Profile:
             to the same client, at 60 as documented; 0 for no such limit (5).
         mint_throttle_style: Body of that 429: ``errors`` with a ``Retry-After`` in the form of
             `retry_after`, or the plain ``text`` of a throttle in front, without any header (5).
+        grant_refusal: Body with which the token endpoint refuses a grant or a client: an error of
+            ``oauth``, or ``empty``; the statuses are known (7).
         unauthorized_style: Form of a 401: plain ``text`` (2018), the ``gateway``'s JSON (2026),
-            or a list of ``errors`` (3.3).
+            a list of ``errors``, or one error, ``flat``, at the top level (3.3).
         governed: What the user may read but not write: ``"accounts"`` or ``"prospects/7"`` (3.3).
         strict_media_type: Whether POST and PATCH insist on JSON:API's media type (1).
         string_relationship_ids: Whether related ids may be numbers in text (3.1).
+        bare_refusals: Whether a 400 of which no source gives the id says no more than
+            ``Bad Request`` (3.3, 10.1).
+        undocumented_attributes: Whether whole prospects show attributes that the specification has
+            not, as recorded answers do (2.1).
+        edge_links: Whether the first page of a list has a ``prev``, and the last one a ``next``,
+            that are ``null``, or ``absent`` (3.1).
         max_url_bytes: Longest path and query; beyond it the answer is a 414 (4.1).
         list_cap: How many values of a list filter are used; the rest is silently left out (4.1).
         case_sensitive_filters: Whether text filters tell upper from lower case (4.1).
         oversized_page: What happens to ``page[size]`` over 1,000 (4.2).
         rate_limit: Requests of the user in one window (5).
         rate_window_seconds: Length of the fixed window, aligned with the epoch (5).
-        limit_headers: One number in ``X-RateLimit-Remaining``, two, or no headers at all (5).
+        limit_headers: One number in ``X-RateLimit-Remaining``, two, two in all of the headers, or
+            no headers at all (5).
         retry_after: Form of ``Retry-After`` on a 429 (5).
         latency_seconds: Time that every answer takes at least.
         taken_wording: How a taken address is refused: by the ``hash`` (2019 to 2023), by
             ``emails`` (newer), or as a violation of the ``index`` (3.4).
+        taken_status: Status of that refusal; a 409 was never seen (10.10).
+        repeated_emails: Whether a PATCH that sends the addresses that a prospect has anyway is
+            refused as if they were another's: one reading of a refusal met on PATCH (3.4).
+        unique_accounts: Attributes of accounts, as `name` and `customId`, that no two accounts may
+            share (2.3).
         purposeful_duplicates: Whether several prospects may share an address (3.4).
         excluded_domains: Domains whose addresses are refused, subdomains included (8.13).
         max_name_length: Longest first and last name; None for what the catalogue says (2.1).
+        strict_time_zones: Whether a `timeZone` that is no IANA name is refused (8.9).
+        null_arrays: Whether a null clears an array or is refused; ``[]`` clears it anyway (8.7).
+        custom_answers: Whether custom fields are answered as ``text``, as they are specified, or
+            ``typed``: numbers as numbers and several options as an array (8.5).
         soft_delete: Whether a deleted record keeps its addresses, unseen, in the trash (8.8).
+        trash_listed: Whether such prospects are seen all the same, with `trashedAt` set (8.8).
+        trash_frees_emails: Whether they let go of their addresses (8.8).
+        company_account: Whether writing the `company` of a prospect without an account links it to
+            the account of that name, which is made where there is none: ``linked`` (2.1, 2.3).
         company_from_account: Whether `company` shows the name of the linked account (2.1).
         normalise_phones: Whether telephone numbers are stored as ``+`` and digits (2.5).
         import_refusal: Status with which ``bulkUpsert`` is refused, as 403, 404 or 501; None where
@@ -136,10 +164,14 @@ class Profile:
     access_token_seconds: int = 7200
     mint_throttle_seconds: float = 0
     mint_throttle_style: ThrottleStyle = "errors"
+    grant_refusal: GrantRefusal = "oauth"
     unauthorized_style: UnauthorizedStyle = "gateway"
     governed: Collection[str] = ()
     strict_media_type: bool = True
     string_relationship_ids: bool = False
+    bare_refusals: bool = False
+    undocumented_attributes: bool = False
+    edge_links: EdgeLinks = "null"
     max_url_bytes: int = 8192
     list_cap: int | None = None
     case_sensitive_filters: bool = False
@@ -150,10 +182,19 @@ class Profile:
     retry_after: RetryAfter = "epoch"
     latency_seconds: float = 0.0
     taken_wording: TakenWording = "hash"
+    taken_status: int = 422
+    repeated_emails: RepeatedEmails = "accepted"
+    unique_accounts: Collection[str] = ()
     purposeful_duplicates: bool = False
     excluded_domains: Collection[str] = ("outreach.io",)
     max_name_length: int | None = None
+    strict_time_zones: bool = False
+    null_arrays: NullArrays = "cleared"
+    custom_answers: CustomAnswers = "text"
     soft_delete: bool = False
+    trash_listed: bool = False
+    trash_frees_emails: bool = False
+    company_account: CompanyAccount = "none"
     company_from_account: bool = False
     normalise_phones: bool = False
     import_refusal: int | None = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.sandbox.database import Database
 from target_outreach.sandbox.resources import Change, object_type, render, timestamp
+from target_outreach.sandbox.values import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,8 +40,8 @@ _LOOK_STEPS = 100_000  # of SQLite's machine, some milliseconds
 class Write:
     """One accepted write: what was sent, and whether anything differed; `at` is a timestamp.
 
-    `method` is ``POST``, ``PATCH``, ``DELETE``, ``import``, or ``seed`` and ``edit`` for writes
-    past the API.
+    `method` is ``POST``, ``PATCH``, ``DELETE``, ``import``, ``company`` (an account that the name
+    of a prospect's company made), or ``seed`` and ``edit`` for writes past the API.
     """
 
     method: str
@@ -108,9 +109,10 @@ class Store(Database):
             The id of the new record.
 
         Raises:
-            ValueError: No such object, attribute or relationship.
+            ValueError: No such object, attribute or relationship, or a time that is none.
         """
-        change = Change("seed", attributes, relationships or {}, shared_emails=True)
+        values = _as_kept(object_name, attributes)
+        change = Change("seed", values, relationships or {}, shared_emails=True)
         return self.create(object_name, change).id
 
     def seed_many(self, object_name: str, rows: Iterable[Mapping[str, Any]]) -> list[int]:
@@ -124,7 +126,7 @@ class Store(Database):
             The ids of the new records.
 
         Raises:
-            ValueError: No such object or attribute; then nothing is seeded.
+            ValueError: No such object or attribute, or a time that is none; then nothing is seeded.
         """
         with self.transaction():
             return [self.seed(object_name, attributes) for attributes in rows]
@@ -140,9 +142,10 @@ class Store(Database):
 
         Raises:
             KeyError: No such record.
-            ValueError: No such object, attribute or relationship.
+            ValueError: No such object, attribute or relationship, or a time that is none.
         """
-        change = Change("edit", attributes, relationships or {}, shared_emails=True)
+        values = _as_kept(object_name, attributes)
+        change = Change("edit", values, relationships or {}, shared_emails=True)
         self.modify(object_name, record_id, change)
 
     def all(self, object_name: str) -> list[dict[str, Any]]:
@@ -256,6 +259,17 @@ class _Reader(Store):
         self._connection.execute("PRAGMA query_only = ON")
         until = time.monotonic() + LOOK_SECONDS
         self._connection.set_progress_handler(lambda: time.monotonic() > until, _LOOK_STEPS)
+
+
+def _as_kept(object_name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Write times as Outreach does, whoever put them there (API reference 1)."""
+    known = object_type(object_name).attributes
+    times = {
+        name: moment(value)
+        for name, value in attributes.items()
+        if isinstance(value, str) and name in known and known[name].kind == "date-time"
+    }
+    return {**attributes, **times}
 
 
 def _write(method: str, at: str, sent: str, changed: int) -> Write:

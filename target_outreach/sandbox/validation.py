@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from zoneinfo import available_timezones
 
 from target_outreach.sandbox import errors
 from target_outreach.sandbox.messages import JSON_API
@@ -142,11 +143,20 @@ def _attributes(kind: ObjectType, sent: Mapping[str, Any], profile: Profile) -> 
     stored = {}
     for name, given in sent.items():
         attribute = kind.attributes[name]
+        if given is None and attribute.is_array and profile.null_arrays == "refused":
+            raise errors.invalid(f"{name} is invalid.", f"/data/attributes/{name}")
         stored[name] = value = read_value(attribute, given)
+        if name == "timeZone" and value and profile.strict_time_zones:
+            _check_time_zone(str(value))
         most = limit if limit and name in {"firstName", "lastName"} else attribute.max_length
         if most is not None and isinstance(value, str) and len(value) > most:
             raise errors.too_long()
     return stored
+
+
+def _check_time_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise errors.invalid("Time zone is invalid.", "/data/attributes/timeZone")
 
 
 def _contact(attributes: dict[str, Any], profile: Profile) -> dict[str, Any]:

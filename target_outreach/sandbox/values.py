@@ -19,6 +19,8 @@ _URL = re.compile(r"https?://\S+|[^\s/:@]+\.\S+")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _US_DIGITS = 10
 
+NUMERIC_TYPES = ("currency", "numerical", "percentage")
+
 
 def moment(text: str) -> str:
     """Write an ISO 8601 date or date-time as Outreach stores it; without a zone it is UTC.
@@ -120,6 +122,28 @@ def _are_options(text: str, options: Sequence[str]) -> bool:
     return any(all(part.strip() in options for part in parts) for parts in ways)
 
 
+def show_types(resources: Sequence[dict[str, Any]], rules: Mapping[str, Any]) -> None:
+    """Turn custom fields, which are kept as text, into what their declared types suggest (8.5).
+
+    Args:
+        resources: As they will be answered; they are changed.
+        rules: What the organisation declared, by attribute.
+    """
+    for resource in resources:
+        attributes = resource["attributes"]
+        for name in attributes.keys() & rules.keys():
+            if attributes[name] is not None:
+                attributes[name] = _typed(attributes[name], rules[name]["type"])
+
+
+def _typed(text: str, kind: str) -> object:
+    if kind in NUMERIC_TYPES:
+        return float(text) if "." in text else int(text)
+    if kind == "multi_inclusion":
+        return [part.strip() for part in re.split("[;,]", text)]
+    return text == "true" if kind == "boolean" else text
+
+
 def obeys(text: str, rule: Mapping[str, Any]) -> bool:
     """Check a custom field against its declared type (1.1, 8.5).
 
@@ -135,8 +159,7 @@ def obeys(text: str, rule: Mapping[str, Any]) -> bool:
         "phone_number": lambda: re.search(r"\d", text),
         "url": lambda: _URL.fullmatch(text),
     }
-    numbers = ("currency", "numerical", "percentage")
-    checks |= dict.fromkeys(numbers, lambda: _NUMBER.fullmatch(text))
+    checks |= dict.fromkeys(NUMERIC_TYPES, lambda: _NUMBER.fullmatch(text))
     try:
         return bool(checks.get(rule["type"], lambda: True)())
     except ValueError:

@@ -125,14 +125,23 @@ const HOW = {
   seed: "Put there past the API", edit: "Edited past the API",
 };
 
-function write(entry) {
+// What a write changed, as far as the writes before it tell: what it sent otherwise than they did.
+function changed(entry, earlier) {
+  const sent = (one) => [...one.attributes, ...one.relationships];
+  const before = new Map(earlier.toReversed().flatMap(sent).map(
+    ([name, value]) => [name, JSON.stringify(value)]));
+  const names = sent(entry).filter(([name, value]) => before.get(name) !== JSON.stringify(value));
+  return names.length ? names.map(([name]) => name).join(", ") : "something";
+}
+
+function write(entry, place, history) {
   const sent = [...entry.attributes, ...entry.relationships].flatMap(([name, value]) =>
     [element("dt", {}, name), element("dd", {}, shown(value, "cleared"))]);
   return element("li", { class: entry.changed && "changed" },
     element("strong", {}, HOW[entry.method] ?? entry.method), " ",
     element("time", { datetime: entry.at }, time(entry.at)), ", ",
     element("span", { class: entry.changed ? "outcome good" : "outcome quiet" },
-      entry.changed ? "changed something" : "changed nothing"),
+      entry.changed ? `changed ${changed(entry, history.slice(place + 1))}` : "changed nothing"),
     sent.length ? element("dl", {}, ...sent) : null);
 }
 
