@@ -50,11 +50,8 @@ def fold(
     newest: dict[Key, Group[T]] = {}
     for member, desired in records:
         keys = frozenset(order_keys(object_type, desired, rules.match_fields))
-        before: set[Group[T]] = set()
-        group = None
-        if not newest.keys().isdisjoint(keys):
-            before = {newest[key] for key in keys if key in newest}
-            group = _same_group(object_type, before, keys, desired, rules)
+        before = {newest[key] for key in keys if key in newest}
+        group = _same_group(object_type, before, keys, desired, rules)
         if group is None:
             group = Group(desired, keys, waits_for=before)
             groups.append(group)

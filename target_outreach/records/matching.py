@@ -91,12 +91,8 @@ def field_keys(object_type: ObjectType, desired: Desired, field: str) -> list[Ke
     """List each value that a record has in a match field, whether or not it says an id."""
     keys = desired.keys.get(field)
     if keys is None:
-        value = desired.attributes.get(field)
-        if type(value) is list and len(value) == 1 and (form := email_key(value[0])):
-            keys = [Key(field, form)]  # so it is with most
-        else:
-            keys = [Key(field, form) for form in sorted(comparable(object_type, field, value))]
-        desired.keys[field] = keys
+        forms = comparable(object_type, field, desired.attributes.get(field))
+        keys = desired.keys[field] = [Key(field, form) for form in sorted(forms)]
     return keys
 
 
