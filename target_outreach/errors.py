@@ -10,7 +10,8 @@
     │       │   └── GrantRefused  a code or a refresh token is not accepted any more
     │       ├── OutputError       STATE or rejects cannot be written
     │       ├── OutreachError     Outreach cannot be reached or refuses everything
-    │       │   └── UriTooLong    a list of values is too long for an address
+    │       │   ├── UriTooLong    a list of values is too long for an address
+    │       │   └── Unanswered    no try brought a usable answer
     │       ├── RejectsError      more rejects than the settings allow
     │       ├── Interrupted       SIGINT or SIGTERM
     │       └── EndedEarly        a limit of the settings; the next run goes on from STATE
@@ -98,6 +99,10 @@ class UriTooLong(OutreachError):  # noqa: N818 - named for what happened
     """The address of a request is too long; with fewer values it is not."""
 
 
+class Unanswered(OutreachError):  # noqa: N818 - named for what happened
+    """No try brought an answer that can be used."""
+
+
 class RejectsError(RunError):
     """The settings allow no more rejected records."""
 
@@ -106,7 +111,10 @@ class Interrupted(RunError):  # noqa: N818 - named for what happened
     """A signal asks the run to end."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"Ended by signal {signum}; what was in flight is settled.")
+        super().__init__(
+            f"Ended by signal {signum}; what was in flight is settled. Run again: it goes on from "
+            "the last STATE."
+        )
         self.exit_code = ExitCode(128 + signum)
 
 

@@ -36,6 +36,8 @@ logger = logging.getLogger("target-outreach")
 CHUNK_BYTES = 256 * 1024
 CHUNKS_AHEAD = 4
 TICK_SECONDS = 0.5
+#: What standard input is called.
+INPUT = "the input"
 MESSAGE_TYPES = "SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH"
 
 
@@ -48,9 +50,14 @@ class MissingKeyError(InputError, MissingKeyPropertiesError):
 
 
 class Inbox:
-    """Chunks of lines from a file, read ahead by a thread, and wake-up calls between them."""
+    """Chunks of lines from a file, read ahead by a thread, and wake-up calls between them.
+
+    Attributes:
+        torn: The last line, where it does not end as lines do.
+    """
 
     def __init__(self) -> None:
+        self.torn: bytes | None = None
         self._chunks: SimpleQueue[list[bytes] | Exception | None] = SimpleQueue()
         self._room = threading.Semaphore(CHUNKS_AHEAD)
 
@@ -78,7 +85,8 @@ class Inbox:
                     else:
                         pieces.append(chunk)
             if pieces:
-                self._hand_over([b"".join(pieces)])
+                self.torn = b"".join(pieces)
+                self._hand_over([self.torn])
         except OSError as error:
             self._chunks.put(InputError(f"Standard input cannot be read ({error.strerror})."))
         self._chunks.put(None)
@@ -112,6 +120,7 @@ class MessageReader(SimpleSingerReader):
         first: Files to read before the input.
         line: The line under way, as received.
         line_number: Its number in the file or in the input, counted from one.
+        counts: How many messages of each type were taken in.
     """
 
     def __init__(self) -> None:
@@ -122,14 +131,15 @@ class MessageReader(SimpleSingerReader):
         self.shortcut: Shortcut | None = None
         self.line = ""
         self.line_number = 0
+        self.counts: Counter[str] = Counter()
         self._source: Iterator[list[bytes]] = iter(())
-        self._place = "the input"
+        self._place = INPUT
 
     @override
     def process_lines(
         self, file_input: IO[str] | None, callbacks: dict[str, Callable[[dict[str, Any]], None]]
     ) -> Counter[str]:
-        counts: Counter[str] = Counter()
+        counts = self.counts
         if file_input is None and sys.stdin is None:
             raise InputError("Standard input is closed.")
         self._source = self._all_chunks(file_input or sys.stdin)
@@ -169,7 +179,7 @@ class MessageReader(SimpleSingerReader):
             with path.open("rb") as earlier:
                 while lines := earlier.readlines(CHUNK_BYTES):
                     yield _without_torn_end(lines, path)
-        self.line_number, self._place = 0, "the input"
+        self.line_number, self._place = 0, INPUT
         yield from self._chunks(file)
 
     def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
@@ -196,9 +206,10 @@ class MessageReader(SimpleSingerReader):
             self.line = raw.decode("utf-8")
             message = read_exact_json(raw, self.line)
         except UnicodeDecodeError:
-            raise self.bad_line("is not UTF-8") from None
+            raise self.bad_line(f"is not UTF-8{self._guess(raw)}") from None
         except (ValueError, ArithmeticError, RecursionError):
-            raise self.bad_line("is not valid JSON, or too large or deep to read") from None
+            what = "is not valid JSON, or too large or deep to read"
+            raise self.bad_line(f"{what}{self._guess(raw)}") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             raise self.bad_line("is no Singer message: it has no type")
         return message
@@ -217,7 +228,16 @@ class MessageReader(SimpleSingerReader):
 
     def bad_line(self, what: str, kind: type[InputError] = InputError) -> InputError:
         """Word an error about the line under way."""
-        return kind(f"Line {self.line_number} of {self._place} {what}.")
+        end = "" if what.endswith("?") else "."
+        return kind(f"Line {self.line_number} of {self._place} {what}{end}")
+
+    def _guess(self, raw: bytes) -> str:
+        """Guess from where a line stands why it is no JSON."""
+        if self._place != INPUT:
+            return ""
+        if self.line_number == 1:
+            return "; is it the output of a Singer tap, and does the tap log to stderr?"
+        return "; the tap may have died" if raw is self.inbox.torn else ""
 
 
 def _without_torn_end(lines: list[bytes], path: Path) -> list[bytes]:

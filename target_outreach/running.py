@@ -16,7 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from singer_sdk.exceptions import ConfigValidationError
 
-from target_outreach.errors import EndedEarly, ExitCode, RunError
+from target_outreach.delivery.tally import counted
+from target_outreach.errors import EndedEarly, ExitCode, RunError, Unanswered
 from target_outreach.report.closing import log_report
 from target_outreach.target import TargetOutreach
 
@@ -79,6 +80,7 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
         target.close()
     except RunError as error:
         code = explain(error)
+    _say_ending(target, code, errors, recurs=recurs)
     return code
 
 
@@ -97,6 +99,44 @@ def _conclude(target: TargetOutreach, errors: Sequence[Exception], *, recurs: bo
         except RunError as error:
             code = explain(error)
     return code
+
+
+def _say_ending(
+    target: TargetOutreach, code: ExitCode, errors: Sequence[Exception], *, recurs: bool
+) -> None:
+    """Say what an exit code means that whoever started the run may have no words for."""
+    failed = recurs and "MELTANO_LOADER_NAME" in os.environ
+    verdict = " meltano run calls this a failed loader." if failed else ""
+    if code == ExitCode.REJECTS:
+        _say_rejects(target, verdict)
+    elif code == ExitCode.ENDED_EARLY:
+        goes_on = (
+            "goes on from the last STATE" if target.has_emitted else "begins where this one did"
+        )
+        logger.warning("The run has ended early, exit code 4: the next one %s.%s", goes_on, verdict)
+    elif any(isinstance(error, Unanswered) for error in errors):
+        logger.info("The next run goes on from STATE.")
+
+
+def _say_rejects(target: TargetOutreach, verdict: str) -> None:
+    rejected = target.report().total("rejected")
+    records, policy = counted(rejected, "record"), target.settings.on_reject
+    if target.settings.dry_run:
+        logger.warning(
+            "%s would be rejected: exit code 3 (on_reject is %s).%s", records, policy, verdict
+        )
+        return
+    were, them = ("was", "it") if rejected == 1 else ("were", "them")
+    logger.warning(
+        "%s %s rejected, all others are delivered: exit code 3 (on_reject is %s). Mend %s in the "
+        "rejects file and send %s by target-outreach replay FILE.%s",
+        records,
+        were,
+        policy,
+        them,
+        them,
+        verdict,
+    )
 
 
 def explain(error: Exception) -> ExitCode:

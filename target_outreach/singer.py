@@ -140,6 +140,9 @@ class ExactTarget(Target):
             raise self.message_reader.bad_line("is a SCHEMA without stream or schema")
         if not isinstance(schema.get("properties"), dict):
             raise self.message_reader.bad_line("is a SCHEMA without properties")
+        keys = message_dict.get("key_properties") or []
+        if not isinstance(keys, list) or not all(isinstance(name, str) for name in keys):
+            raise self.message_reader.bad_line("is a SCHEMA whose key_properties are no names")
         self._direct.clear()
         try:
             super()._process_schema_message(message_dict)

@@ -205,7 +205,10 @@ class OutreachSink(Sink):
             [(mapping.object.attributes[name], one) for name, one in mapping.attributes.items()],
             replace(rules, detection="source"),
         )
-        return Verbatim(repr(context), self.key_properties, self._key_of)
+        try:
+            return Verbatim(repr(context), self.key_properties, self._key_of)
+        except (TypeError, ValueError):  # names that nobody gives to columns
+            return None
 
     def _collect(self, item: Item) -> None:
         """Put a record into the batch, once what came before it for its keys is handed over."""
@@ -315,6 +318,11 @@ class OutreachSink(Sink):
     def process_batch(self, context: dict[str, Any]) -> None:
         """Do as the SDK's own drain asks."""
         self.hand_over()
+
+    @override
+    def clean_up(self) -> None:
+        """Log how many records were handed over, which SDK 0.55 does not do here any more."""
+        self.record_counter_metric.exit()
 
     def hand_over(self) -> None:
         """Hand the collected records over; waits while enough batches are under way."""

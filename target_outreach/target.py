@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from target_outreach.connection import Connection
@@ -239,6 +239,8 @@ class TargetOutreach(ExactTarget):
             SettingsError: A setting cannot be used.
             CredentialsError: There are no tokens yet.
         """
+        if self.settings.rejects_path is not None and not self.settings.dry_run:
+            _try_folder(self.settings.rejects_path)
         _ = self.connection
         _ = self.memory
         self.progress.start()
@@ -367,12 +369,22 @@ class TargetOutreach(ExactTarget):
         self.deliver_rest()
         for sink in self.sinks():
             sink.clean_up()
-        if not self._replayed and (unused := self.entries.unused()):
-            logger.warning("Entries of streams that did nothing: %s.", ", ".join(unused))
+        if not self._replayed:
+            self._remark_on_input()
         if not self.settings.dry_run:
             for file in self._replayed:
                 mark_done(file)
         self.close()
+
+    def _remark_on_input(self) -> None:
+        """Say what was to be expected of the tap and did not come."""
+        if unused := self.entries.unused():
+            logger.warning("Entries of streams that did nothing: %s.", ", ".join(unused))
+        counts = self.message_reader.counts
+        if not counts["RECORD"]:
+            logger.info("The tap sent no records.")
+        elif not counts["STATE"] and not self.settings.dry_run:
+            logger.info("The tap sent no STATE: the next run begins where this one did.")
 
     def deliver_rest(self) -> None:
         """Settle all that was received."""
@@ -442,6 +454,27 @@ class TargetOutreach(ExactTarget):
     def exit_code(self, report: Report, failure: ExitCode | None) -> ExitCode:
         """Say how the run ended."""
         return report.exit_code(failure, rejects_count=self.settings.on_reject != "ignore")
+
+
+def _try_folder(folder: str) -> None:
+    """See whether a rejects file could be written, and leave nothing behind.
+
+    Args:
+        folder: A local folder, which may have to be made; a URL is not tried.
+
+    Raises:
+        SettingsError: It could not.
+    """
+    local = folder.removeprefix("file://")
+    if "://" in local:
+        return
+    place = Path(local)
+    try:
+        while not place.exists():
+            place = place.parent
+        TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise SettingsError(f"rejects_path cannot be used ({error.strerror}).") from None
 
 
 def _path_of(file: IO[str]) -> list[str | Path]:

@@ -11,16 +11,19 @@ would be found unchanged, because
   drops it with everything else that it keeps of that key;
 * it does not count where anybody may have changed the record since.
 
-Order is kept by not looking ahead: a row is taken for unchanged only if every row of its object
-that may be written and arrived earlier is settled, and that is in the memory. Until then all
-rows go the long way.
+Order is kept by not looking ahead: a row is taken for unchanged only if all rows of its object that
+arrived earlier and are not known are settled, and in the memory. Until then the known ones go the
+long way too; and with one that does, all later ones of its key or of its record in Outreach.
+
+Where hardly any row is known again, since a column differs in each run, no more are looked for.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
@@ -34,7 +37,19 @@ if TYPE_CHECKING:
     from target_outreach.delivery.pipeline import Pipeline
     from target_outreach.sinks import OutreachSink
 
-ROW_BYTES = 8
+HASH_BYTES = 8
+CONTEXT_BYTES = 2
+
+#: Below this, a chunk of lines is no sign of haste, and not worth a look into the memory.
+FEWEST_LINES = 8
+
+#: Rows that may differ for no good reason before no more are compared, and what one that is known
+#: counts against that.
+MOST_IN_VAIN = 1000
+GAIN = 10
+
+#: What rows may have in common: the name of the stream and the key, the object and the id.
+_About = tuple[str, bytes | int]
 
 
 class _Envelope(Struct):
@@ -79,8 +94,17 @@ class Verbatim:
         return None if source_key is None else key_hash(source_key)
 
     def hash(self, record: Raw) -> bytes:
-        """Return what stands for the row."""
-        return blake2b(record, digest_size=ROW_BYTES, key=self._salt).digest()
+        """Return what stands for the row: a few bytes of the context, and a hash."""
+        own = blake2b(record, digest_size=HASH_BYTES, key=self._salt).digest()
+        return self._salt[:CONTEXT_BYTES] + own
+
+
+class _Row(NamedTuple):
+    """A row that may be known again."""
+
+    sink: OutreachSink
+    key: bytes
+    hash: bytes
 
 
 class Shortcut:
@@ -107,47 +131,60 @@ class Shortcut:
         self._reader = reader
         self._pipeline = pipeline
         self._sinks = sinks
-        self._rows: dict[int, tuple[OutreachSink, bytes]] = {}
-        self._same: set[int] = set()
-        self._is_same = False
+        self._rows: dict[int, _Row] = {}
+        #: The ids of the records of Outreach that known rows are about, by the place of the row.
+        self._same: dict[int, int] = {}
+        self._position = -1
         #: The newest record of each object that may be written.
         self._doubtful: dict[str, int] = {}
         self._open: set[str] = set()
+        #: Known rows that were read all the same: their numbers, and what they are about.
+        self._read: deque[tuple[int, set[_About]]] = deque()
+        self._held: Counter[_About] = Counter()
         self._settled: dict[OutreachSink, list[int]] = {}
+        self._gains: Counter[OutreachSink] = Counter()
 
     def look_at(self, lines: Sequence[bytes]) -> None:
         """Find out which of some lines are rows that the memory holds as they stand."""
-        self._rows.clear()
-        self._same.clear()
+        self.forget()
         pipeline = self._pipeline()
-        if pipeline is None or not self._sinks:
+        if pipeline is None or len(lines) < FEWEST_LINES:
+            return
+        sinks = {name: sink for name, sink in self._sinks.items() if self._is_worthwhile(sink)}
+        if not sinks:
             return
         # Asked before the memory is read, so that it holds what these rows have amounted to.
-        self._open = {
-            name for name, number in self._doubtful.items() if number >= pipeline.kept_before
-        }
-        keys: dict[OutreachSink, dict[int, bytes]] = {}
+        self._let_go(pipeline.kept_before)
         for position, line in enumerate(lines):
-            try:
-                envelope = _open(line)
-                if envelope.type != "RECORD" or (sink := self._sinks.get(envelope.stream)) is None:
-                    continue
-                if (verbatim := sink.verbatim) is None:
-                    continue
-                key = verbatim.key(envelope.record)
-            except (ValueError, ArithmeticError, RecursionError):
-                continue  # what is wrong with it is said when it is read
-            if key is not None:
-                keys.setdefault(sink, {})[position] = key
-                self._rows[position] = sink, verbatim.hash(envelope.record)
-        for sink, places in keys.items():
+            if (row := _row_of(line, sinks)) is not None:
+                self._rows[position] = row
+        for sink in sinks.values():
             if pipeline.knows_edits(sink.stream):
-                known = self._reader.rows(sink.stream, places.values())
-                self._same.update(
-                    position
-                    for position, key in places.items()
-                    if known.get(key) == self._rows[position][1]
-                )
+                self._compare(sink)
+
+    def _is_worthwhile(self, sink: OutreachSink) -> bool:
+        """Whether rows of a stream are known again often enough to be looked for."""
+        return sink.verbatim is not None and self._gains[sink] > -MOST_IN_VAIN
+
+    def _let_go(self, kept_before: int) -> None:
+        """Forget what was in the way of rows and is settled now, and in the memory."""
+        self._open = {name for name, number in self._doubtful.items() if number >= kept_before}
+        while self._read and self._read[0][0] < kept_before:
+            for about in self._read.popleft()[1]:
+                self._held[about] -= 1
+                if not self._held[about]:
+                    del self._held[about]
+
+    def _compare(self, sink: OutreachSink) -> None:
+        places = [(at, row) for at, row in self._rows.items() if row.sink is sink]
+        known = self._reader.rows(sink.stream, [row.key for _, row in places])
+        for position, row in places:
+            resource_id, kept = known.get(row.key, (0, b""))
+            if kept == row.hash:
+                self._same[position] = resource_id
+                self._gains[sink] += GAIN
+            elif kept[:CONTEXT_BYTES] == row.hash[:CONTEXT_BYTES]:
+                self._gains[sink] -= 1
 
     def settles(self, position: int) -> bool:
         """Take in the row on a line if it needs no reading.
@@ -155,27 +192,40 @@ class Shortcut:
         Args:
             position: Which of the lines it is.
         """
-        entry = self._rows.get(position)
-        if entry is None:
-            self.row, self._is_same = None, False
+        self._position = position
+        row = self._rows.get(position)
+        self.row = row.hash if row is not None else None
+        if row is None or position not in self._same or row.sink.object_name in self._open:
             return False
-        sink, self.row = entry
-        self._is_same = position in self._same
-        if not self._is_same or sink.object_name in self._open:
+        if self._held and not self._held.keys().isdisjoint(self._about(row)):
             return False
-        self._settled.setdefault(sink, []).append(sink.receive_unread())
+        self._settled.setdefault(row.sink, []).append(row.sink.receive_unread())
         return True
 
     def received(self, sink: OutreachSink, number: int) -> None:
         """Hear that a record goes the long way, at the end of which it may be written.
 
+        One that the memory knows can only be written if what comes before it changes what the
+        memory says of its key or of its record in Outreach.
+
         Args:
             sink: Its sink.
             number: Its sequence number.
         """
-        if not self._is_same:
+        if self._position in self._same:
+            about = self._about(self._rows[self._position])
+            self._read.append((number, about))
+            self._held.update(about)
+        else:
             self._doubtful[sink.object_name] = number
             self._open.add(sink.object_name)
+
+    def _about(self, row: _Row) -> set[_About]:
+        """Return what a known row has in common with others that are about the same."""
+        return {
+            (row.sink.stream.name, row.key),
+            (row.sink.object_name, self._same[self._position]),
+        }
 
     def hand_over(self) -> None:
         """Have the rows settled that were taken in."""
@@ -189,3 +239,20 @@ class Shortcut:
         """Look at no more of the lines, since a SCHEMA has changed what they amount to."""
         self._rows.clear()
         self._same.clear()
+        self._position = -1
+
+
+def _row_of(line: bytes, sinks: Mapping[str, OutreachSink]) -> _Row | None:
+    """Read as much of a line as it takes to know its row again; what is wrong is said later."""
+    try:
+        envelope = _open(line)
+        if envelope.type != "RECORD" or (sink := sinks.get(envelope.stream)) is None:
+            return None
+        verbatim = sink.verbatim
+        if verbatim is None or (key := verbatim.key(envelope.record)) is None:
+            return None
+        if not line.isascii():
+            line.decode("utf-8")
+        return _Row(sink, key, verbatim.hash(envelope.record))
+    except (ValueError, ArithmeticError, RecursionError):
+        return None

@@ -173,4 +173,6 @@ def visit(address):
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:] or not sys.argv[1].startswith(("http://", "https://")):
+        sys.exit("Give the address that `target-outreach login` prints.")
     print(*visit(decide(sys.argv[1], "authorize")))

@@ -171,7 +171,8 @@ def test_an_oauth_app_that_is_well_has_a_line_for_each_thing(check, oauth, sandb
     assert objects == [("ok", "prospects can be read."), ("ok", "accounts can be read.")]
     assert budget[0] == "ok"
     assert re.fullmatch(
-        r"9,997 of 10,000 requests are left until \d\d:\d\d for all that uses this Outreach user\.",
+        r"9,997 of 10,000 requests are left until \d\d:\d\d:\d\d (UTC|[+-]\d\d:\d\d) for all that "
+        r"uses this Outreach user\.",
         budget[1],
     )
     assert {request.method for request in sandbox.requests} == {"GET", "POST"}
@@ -426,8 +427,8 @@ def test_a_budget_that_is_used_up_is_said_at_once_and_not_waited_for(check, bear
     assert found.code == 1
     (problem,) = found.said("problem")
     assert re.fullmatch(
-        r"All 10,000 requests of this Outreach user are used up until \d\d:\d\d, so no more can be "
-        r"checked before\.",
+        r"All 10,000 requests of this Outreach user are used up until \d\d:\d\d:\d\d "
+        r"(UTC|[+-]\d\d:\d\d), so no more can be checked before\.",
         problem,
     )
 
@@ -455,7 +456,8 @@ def test_what_is_left_to_others_is_said(check, bearer, sandbox):
     found = check(bearer, request_budget_percent=50)
     assert found.code == 0
     assert re.fullmatch(
-        r"request_budget_percent \(50\) leaves these to others: a run would wait until \d\d:\d\d\.",
+        r"request_budget_percent \(50\) leaves these to others: a run would wait until "
+        r"\d\d:\d\d:\d\d (UTC|[+-]\d\d:\d\d)\.",
         found.said("note")[-1],
     )
 

@@ -61,7 +61,7 @@ def test_the_table_shows_each_way_with_its_share_of_the_year():
     lines = outcome.output.splitlines()
     found = {line.split()[0]: line.split()[1:] for line in lines[2:6]}
     assert found["source"] == ["501", "0.0100", "0.05", "4,388,760", "438.9%"]
-    assert found["drift"][0] == "502"
+    assert [found[name][0] for name in ("outreach", "drift")] == ["841", "542"]  # 40 written over
     assert [*found] == ["outreach", "source", "drift", "none"]
 
 
@@ -85,10 +85,45 @@ def test_the_configuration_says_how_rows_are_looked_up_and_written(tmp_path):
 def test_the_table_says_that_it_counts_requests_and_of_what_the_share_is():
     said = ["--rows", "1000", "--allowance", "250000"]
     above, below, *rest = CliRunner().invoke(cost, said).output.splitlines()
-    assert " ".join(above.split()) == "requests requests hours of requests of 250,000"
-    assert " ".join(below.split()) == "change_detection a run a row the limit a year a year"
+    assert " ".join(above.split()) == "requests requests hours, at requests of 250,000"
+    assert " ".join(below.split()) == "change_detection a run a row 10,000 each a year a year"
     assert len({len(line) for line in (above, below, *rest)}) == 1
     assert len(rest) == 4
+
+
+@pytest.mark.parametrize(
+    ("runs", "impossible"), [("1", ""), ("4", "none"), ("2000", "usage"), ("1440", "all")]
+)
+def test_what_the_limit_does_not_allow_is_said(runs, impossible):
+    said = ["--rows", "200000", "--allowance", "1000000", "--runs", runs]
+    outcome = CliRunner().invoke(cost, said)
+    last = outcome.output.splitlines()[-1]
+    words = "runs a day need more than the limit of 10,000 requests an hour allows."
+    if impossible == "none":
+        assert last == f"none: 4 {words}"
+    elif impossible == "all":
+        assert last == f"outreach, source, drift, none: 1440 {words}"
+    else:
+        assert words not in outcome.output
+        assert outcome.exit_code == (2 if impossible else 0)
+
+
+def test_numbers_may_be_written_as_people_write_them():
+    written = ["--rows", "50,000", "--changed", "2%", "--edited", "1,000", "--records", "60,000"]
+    plain = ["--rows", "50000", "--changed", "2", "--edited", "1000", "--records", "60000"]
+    one, other = (
+        CliRunner().invoke(cost, [*said, "--allowance", allowance])
+        for said, allowance in ((written, "5,000,000"), (plain, "5000000"))
+    )
+    assert one.exit_code == 0, one.output
+    assert one.output == other.output
+
+
+@pytest.mark.parametrize("rows", ["1,00", "2,0000", ",100", "1.000,5", "many"])
+def test_what_is_no_number_is_refused(rows):
+    outcome = CliRunner().invoke(cost, ["--rows", rows])
+    assert outcome.exit_code == 2
+    assert "Invalid value for '--rows'" in outcome.output
 
 
 def test_an_allowance_that_was_not_given_is_said_to_be_assumed():

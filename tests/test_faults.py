@@ -254,6 +254,7 @@ def test_an_address_that_answers_nothing_is_said_in_one_sentence(sync, monkeypat
     assert run.exit_code == 1
     assert run.log.count("ERROR") == 1
     assert "cannot be reached" in run.log
+    assert "Is the sandbox running at http://127.0.0.1:9? Trying again." in run.log
 
 
 @pytest.mark.parametrize(
@@ -268,11 +269,14 @@ def test_too_many_rejects_stop_the_run(sync, limit, bad, code):
         assert "max_rejects" in run.log
 
 
-def test_rejects_that_cannot_be_written_stop_the_run_before_state_passes(sync, tmp_path):
+def test_rejects_that_cannot_be_written_stop_the_run_before_state_passes(
+    sync, tmp_path, monkeypatch
+):
     blocked = tmp_path / "file"
     blocked.write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(blocked))  # unlike a rejects_path it is not tried
     rows = [schema("prospects"), record("prospects", emails="nope"), state({"n": 1})]
-    run = sync(rows, rejects_path=str(blocked / "folder"))
+    run = sync(rows, rejects_path=None)
     assert run.exit_code == 1
     assert run.states == []
     assert "check rejects_path" in run.log

@@ -267,7 +267,8 @@ def test_a_port_in_use_is_said_before_the_browser_opens(login, port):
         code, out, err = login().end()
     assert code == 1
     assert "Opening the browser" not in out
-    assert "redirect_uri cannot be listened on (Address already in use): free its port" in err
+    assert f"redirect_uri cannot be listened on (Address already in use): free port {port}, " in err
+    assert "set another redirect_uri that the app has in Outreach, or use --no-browser." in err
 
 
 @pytest.mark.parametrize("path", ["a file/credentials.json", "a folder"])
@@ -501,3 +502,14 @@ def test_more_scopes_can_be_asked_for(login):
     assert query(address)["scope"] == f"{SCOPES} users.read"
     assert visit(decide(address, "authorize"))[0] == 200
     assert running.end()[0] == 0
+
+
+# The browser in the terminal that the README lends
+
+
+@pytest.mark.parametrize("arguments", [[], [""], ["login"]])
+def test_a_browser_that_is_given_no_address_says_so(arguments):
+    command = [sys.executable, logins.__file__, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
+    assert done.returncode == 1
+    assert done.stderr == "Give the address that `target-outreach login` prints.\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog
+from target_outreach.records.custom_fields import CustomField
 from target_outreach.records.mapping import build_mapping
 from target_outreach.records.routing import route
 
@@ -143,6 +145,30 @@ def test_a_null_beside_a_value_does_not_count_and_nulls_alone_are_null():
     found = mapping("prospects", "emails", "email", "title")
     assert found.apply({"emails": None, "email": "a@x.test"}).attributes == {"emails": ["a@x.test"]}
     assert found.apply({"emails": None, "title": " "}).attributes == {"emails": None, "title": None}
+
+
+@pytest.mark.parametrize(
+    ("object_name", "target", "goal"),
+    [
+        ("prospects", "email", "emails"),
+        ("prospects", "MOBILE-phone", "mobilePhones"),
+        ("accounts", "employees", "numberOfEmployees"),
+        ("accounts", "custom_id", "customId"),
+    ],
+)
+def test_an_entry_may_say_what_a_column_may_be_called(object_name, target, goal):
+    required = {"prospects": "emails", "accounts": "name"}[object_name]
+    columns = ("x",) if goal == required else ("x", required)
+    assert mapping(object_name, *columns, explicit={"x": target}).attributes[goal] == ("x",)
+
+
+def test_an_entry_prefers_what_a_column_of_that_name_would_go_to():
+    catalog = load_catalog()["prospects"]
+    attributes = dict(catalog.attributes)
+    attributes["custom7"] = replace(attributes["custom7"], custom=CustomField("custom7", "E-mail"))
+    labelled = replace(catalog, attributes=attributes)
+    found = build_mapping(labelled, ["x"], explicit={"x": "E-mail"}, match_fields=["emails"])
+    assert found.attributes == {"emails": ("x",)}
 
 
 def test_ignored_columns_are_left_out_unless_an_entry_names_them():

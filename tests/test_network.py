@@ -98,3 +98,15 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(execute, sandbox, prox
     assert run.exit_code == 1
     assert "TLS certificate" in run.log
     assert sandbox.request_count == 0
+
+
+def test_a_server_that_cannot_be_reached_is_named_without_path_and_password(execute, monkeypatch):
+    monkeypatch.setattr("target_outreach.outreach.client.LONGEST_WAIT", 0.01)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        run = execute(ROWS, api_url=f"https://user:hunter2@{HOST}:8443/api/v2")
+    assert run.exit_code == 1
+    assert f"Outreach cannot be reached at https://{HOST}:8443 (broken connection)." in run.log
+    assert "sandbox running" not in run.log
+    assert "hunter2" not in run.log

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,6 +47,52 @@ def answer(pacer, clock, remaining, window_ends, limit=100):
 
 def wait_of(pacer):
     return pacer._wait_now()
+
+
+class Server:
+    """A window of requests, and answers under way that each say what was left when they were made.
+
+    Time moves from one arrival or answer to the next; how long each takes is drawn, and the same in
+    each run of the test.
+    """
+
+    LIMIT, WINDOW = 400, 60
+
+    def __init__(self, clock):
+        self.clock = clock
+        self._chance = random.Random(7)  # noqa: S311 - drawn, but no secret
+        self.refused = Counter()
+        self.used = Counter()
+        self.answered = Counter()
+        self._counted = 0
+        self._due = []
+
+    def send(self, pacer):
+        self._later(lambda: self._arrive(pacer))
+
+    def pass_time(self):
+        """Go on to what comes next, at most by a second."""
+        at, _, action = heapq.heappop(self._due) if self._due else (self.clock.seconds + 1, 0, None)
+        self.clock.seconds = max(self.clock.seconds, at)
+        if action is not None:
+            action()
+
+    def _later(self, action):
+        self._counted += 1  # of two at the same moment the earlier goes first
+        at = self.clock.seconds + self._chance.uniform(0.1, 0.4)
+        heapq.heappush(self._due, (at, self._counted, action))
+
+    def _arrive(self, pacer):
+        window = int(self.clock.seconds // self.WINDOW)
+        self.used[window] += 1
+        self.refused[window] += self.used[window] > self.LIMIT
+        left = max(0, self.LIMIT - self.used[window])
+        ends = (window + 1) * self.WINDOW
+        self._later(lambda: self._answer(pacer, left, ends))
+
+    def _answer(self, pacer, left, ends):
+        self.answered[pacer] += 1
+        answer(pacer, self.clock, left, ends, self.LIMIT)
 
 
 def test_nothing_is_held_back_while_there_is_budget(clock):
@@ -119,6 +168,58 @@ def test_what_another_client_spends_is_seen(clock):
     pacer.acquire()
     answer(pacer, clock, 0, 60)
     assert wait_of(pacer) >= 60
+
+
+def run_together(clock, runs, windows):
+    """Let several runs send all that their pacers grant, each with four requests in flight."""
+    server = Server(clock)
+    pacers = [Pacer(clock=clock) for _ in range(runs)]
+    while clock.seconds < windows * server.WINDOW:
+        for pacer in pacers:
+            while pacer.sent - server.answered[pacer] < 4 and wait_of(pacer) <= 0:
+                pacer.acquire()
+                server.send(pacer)
+        server.pass_time()
+    return server
+
+
+@pytest.mark.parametrize("runs", [1, 2, 4, 8])
+def test_runs_that_share_a_window_leave_to_each_other_what_is_in_flight(clock, runs):
+    server = run_together(clock, runs, windows=6)
+    # In the first window each finds out that it is not alone.
+    assert server.refused.pop(0) <= (runs - 1) * 4
+    assert max(server.refused.values()) <= runs // 2
+    assert min(server.used[window] for window in range(6)) >= 0.9 * server.LIMIT
+
+
+def test_what_others_spend_meanwhile_is_left_to_them(clock):
+    pacer = Pacer(clock=clock)
+    for remaining in range(90, 10, -2):
+        pacer.acquire()
+        answer(pacer, clock, remaining, 60)
+    pacer.acquire()
+    pacer.acquire()
+    answer(pacer, clock, 4, 60)
+    assert 0 < wait_of(pacer) < 1  # one of ours and one of theirs are under way
+    answer(pacer, clock, 2, 60)
+    assert wait_of(pacer) >= 60
+
+
+def test_one_that_is_alone_spends_its_window_to_the_end(clock):
+    pacer = Pacer(clock=clock)
+    for remaining in range(99, 0, -1):
+        pacer.acquire()
+        answer(pacer, clock, remaining, 60)
+        assert wait_of(pacer) <= 0
+
+
+def test_a_client_that_spends_much_at_once_does_not_hold_us_back_for_long(clock):
+    pacer = Pacer(clock=clock)
+    pacer.acquire()
+    answer(pacer, clock, 9_000, 3600, limit=10_000)
+    pacer.acquire()
+    answer(pacer, clock, 40, 3600, limit=10_000)
+    assert wait_of(pacer) <= 0
 
 
 def test_a_wait_that_is_too_long_ends_the_run(clock):

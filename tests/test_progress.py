@@ -102,7 +102,10 @@ def test_a_line_tells_what_is_left_of_the_limit(hasty):
     process = hasty(batch_size_rows=1)
     say(process, schema("prospects"), *people(2))
     line = read_until(process.stderr, "2 received, 2 created")[-1]
-    assert re.search(r"; 4 requests, 9,99\d of 10,000 left until \d\d:\d\d:\d\d$", line.strip())
+    assert re.search(
+        r"; 4 requests, 9,99\d of 10,000 left until \d\d:\d\d:\d\d (UTC|[+-]\d\d:\d\d)$",
+        line.strip(),
+    )
     end(process)
 
 
@@ -172,7 +175,7 @@ def test_the_end_is_foretold_only_where_it_can_be_known(now, seconds):
 
 def test_a_wait_is_told_with_its_end():
     now = moment(ended=False, resumes_in=timedelta(minutes=5))
-    assert re.search(r"waiting until \d\d:\d\d:\d\d$", line_of(now, []))
+    assert re.search(r"waiting until \d\d:\d\d:\d\d (UTC|[+-]\d\d:\d\d)$", line_of(now, []))
 
 
 def test_many_streams_make_no_long_line():

@@ -316,18 +316,70 @@ def test_a_replay_ends_with_what_became_of_the_file(sync, config, tmp_path):
     mend(path)
     done = command("replay", str(path), config=config, tmp_path=tmp_path)
     (left,) = (tmp_path / "rejects").glob("*.jsonl")
-    assert said(done)[-1] == f"{path} is done; 1 record was rejected again, now in {left}."
+    assert said(done)[-2:] == [
+        f"{path} is done and now called {path.name}.done.",
+        f"1 record was rejected again, now in {left}.",
+    ]
     text = left.read_text(encoding="utf-8").replace("x" * 300, "x")
     left.write_text(text, encoding="utf-8")
     done = command("replay", str(left), config=config, tmp_path=tmp_path)
-    assert said(done)[-1] == f"{left} is done."
+    assert said(done)[-1] == f"{left} is done and now called {left.name}.done."
 
 
 def test_a_replay_of_nothing_says_that_there_was_nothing(config, tmp_path):
     path = tmp_path / "empty.jsonl"
     path.write_text("")
     done = command("replay", str(path), config=config, tmp_path=tmp_path)
-    assert said(done)[-1] == f"{path} is done; it held no record."
+    assert said(done)[-2:] == [
+        f"{path} is done and now called {path.name}.done.",
+        "There was no record to be sent.",
+    ]
+
+
+def write_rejects(folder, *titles):
+    """Write a rejects file for each title, all of the same row, the oldest first."""
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"2026033{n}T000000Z-1f2e3d4c.jsonl" for n in range(len(titles))]
+    for path, title in zip(paths, titles, strict=True):
+        row = record("prospects", id=1, emails="a@x.test", title=title)
+        path.write_text(lines([schema("prospects"), row]), encoding="utf-8")
+    return paths
+
+
+def test_several_files_are_replayed_in_the_order_given_and_each_is_marked_done(
+    sandbox, config, tmp_path
+):
+    paths = write_rejects(tmp_path / "rejects", "Old", "Newer", "Newest")
+    # A file that is named twice is sent once.
+    names = map(str, (*paths, paths[0]))
+    done = command("replay", *names, config=config, tmp_path=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["title"] == "Newest"
+    assert said(done)[-3:] == [f"{path} is done and now called {path.name}.done." for path in paths]
+    assert sorted(path.name for path in (tmp_path / "rejects").iterdir()) == [
+        f"{path.name}.done" for path in paths
+    ]
+
+
+def test_of_several_files_none_is_done_where_one_cannot_be_read(config, tmp_path):
+    first, second = write_rejects(tmp_path / "rejects", "Old", "Newer")
+    second.write_text("{\n{}\n", encoding="utf-8")
+    done = command("replay", str(first), str(second), config=config, tmp_path=tmp_path)
+    assert done.returncode == 1
+    stays = [f"{path} is not done and stays as it is." for path in (first, second)]
+    assert said(done)[-2:] == stays
+
+
+def test_a_file_that_is_done_is_not_sent_again_by_mistake(sandbox, config, tmp_path):
+    (path,) = write_rejects(tmp_path / "rejects", "Old")
+    over = path.rename(path.with_name(f"{path.name}.done"))
+    done = command("replay", str(over), config=config, tmp_path=tmp_path)
+    assert done.returncode == 2
+    words = f"{over} is done already: rename it to {path.name} to send it again."
+    assert words in " ".join(done.stderr.decode().split())
+    assert sandbox.request_count == 0
+    assert over.exists()
 
 
 @pytest.mark.parametrize("why", ["stopped", "dry"])

@@ -199,7 +199,7 @@ def _remote(self, folder):
 def test_each_stream_says_what_is_worth_a_second_look():
     tally = tally_of(created=1)
     tally.skipped["no_match"] = 2
-    tally.held_back["optedOut"] = 3
+    tally.held_back["title"] = 3
     tally.kept_differently["company"] = 4
     tally.edited_by_others["title"] = 5
     tally.related_created["account"] = 6
@@ -208,13 +208,47 @@ def test_each_stream_says_what_is_worth_a_second_look():
     assert list(remarks(tally, dry_run=True)) == [
         "skipped because of no_match (2)",
         "would be written: tags (8)",
-        "held back by a rule: optedOut (3)",
+        "held back by field_rules: title (3)",
         "kept differently by Outreach: company (4)",
         "changed by others since we wrote: title (5)",
         "created to be linked to: account (6)",
         "delivered without a link by: owner.email (7)",
     ]
     assert not [line for line in remarks(tally, dry_run=False) if "would" in line]
+
+
+def test_what_is_held_back_is_said_with_what_can_have_done_so():
+    tally = tally_of(unchanged=102)
+    tally.held_back |= {"company": 102, "owner": 2, "optedOut": 3, "stage": 1}
+    linked = "held back by a linked account, whose name stands there, or by field_rules"
+    said = {
+        linked: "company (102)",
+        "held back by an opt-out, without allow_opt_in, or by field_rules": "optedOut (3)",
+        "held back by field_rules": "owner (2), stage (1)",
+    }
+    assert sorted(remarks(tally, dry_run=False)) == [f"{by}: {what}" for by, what in said.items()]
+    shown = Page(render(figures_of({"people": tally}))).text
+    assert all(f"H{by[1:]}" in shown for by in said)
+
+
+def test_a_company_that_no_rule_of_the_user_holds_back_is_said_to_be_that_of_the_account(sync):
+    columns = {name: {"type": "string"} for name in ("emails", "company", "account_domain")}
+    account = [schema("accounts"), record("accounts", name="Acme", domain="acme.example.com")]
+    row = record("prospects", emails="a@x.test", company="ACME", account_domain="acme.example.com")
+    run = sync([*account, schema("prospects", columns), row])
+    words = "prospects: held back by a linked account, whose name stands there, or by field_rules"
+    assert f"{words}: company (1)" in run.log
+
+
+def test_links_are_counted_where_it_is_said_what_is_written(sync):
+    columns = {name: {"type": "string"} for name in ("emails", "account_domain")}
+    account = [schema("accounts"), record("accounts", name="Acme", domain="acme.example.com")]
+    row = record("prospects", emails="a@x.test", account_domain="acme.example.com")
+    rows = [*account, schema("prospects", columns), row]
+    dry = sync(rows, dry_run=True)
+    assert "prospects: would be written: account (1), emails (1)" in dry.log
+    for run in (dry, sync(rows)):
+        assert run.report["streams"]["prospects"]["written"] == {"account": 1, "emails": 1}
 
 
 def test_a_run_says_what_it_cost_in_a_year_and_saved(sync, sandbox):
@@ -278,6 +312,14 @@ def test_a_dry_run_claims_no_saving_but_says_what_is_to_come(sync):
     assert "were saved" not in run.log
     assert run.report["cost"]["requests_saved"] is None
     assert run.report["cost"]["writes_left_out"] == 3
+
+
+@pytest.mark.parametrize("requests", [2, 3])
+def test_a_page_has_no_card_for_savings_that_there_are_none_of(requests):
+    figures = make({"people": tally_of(created=1)}, requests=requests).as_json(ExitCode.DONE)
+    assert figures["cost"]["requests_saved"] == 0
+    assert "saved" not in Page(render(figures)).text
+    assert ">-" not in render(figures)
 
 
 def test_a_run_that_saved_nothing_does_not_say_so():
@@ -448,6 +490,16 @@ def test_the_page_of_a_dry_run_says_that_no_rejects_are_kept(web_page):
     shown = Page(path.read_text(encoding="utf-8")).text
     assert code == 3
     assert "A real run would keep them, each with its reason." in shown
+    assert "First line" not in shown
+    ending = "Dry run: done, but some records would be rejected."
+    assert f"<h1>{ending}</h1>" in path.read_text(encoding="utf-8")
+    assert f"<title>target-outreach: {ending}</title>" in path.read_text(encoding="utf-8")
+
+
+def test_the_ending_of_a_dry_run_says_that_it_was_one(sync):
+    rows = [schema("prospects"), *prospects(1)]
+    assert sync(rows, dry_run=True).report["ending"] == "Dry run: done."
+    assert sync(rows).report["ending"] == "Done."
 
 
 def test_the_page_of_a_run_without_records_is_whole(web_page):

@@ -522,13 +522,27 @@ def test_a_record_shows_its_fields_its_links_and_what_runs_have_written(open_pag
         assert re.search(r"industry\s+Tea", fields)
         newest, oldest = page.locator(".history > li").all_inner_texts()
         assert newest.startswith("Sent by PATCH 20")
-        assert re.search(r"changed something\s+industry\s+Tea$", newest)
+        assert re.search(r"changed industry\s+industry\s+Tea$", newest)
         assert oldest.startswith("Created by POST 20")
+        assert "changed" not in oldest
         assert "acme.test" in oldest
         page.get_by_role("link", name="prospects (1)").click()
         page.get_by_text("Only with the account Acme.").wait_for()
         page.get_by_role("link", name="Ada").click()
         page.get_by_role("heading", name="Ada").wait_for()
+
+
+def test_the_history_says_what_each_write_changed(open_page, sandbox):
+    sandbox.store.seed("accounts", {"name": "Acme"})
+    for sent in ({"name": "Acme", "tags": ["a"]}, {"tags": ["b"], "name": "Acme Ltd"}, {}):
+        document = {"data": {"type": "account", "id": 1, "attributes": sent}}
+        assert send(sandbox, "PATCH", "/accounts/1", json=document).status_code == 200
+    assert send(sandbox, "DELETE", "/accounts/1").status_code == 204
+    with open_page("#/accounts/1") as page:
+        page.get_by_role("heading", name="History (5)").wait_for()
+        firsts = [text.splitlines()[0] for text in page.locator(".history > li").all_inner_texts()]
+    words = [first.partition(" UTC")[2] for first in firsts]
+    assert words == ["", ", changed nothing", ", changed tags, name", ", changed tags", ""]
 
 
 def test_a_list_says_that_it_has_become_old_and_is_read_again_on_demand(open_page, sandbox):

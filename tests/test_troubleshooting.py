@@ -41,7 +41,7 @@ UNSEEN = {
     "The run ends.": "stops the other threads after an error that is said",
     "Outreach refuses the code or the refresh token (…).": "login and renewal word it anew",
     "there is no setting ……": "comes behind the name of an entry",
-    "Line … of … ….": "stands around others",
+    "Line … of … ……": "stands around others",
     "Stream …: ….": "stands around others",
     "… answered ….": "a part of the message that no access token is to be had",
 }

@@ -8,6 +8,7 @@ import io
 import json
 import random
 import sqlite3
+import time
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -18,7 +19,7 @@ from conftest import lines, record, schema
 from target_outreach import messages as messages_module
 from target_outreach.records.mapping import StreamMapping
 from target_outreach.running import run as run_target
-from target_outreach.sandbox import Profile, Sandbox
+from target_outreach.sandbox import Fault, Profile, Sandbox
 from target_outreach.sinks import OutreachSink
 from target_outreach.target import TargetOutreach
 
@@ -300,3 +301,48 @@ def test_outreach_holds_what_it_would_if_every_row_were_read(deliver, tmp_path, 
     some = days("some", batch_size_rows=3, chunk_bytes=600 + 100 * seed)
     monkeypatch.setattr(OutreachSink, "verbatim", None)
     assert some == days("each", batch_size_rows=1, max_parallel_requests=1)
+
+
+def test_rows_before_a_reject_that_ends_the_run_are_settled(deliver, memory):
+    rows = people(60, title="T")
+    for number in (50, 30):
+        rows.insert(number + 1, {"type": "STATE", "value": {"rows": number}})
+    deliver(rows, **memory)
+    bad = record("prospects", id=999, emails="nope")
+    later = [record("prospects", id=100 + n, emails=f"q{n}@x.test") for n in range(40)]
+    deliver(rows, **memory)  # by now all of them are known
+    code, report, out = deliver(
+        [*rows, bad, *later], chunk_bytes=10**6, batch_size_rows=1, on_reject="abort", **memory
+    )
+    assert code == 1
+    assert report["problems"] == [
+        "A record was rejected, and on_reject is abort; see the rejects file."
+    ]
+    assert (report["totals"]["unchanged"], report["totals"]["rejected"]) == (60, 1)
+    assert json.loads(out.splitlines()[-1]) == {"rows": 50}
+
+
+def test_a_known_row_waits_for_an_older_one_of_its_key_that_is_being_written(
+    start, sandbox, memory
+):
+    old = record("prospects", id=1, emails=["a@x.test"], title="old")
+    new = record("prospects", id=1, emails=["a@x.test", "b@x.test"], title="new")
+    others = [record("prospects", id=n, emails=f"p{n}@x.test") for n in range(2, 22)]
+    settings = {**memory, "batch_size_rows": 2, "array_fields": "replace"}
+    for rows in ([old, *others], [old, *others]):
+        process = start(**settings)
+        process.communicate(lines([schema("prospects"), *rows]).encode(), timeout=60)
+    sandbox.add_fault(Fault("hang_after", method="PATCH", after=1, times=1, seconds=2))
+    sandbox.requests.clear()
+    process = start(**settings)
+    process.stdin.write(lines([schema("prospects"), new, old, new, *others]).encode())
+    process.stdin.flush()
+    while sum(entry.method == "PATCH" for entry in sandbox.requests) < 1:
+        time.sleep(0.01)
+    time.sleep(0.5)  # the second one hangs by now
+    process.communicate(lines([new, *others]).encode(), timeout=60)
+    assert process.returncode == 0
+    (person,) = [
+        one for one in sandbox.store.all("prospects") if "a@x.test" in one["attributes"]["emails"]
+    ]
+    assert person["attributes"]["title"] == "new"

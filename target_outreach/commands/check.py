@@ -19,8 +19,10 @@ from target_outreach.errors import (
     RecordFault,
     RunError,
 )
+from target_outreach.outreach.clock import clock_time
 from target_outreach.outreach.identity import read_identity
 from target_outreach.outreach.pacing import Pacer
+from target_outreach.outreach.refusals import NOT_FOUND, no_such_address
 from target_outreach.outreach.tokens import DAY, REFRESH_LIFETIME
 from target_outreach.scopes import missing_scopes, needed_scopes
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
@@ -154,7 +156,7 @@ def _throttled(pacer: Pacer) -> str:
 
 
 def _at(budget: Budget) -> str:
-    return f"{datetime.now().astimezone() + budget.resets_in:%H:%M}"
+    return clock_time(budget.resets_in)
 
 
 def _check_token(connection: Connection, settings: Settings, findings: Findings) -> None:
@@ -258,7 +260,8 @@ def _check_objects(connection: Connection, settings: Settings, findings: Finding
         try:
             connection.client.get(f"/{name}?page[size]=1&count=false")
         except (CredentialsError, RecordFault) as error:
-            findings.problem(f"{name} cannot be read: {error}")
+            why = no_such_address(NOT_FOUND) if error.status == NOT_FOUND else error
+            findings.problem(f"{name} cannot be read: {why}")
         else:
             findings.fine(f"{name} can be read.")
 

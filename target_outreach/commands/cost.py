@@ -7,9 +7,10 @@ be known before is left out: rows that are rejected, races, retries, and what `G
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Requests that Outreach grants a user in an hour (API reference 5).
 HOURLY = 10_000
+
+HOURS_A_DAY = 24
 
 #: Requests for a record that is written in an import and read back, as measured with 5,000 rows.
 IN_BULK = 0.02
@@ -69,6 +72,8 @@ def requests_of(sync: Sync, detection: ChangeDetection) -> int:
         detection: How unchanged rows are known.
     """
     written = sync.rows if detection == "none" else sync.written
+    if detection in {"outreach", "drift"}:
+        written += sync.edited  # which is written over
     writes = math.ceil(written * IN_BULK) if sync.in_bulk else written
     if detection in {"source", "drift"}:
         requests = 1 + writes  # whose organisation it is
@@ -99,11 +104,31 @@ def _lists(sync: Sync, rows: int) -> int:
     return len(Lookup(client).paths(load_catalog()["prospects"], "emails", addresses, ASKED))
 
 
+class Whole(click.IntRange):
+    """A whole number, also as people write it: ``200,000``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        """Read it, without the commas between thousands."""
+        if isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", value, re.ASCII):
+            value = value.replace(",", "")
+        return super().convert(value, param, ctx)
+
+
+class Percent(click.FloatRange):
+    """A share in percent, with or without its sign."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        """Read it, without the sign."""
+        if isinstance(value, str):
+            value = value.strip().removesuffix("%")
+        return super().convert(value, param, ctx)
+
+
 @click.command()
-@click.option("--rows", type=click.IntRange(1), required=True, help="Rows that a run sends.")
+@click.option("--rows", type=Whole(1), required=True, help="Rows that a run sends.")
 @click.option(
     "--changed",
-    type=click.FloatRange(0, 100),
+    type=Percent(0, 100),
     default=1.0,
     show_default=True,
     help="Percent of them that are new or changed since the run before.",
@@ -113,17 +138,15 @@ def _lists(sync: Sync, rows: int) -> int:
 )
 @click.option(
     "--edited",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=0,
     show_default=True,
     help="Records that others change in Outreach between two runs.",
 )
-@click.option(
-    "--records", type=click.IntRange(0), help="Records in Outreach; by default as many as rows."
-)
+@click.option("--records", type=Whole(0), help="Records in Outreach; by default as many as rows.")
 @click.option(
     "--allowance",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=1_000_000,
     show_default=True,
     help="Requests a year that your plan includes.",
@@ -168,16 +191,24 @@ def cost(  # noqa: PLR0913 - each is an option
         in_bulk=bool(settings.get("bulk_updates")),
     )
     for titles in (
-        ("", "requests", "requests", "hours of", "requests", f"of {allowance:,}"),
-        ("change_detection", "a run", "a row", "the limit", "a year", "a year"),
+        ("", "requests", "requests", "hours, at", "requests", f"of {allowance:,}"),
+        ("change_detection", "a run", "a row", f"{HOURLY:,} each", "a year", "a year"),
     ):
-        click.echo("{:<18}{:>12}{:>10}{:>11}{:>15}{:>15}".format(*titles).rstrip())
+        click.echo("{:<18}{:>12}{:>10}{:>13}{:>15}{:>15}".format(*titles).rstrip())
+    too_much = []
     for detection in DETECTIONS:
         requests = requests_of(sync, detection)
         yearly = round(requests * runs * 365)
         click.echo(
             f"{detection:<18}{requests:>12,}{requests / rows:>10.4f}"
-            f"{requests / HOURLY:>11.2f}{yearly:>15,}{yearly / allowance:>15.1%}"
+            f"{requests / HOURLY:>13.2f}{yearly:>15,}{yearly / allowance:>15.1%}"
+        )
+        if requests * runs > HOURLY * HOURS_A_DAY:
+            too_much.append(detection)
+    if too_much:
+        click.echo(
+            f"{', '.join(too_much)}: {runs:g} runs a day need more than the limit of {HOURLY:,} "
+            "requests an hour allows."
         )
     source = context.get_parameter_source("allowance")
     if source is click.core.ParameterSource.DEFAULT:

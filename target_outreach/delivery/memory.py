@@ -163,7 +163,8 @@ class Memory:
         try:
             self._connection = self._open(path)
         except (OSError, sqlite3.Error) as error:
-            raise SettingsError(f"memory_path cannot be used ({error}).") from None
+            words = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"memory_path cannot be used ({words}).") from None
 
     @staticmethod
     def _open(path: str) -> sqlite3.Connection:
@@ -270,7 +271,7 @@ class Memory:
             OutputError: The file cannot be written.
         """
         scope = self._scope(stream)
-        places = [(scope, key_hash(key)) for key in source_keys]
+        places = {(scope, key_hash(key)) for key in source_keys} - self._doubted
         if places:
             self._doubted.update(places)
             self._change(
@@ -395,6 +396,7 @@ class Memory:
             siblings = self._object_scope(stream)
             self._recalled = NOTHING_RECALLED
             row = _row(stream, group, now)
+            self._doubted.discard(place)  # what was about to be written is
             self._news[place] = _News(now.id, now.packed, row, siblings if is_written else None)
             if is_written:
                 self.writes += 1
@@ -434,7 +436,8 @@ class Memory:
         if not self._news and not self._rows_anew:
             return
         kept = [
-            (*place, news.id, news.hashes, news.row)
+            # The next write of it may be under way already.
+            (*place, news.id, news.hashes, DOUBTED if place in self._doubted else 0, news.row)
             for place, news in self._news.items()
             if news is not None
         ]
@@ -452,8 +455,8 @@ class Memory:
                     [(row, *place) for place, row in self._rows_anew.items()],
                 )
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO delivered (scope, key, id, hashes, row)"
-                    " VALUES (?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO delivered (scope, key, id, hashes, edited, row)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
                     kept,
                 )
                 self._connection.executemany(
@@ -469,7 +472,6 @@ class Memory:
         except sqlite3.Error as error:
             raise self._unusable(error) from None
         self._recalled = NOTHING_RECALLED
-        self._doubted.difference_update(self._news)
         self._news.clear()
         self._rows_anew.clear()
         self._writers.clear()
@@ -523,6 +525,7 @@ class MemoryReader:
             SettingsError: It cannot be opened.
         """
         self._scope_name = scope_name
+        self._scopes: dict[str, tuple[int, ...]] = {}
         try:
             self._connection = sqlite3.connect(path, timeout=BUSY)
         except sqlite3.Error as error:
@@ -532,26 +535,32 @@ class MemoryReader:
         """Close the file."""
         self._connection.close()
 
-    def rows(self, stream: Stream, keys: Collection[bytes]) -> dict[bytes, bytes]:
-        """Return what stands for rows as they stood in the input, by what stands for their keys.
+    def rows(self, stream: Stream, keys: Collection[bytes]) -> dict[bytes, tuple[int, bytes]]:
+        """Return the ids of rows and what stands for them, by what stands for their keys.
 
         Nothing is known of a row whose record others may have changed, or if the file cannot be
         read: what is wrong with it is said when the row is looked up.
         """
-        rows: dict[bytes, bytes] = {}
+        rows: dict[bytes, tuple[int, bytes]] = {}
         remaining = list(keys)
         try:
-            scope = self._connection.execute(
-                "SELECT number FROM scopes WHERE name = ?", (self._scope_name(stream),)
-            ).fetchone()
+            scope = self._scope(stream)
             while scope and remaining:
                 part, remaining = remaining[:AT_ONCE], remaining[AT_ONCE:]
                 marks = ",".join("?" * len(part))
-                sql = f"SELECT key, row FROM delivered WHERE scope = ? AND edited = 0 AND key IN ({marks})"  # noqa: E501, S608 - only marks
-                rows.update(self._connection.execute(sql, (*scope, *part)))
+                sql = f"SELECT key, id, row FROM delivered WHERE scope = ? AND edited = 0 AND row NOT NULL AND key IN ({marks})"  # noqa: E501, S608 - only marks
+                for key, resource_id, row in self._connection.execute(sql, (*scope, *part)):
+                    rows[key] = resource_id, row
         except sqlite3.Error:
             return {}
         return rows
+
+    def _scope(self, stream: Stream) -> tuple[int, ...]:
+        name = self._scope_name(stream)
+        if not self._scopes.get(name):
+            found = self._connection.execute("SELECT number FROM scopes WHERE name = ?", (name,))
+            self._scopes[name] = found.fetchone() or ()
+        return self._scopes[name]
 
 
 def _add_rows(connection: sqlite3.Connection) -> None:

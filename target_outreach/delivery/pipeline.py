@@ -86,6 +86,7 @@ class Pipeline:
         self._changed = threading.Condition()
         self._in_flight = 0
         self._under_way = 0
+        self._settling = 0
         self._closing = False
         self._scheduler = Scheduler(
             lookup=lookup,
@@ -126,12 +127,22 @@ class Pipeline:
         self._events.put(self._settlement.release)
 
     def settle_unchanged(self, stream: Stream, numbers: list[int]) -> None:
-        """Settle records that are known to say what they said when they were last delivered."""
+        """Settle records that are known to say what they said when they were last delivered.
+
+        Waits while much of that is to be done, as it is where nobody reads STATE.
+        """
 
         def settle() -> None:
+            with self._changed:
+                self._settling -= 1
+                self._changed.notify_all()
             self._settlement.unchanged(stream, numbers)
             self._settlement.release()
 
+        with self._changed:
+            while self._settling >= BATCHES_UNDER_WAY and self.error is None:
+                self._changed.wait(0.5)
+            self._settling += 1
         self._events.put(settle)
 
     @property

@@ -10,13 +10,14 @@ import contextlib
 import logging
 import threading
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.meters import Meters
 from target_outreach.delivery.tally import OUTCOMES, counted
 from target_outreach.delivery.terminal import LiveLine, printable
 from target_outreach.delivery.timeline import Point, Timeline
+from target_outreach.outreach.clock import clock_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -210,18 +211,14 @@ def _about_requests(moment: Moment) -> list[str]:
     spent = counted(moment.point.requests, "request")
     budget = moment.budget
     if budget is not None and budget.resets_in:
-        until = _clock_time(budget.resets_in)
+        until = clock_time(budget.resets_in)
         spent += f", {budget.remaining:,} of {budget.limit:,} left until {until}"
     parts = [spent]
     if moment.resumes_in is not None:
-        parts.append(f"waiting until {_clock_time(moment.resumes_in)}")
+        parts.append(f"waiting until {clock_time(moment.resumes_in)}")
     if moment.ends_in is not None:
         left = moment.point.received - moment.point.settled
-        parts.append(f"the last {left:,} by about {_clock_time(moment.ends_in)}")
+        parts.append(f"the last {left:,} by about {clock_time(moment.ends_in)}")
     if moment.dry_run:
         parts.append("dry run")
     return parts
-
-
-def _clock_time(later: timedelta) -> str:
-    return f"{datetime.now().astimezone() + later:%H:%M:%S}"

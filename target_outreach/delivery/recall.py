@@ -78,8 +78,12 @@ class Recall:
 
     def will_write(self, load: Load, group: Records, resource_id: int) -> None:
         """Hear that a record of Outreach is about to be written."""
-        if self._kept is not None:
-            self._kept.doubt_others(load.stream, group.desired.source_key, resource_id)
+        if self._kept is None:
+            return
+        key = group.desired.source_key
+        self._kept.doubt_others(load.stream, key, resource_id)
+        if key is not None and key in self._kept.recall(load.stream, [key]):
+            self._kept.doubt(load.stream, [key])
 
     def finish(self) -> None:
         """Do what is best done when all is written."""

@@ -35,6 +35,9 @@ logger = logging.getLogger("target-outreach")
 #: Rows of a run that are told apart, so that one which comes again is written once; 100 bytes each.
 MOST_TOLD_APART = 50_000
 
+#: The ending of files whose records are all settled.
+DONE = ".done"
+
 #: From here on, rejects that are sent again are worth a warning.
 STALE = timedelta(days=2)
 
@@ -107,9 +110,14 @@ def _ago(age: timedelta) -> str:
     return f"{counted(hours, 'hour') if age < STALE else counted(age.days, 'day')} ago"
 
 
+def done(file: Path) -> Path:
+    """Return what a rejects file is called once its records are all settled."""
+    return file.with_name(file.name + DONE)
+
+
 def mark_done(file: Path) -> None:
     """Give a rejects file whose records are all settled the ending ``.done``."""
-    file.rename(file.with_name(file.name + ".done"))
+    file.rename(done(file))
 
 
 def now_utc() -> datetime:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from target_outreach.delivery.load import Read
+from target_outreach.delivery.tally import counted
 from target_outreach.json_reader import read_json
 from target_outreach.records.matching import Key, Picture, Resource
 
@@ -244,9 +245,9 @@ class Scans:
         if page.following is None:
             scan.state = "read"
             logger.info(
-                "All %s were read, in %d requests, which costs less than to look them up.",
+                "All %s were read, in %s, which costs less than to look them up.",
                 object_type.name,
-                scan.pages,
+                counted(scan.pages, "request"),
             )
         elif scan.pages == 1 and not _pays(scan, page):
             scan.state = "not_worth"

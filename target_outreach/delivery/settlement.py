@@ -109,9 +109,10 @@ class Settlement:
             stream: Their stream.
             numbers: Their sequence numbers.
         """
-        if self._abort_at is None:
-            self.tallies[stream.name].outcomes["unchanged"] += len(numbers)
-            self._ledger.settle(stream.name, numbers)
+        if self._abort_at is not None:
+            numbers = [number for number in numbers if number < self._abort_at]
+        self.tallies[stream.name].outcomes["unchanged"] += len(numbers)
+        self._ledger.settle(stream.name, numbers)
 
     def _count(
         self, stream: Stream, tally: Tally, group: Group[Item], delivered: Delivered
@@ -125,6 +126,7 @@ class Settlement:
             tally.kept_differently.update(delivered.kept_differently)
         if not isinstance(delivered.decided, Unchanged):
             tally.written.update(delivered.decided.attributes.keys())
+            tally.written.update(delivered.decided.relationships.keys())
             self._breaker.succeeded(stream.name)
 
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:

@@ -71,8 +71,8 @@ class Tally:
         skipped: Skipped records by reason.
         rejected: Rejected records by code.
         reasons: Why records were rejected, by code and field.
-        written: Records in which an attribute was set, by its name.
-        held_back: Attributes that a rule kept from being written, by name.
+        written: Records in which an attribute or a link was set, by its name.
+        held_back: Attributes and links that a rule kept from being written, by name.
         kept_differently: Attributes of which Outreach kept something else than was sent, by name.
         edited_by_others: Attributes that others had changed since they were last seen here, by
             name, where a memory is kept.

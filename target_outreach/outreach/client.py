@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 import backoff
 import requests
 
-from target_outreach.errors import CredentialsError, OutcomeUnknown, OutreachError, Retriable
+from target_outreach.errors import (
+    CredentialsError,
+    OutcomeUnknown,
+    OutreachError,
+    Retriable,
+    Unanswered,
+)
 from target_outreach.outreach.auth import Authorization
 from target_outreach.outreach.refusals import refusal, wait_asked_for
 from target_outreach.outreach.wire import Wire
@@ -123,9 +129,7 @@ class Client:
         except Retriable as error:
             if method == "POST" and isinstance(error, OutcomeUnknown):
                 raise
-            raise OutreachError(
-                f"{error} That was the last of {TRIES} tries; the next run goes on from STATE."
-            ) from None
+            raise Unanswered(f"{error} That was the last of {TRIES} tries.") from None
 
     def _url(self, path: str) -> str:
         """Complete a path, and let no answer lead us to another host."""

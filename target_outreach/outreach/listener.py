@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import html
 import queue
+import re
 import socket
 import socketserver
 import threading
@@ -89,8 +90,8 @@ class Listener:
             except (OSError, ValueError, OverflowError) as error:
                 reason = getattr(error, "strerror", None) or "no such port"
                 raise SettingsError(
-                    f"redirect_uri cannot be listened on ({reason}): free its port, or use "
-                    "--no-browser."
+                    f"redirect_uri cannot be listened on ({reason}): free {_port(parts.netloc)}, "
+                    "set another redirect_uri that the app has in Outreach, or use --no-browser."
                 ) from None
             self._opened = opened.pop_all()
 
@@ -145,6 +146,12 @@ class Listener:
             f"The browser did not come back within {seconds / 60:.0f} minutes: log in again, or "
             "use --no-browser if it runs on another machine."
         )
+
+
+def _port(netloc: str) -> str:
+    """Name the port of an address, whatever stands there."""
+    port = re.search(r":(\d+)$", netloc, re.ASCII)
+    return f"port {port[1] if port else 80}"
 
 
 def _hosts(name: str) -> Sequence[str]:

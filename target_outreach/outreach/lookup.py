@@ -29,6 +29,7 @@ from target_outreach.errors import (
     UriTooLong,
 )
 from target_outreach.outreach.answers import read_resource
+from target_outreach.outreach.refusals import NOT_FOUND, no_such_address
 from target_outreach.records.matching import comparable
 from target_outreach.records.values import domain_key
 
@@ -229,6 +230,8 @@ class Lookup:
         try:
             return _page(self._client.get(path))
         except (RecordFault, OutcomeUnknown) as error:
+            if error.status == NOT_FOUND:  # a list is there, even where it is empty
+                raise OutreachError(no_such_address(NOT_FOUND)) from None
             raise OutreachError(f"Outreach cannot be read: {error}") from None
 
     def page_once(self, path: str) -> Page | None:

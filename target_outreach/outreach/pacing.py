@@ -2,7 +2,8 @@
 
 Outreach counts 10,000 requests an hour for each user, whoever spends them, and says on each answer
 how many remain (API reference 5). So the headers are the truth that threads, processes and machines
-share. The pacer bursts while there is budget, then waits once for the reset.
+share. The pacer bursts while there is budget, then waits once for the reset. How fast the budget
+falls also tells how many others spend it, whose requests in flight cannot be seen.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from target_outreach.errors import EndedEarly
 from target_outreach.outreach.answers import first_number, seconds_until
+from target_outreach.outreach.clock import clock_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +32,12 @@ SAME_WINDOW = 0.9
 
 #: Seconds after which a thread that waits for other threads' answers looks again.
 ANSWER_DUE = 0.5
+
+#: The most runs like this one that the user's limit is taken to be shared by.
+MOST_SHARERS = 16
+
+#: How much one answer changes what is believed of others: some dozens tell it well.
+LEARNING_RATE = 1 / 16
 
 #: Seconds of a rest that is no wait for a limit but one between two tries.
 SHORT_REST = 10.0
@@ -78,6 +86,7 @@ class Pacer:
         self._in_flight = 0
         self._limit = 0
         self._remaining: int | None = None
+        self._sharers = 1.0
         self._reset_at = 0.0
         self._window = 0.0
         self._paused_until = 0.0
@@ -205,7 +214,8 @@ class Pacer:
             )
         now = self._clock()
         left = self._left(now)
-        if left is not None and left <= 0:
+        is_enough = left is None or left >= self._enough
+        if left is not None and (left <= 0 or not (is_enough or self._in_flight)):
             self._paused_until = max(self._paused_until, self._reset_at + MARGIN)
         wait = self._paused_until - now
         if wait > self._max_wait:
@@ -213,9 +223,17 @@ class Pacer:
                 f"Outreach's limit resets in {wait / 60:,.0f} minutes, which is longer than "
                 f"max_wait_minutes ({self._max_wait / 60:,.0f}); the next run goes on."
             )
-        if wait <= 0 and left is not None and left <= self._in_flight:
+        if wait <= 0 and not is_enough:
             return ANSWER_DUE  # the answers in flight will say how much is really left
         return wait
+
+    @property
+    def _enough(self) -> float:
+        """How much must be left for one more request.
+
+        Others are taken to have as many in flight as we, and to be about to send one more each.
+        """
+        return (self._in_flight + 2) * max(self._sharers, 1.0) - 1
 
     def _left(self, now: float) -> int | None:
         """Return what may still be spent in this window, None where that is not known."""
@@ -248,9 +266,15 @@ class Pacer:
         if self._remaining is None or window > self._window + SAME_WINDOW:
             self._window, self._remaining, self._reset_at = window, remaining, ends_at
         elif window > self._window - SAME_WINDOW:
+            self._learn(self._remaining - remaining)
             self._remaining = min(remaining, self._remaining)
             # The server's clock shows whole seconds, so the earliest estimate is the best.
             self._reset_at = min(self._reset_at, ends_at)
+
+    def _learn(self, spent: int) -> None:
+        """Take in how much was spent between two of our answers: one by us, the rest by others."""
+        spent = min(max(spent, 0), MOST_SHARERS)
+        self._sharers += (spent - self._sharers) * LEARNING_RATE
 
     def pause(self, seconds: float) -> None:
         """Hold every thread back for some time, as a refusal asked for.
@@ -266,5 +290,5 @@ class Pacer:
         """Say once for each wait until when it lasts."""
         if wait >= 1 and self._paused_until > self._announced + 1:
             self._announced = self._paused_until
-            until = datetime.now().astimezone() + timedelta(seconds=wait)
-            logger.info("Waiting until %s for Outreach's limit to reset.", f"{until:%H:%M:%S}")
+            until = clock_time(timedelta(seconds=wait))
+            logger.info("Waiting until %s for Outreach's limit to reset.", until)

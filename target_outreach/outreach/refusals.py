@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SCOPE = re.compile(r"'([a-z_]+\.[a-z]+)'", re.IGNORECASE)
 TAKEN = ("already been taken", "already exists")
 RETRIED = frozenset({408, 425, 429})
+NOT_FOUND = 404
 ERROR = 400
 SERVER_ERROR = 500
 CODES = {
@@ -103,8 +104,17 @@ def _misconfigured(answer: Answer, said: str) -> RunError | None:
     if answer.status == 407:  # noqa: PLR2004
         return OutreachError("The proxy wants credentials (407): check the proxy settings.")
     if error.id == "routeNotFound":
-        return OutreachError(f"Outreach knows no such address ({said}): check api_url.")
+        return OutreachError(no_such_address(said))
     return None
+
+
+def no_such_address(said: object) -> str:
+    """Word that there is nothing at an address.
+
+    Args:
+        said: The status, and Outreach's code if it gave one.
+    """
+    return f"Outreach knows no such address ({said}): check api_url."
 
 
 def _fault(answer: Answer, said: str) -> RecordFault:

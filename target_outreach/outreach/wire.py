@@ -70,7 +70,9 @@ class Wire:
         self._environment: Any = self._session.merge_environment_settings(
             url, {}, stream=True, verify=None, cert=None
         )
-        if urlsplit(url).hostname in LOOPBACK:
+        self._origin = _origin(url)
+        self._is_local = urlsplit(url).hostname in LOOPBACK
+        if self._is_local:
             self._environment["proxies"] = {}
 
     def close(self) -> None:
@@ -97,11 +99,30 @@ class Wire:
             )
             body = _read_in_time(response, self._timeout)
         except (RequestException, HTTPError, OSError) as error:
-            raise _lost(
-                error, method, self._setting
-            ) from None  # the chain would log the URL's query
+            raise self._lost(error, method) from None  # the chain would log the URL's query
         document, text = read_body(body)
         return Answer(response.status_code, response.headers, document, text)
+
+    def _lost(self, error: Exception, method: str) -> Exception:
+        """Say what a broken connection means; the words hold neither path, query nor body."""
+        reason = getattr(error.args[0] if error.args else None, "reason", None)
+        never_sent = isinstance(error, ConnectTimeout) or isinstance(
+            reason, NewConnectionError | NameResolutionError | ProxyError
+        )
+        if isinstance(error, requests.exceptions.SSLError):
+            return OutreachError(f"The TLS certificate of {self._setting} cannot be verified.")
+        if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+            return OutreachError(f"{self._setting} is no address that a request can be sent to.")
+        timed_out = isinstance(error, requests.exceptions.Timeout | ReadTimeoutError)
+        what = "time-out" if timed_out else "broken connection"
+        if never_sent and self._is_local:
+            where = f"Is the sandbox running at {self._origin}?"
+            return Retriable(f"Outreach cannot be reached ({what}). {where}")
+        if never_sent:
+            return Retriable(f"Outreach cannot be reached at {self._origin} ({what}).")
+        if method == "POST":
+            return OutcomeUnknown(f"No answer from Outreach ({what}).")
+        return Retriable(f"No answer from Outreach ({what}).")
 
 
 def _read_in_time(response: Response, seconds: float) -> bytes:
@@ -126,23 +147,10 @@ def _read_in_time(response: Response, seconds: float) -> bytes:
     return b"".join(pieces)
 
 
-def _lost(error: Exception, method: str, setting: str) -> Exception:
-    """Say what a broken connection means; the words hold neither URL nor body."""
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    never_sent = isinstance(error, ConnectTimeout) or isinstance(
-        reason, NewConnectionError | NameResolutionError | ProxyError
-    )
-    if isinstance(error, requests.exceptions.SSLError):
-        return OutreachError(f"The TLS certificate of {setting} cannot be verified.")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return OutreachError(f"{setting} is no address that a request can be sent to.")
-    timed_out = isinstance(error, requests.exceptions.Timeout | ReadTimeoutError)
-    what = "time-out" if timed_out else "broken connection"
-    if never_sent:
-        return Retriable(f"Outreach cannot be reached ({what}).")
-    if method == "POST":
-        return OutcomeUnknown(f"No answer from Outreach ({what}).")
-    return Retriable(f"No answer from Outreach ({what}).")
+def _origin(url: str) -> str:
+    """Name the server of an address, without user, path and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def mute_urllib3() -> None:

@@ -1,9 +1,9 @@
 """Which column of a stream goes where: decided once a SCHEMA, said in one line.
 
 The order is: an explicit ``columns`` entry, the attribute's own name, a synonym, the label that the
-organisation gave to a custom field. Case, ``_``, ``-``, ``.`` and blanks do not matter. An Outreach
-id is never guessed: it comes from a column that says ``outreach_…`` or from an explicit entry, in
-``update`` mode also from ``id``.
+organisation gave to a custom field; an entry may name its attribute by any of these. Case, ``_``,
+``-``, ``.`` and blanks do not matter. An Outreach id is never guessed: it comes from a column that
+says ``outreach_…`` or from an explicit entry, in ``update`` mode also from ``id``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ REQUIRED_LINKS = {"sequenceStates": ("prospect", "sequence", "mailbox")}
 LARGEST_ID = 2**63 - 1
 OWN_ID = "the warehouse's own id"
 UNKNOWN = "no such attribute"
+#: Columns that an error names.
+MOST_NAMED = 10
 
 
 @dataclass(slots=True)  # to make a frozen one costs as much as to map five columns
@@ -475,6 +477,8 @@ def explicit_goal(object_type: ObjectType, target: str) -> _Goal:
         for part in PARTS[relationship]:
             if name == plain(f"{relationship}.{part}"):
                 return _Goal("relationship", f"{relationship}.{part}", "explicit")
+    if (synonym := _names(object_type).get(name)) is not None:
+        return _Goal("attribute", synonym.name, "explicit")
     if (goal := _labels(object_type).get(name)) is not None:
         if goal.kind == "attribute":
             return _Goal("attribute", goal.name, "explicit")
@@ -562,12 +566,20 @@ def _singular_first(columns: Sequence[str], goals: Mapping[str, _Goal]) -> list[
     return [columns[position] for position in sorted(range(len(columns)), key=place)]
 
 
+def _listed(mapping: StreamMapping) -> str:
+    """Name the columns of a stream of which none goes to an attribute."""
+    columns = [*filter(None, [mapping.id_column]), *mapping.unmapped]
+    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
+    return f"there are {', '.join(columns[:MOST_NAMED])}{more}" if columns else "there is none"
+
+
 def _require(mapping: StreamMapping, mode: SyncMode, match_fields: Sequence[str]) -> None:
     """Check that the mode has what it needs to find and to create records."""
     name = mapping.object.name
     if not mapping.attributes and not mapping.relationships:
-        msg = f"no column maps to an attribute of {name}"
-        raise SettingsError(f"{msg}; see columns and outreach_object")
+        msg = f"no column maps to an attribute of {name}: {_listed(mapping)}"
+        where = "see columns, outreach_object and `target-outreach fields --schema`"
+        raise SettingsError(f"{msg}; {where}")
     for link in REQUIRED_LINKS.get(name, ()):
         if link not in mapping.relationships:
             ways = " or ".join(f"{link}.{part}" for part in PARTS[link])

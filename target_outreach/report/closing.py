@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from target_outreach.delivery.tally import OUTCOMES, counted
 from target_outreach.delivery.terminal import printable, width
+from target_outreach.records.planning import OPT_OUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,12 @@ COMMONEST = 5
 ALWAYS = frozenset({"created", "updated", "unchanged", "rejected"})
 
 MILLION = 1_000_000
+
+#: What can hold back an attribute, where that is more than `field_rules`.
+HOLDERS = {
+    "company": "a linked account, whose name stands there, or by field_rules",
+    **dict.fromkeys(OPT_OUTS, "an opt-out, without allow_opt_in, or by field_rules"),
+}
 
 #: Seconds below which waiting is not worth a word.
 SHORTEST_WAIT = 0.1
@@ -81,7 +88,7 @@ def remarks(tally: Tally, *, dry_run: bool) -> Iterator[str]:
     found = {
         "skipped because of": tally.skipped,
         "would be written:": tally.written if dry_run else {},
-        "held back by a rule:": tally.held_back,
+        **held_back(tally.held_back),
         "kept differently by Outreach:": tally.kept_differently,
         "changed by others since we wrote:": tally.edited_by_others,
         "created to be linked to:": tally.related_created,
@@ -90,6 +97,18 @@ def remarks(tally: Tally, *, dry_run: bool) -> Iterator[str]:
     for what, counts in found.items():
         if counts:
             yield f"{what} {_listed(counts)}"
+
+
+def held_back(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Sort what was held back by what can have done so, which is the beginning of a line.
+
+    Args:
+        counts: Records by the attribute or link that was not written.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for name, count in counts.items():
+        found.setdefault(f"held back by {HOLDERS.get(name, 'field_rules')}:", {})[name] = count
+    return found
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -149,7 +168,7 @@ def saving(spent: Cost) -> str | None:
     if spent.to_come is not None:
         writes = f"A real run would also send the writes of {counted(spent.to_come, 'record')}."
         return writes if spent.to_come else None
-    if not spent.saved or spent.saved < 0:
+    if not spent.saved:
         return None
     saved = f"{spent.saved:,} {'was' if spent.saved == 1 else 'were'} saved"
     return f"Two requests a record would be {spent.plainly:,}: {saved}."

@@ -40,6 +40,9 @@ ENDINGS = {
     ExitCode.TERMINATED: "Terminated by a signal; the next run goes on from the last STATE.",
 }
 
+#: Endings that say something else of a run that writes nothing.
+DRY_ENDINGS = {ExitCode.REJECTS: "Done, but some records would be rejected."}
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -69,8 +72,12 @@ class Cost:
 
     @property
     def saved(self) -> int | None:
-        """How many fewer were sent, or None for a dry run, which sends no writes."""
-        return self.plainly - self.requests if self.to_come is None else None
+        """How many fewer were sent, 0 where no fewer were.
+
+        A run sends some requests whatever it brings, so that one of few records may cost more. None
+        for a dry run, which sends no writes.
+        """
+        return max(0, self.plainly - self.requests) if self.to_come is None else None
 
     def as_json(self) -> dict[str, int | None]:
         """Return the cost for the report."""
@@ -170,9 +177,16 @@ class Report:
             "rejects_file": self.rejects_file,
             "dry_run": self.dry_run,
             "exit_code": int(exit_code),
-            "ending": ENDINGS[exit_code],
+            "ending": self._ending(exit_code),
             "problems": list(problems),
         }
+
+    def _ending(self, exit_code: ExitCode) -> str:
+        """Say how the run ended, in a sentence that says whether it was a dry one."""
+        if not self.dry_run:
+            return ENDINGS[exit_code]
+        ending = DRY_ENDINGS.get(exit_code, ENDINGS[exit_code])
+        return f"Dry run: {ending[0].lower()}{ending[1:]}"
 
     def write(self, path: str, exit_code: ExitCode, problems: Sequence[str] = ()) -> None:
         """Write the report to a file, as a page where it ends in ``.html``, else as JSON.

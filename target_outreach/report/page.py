@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_outreach.delivery.tally import OUTCOMES
 from target_outreach.report import chart
-from target_outreach.report.closing import duration, in_round_numbers
+from target_outreach.report.closing import duration, held_back, in_round_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,6 @@ PARTS = (*OUTCOMES, "unsettled")
 #: What is said of a stream besides its counts: the name in the report, and the words for it.
 REMARKS = {
     "skipped_by_reason": "Skipped because of",
-    "held_back": "Held back by a rule",
     "kept_differently": "Kept differently by Outreach",
     "edited_by_others": "Changed by others since we wrote",
     "related_created": "Created to be linked to",
@@ -96,7 +95,7 @@ def _cost(cost: Mapping[str, int | None]) -> dict[str, str]:
     if cost["requests_a_year_if_hourly"] is not None:
         yearly = in_round_numbers(cost["requests_a_year_if_hourly"])
         tiles["Requests a year, if hourly"] = yearly
-    if cost["requests_saved"] is not None:
+    if cost["requests_saved"]:
         tiles["Requests saved against two a record"] = f"{cost['requests_saved']:,}"
     if cost["writes_left_out"] is not None:
         tiles["Records that a real run would write"] = f"{cost['writes_left_out']:,}"
@@ -120,6 +119,10 @@ def _streams(figures: Figures) -> str:
 
 def _stream(name: str, counts: Figures, figures: Figures) -> str:
     remarks = {words: counts[key] for key, words in REMARKS.items()}
+    remarks |= {
+        f"{what[0].upper()}{what[1:]}".rstrip(":"): of
+        for what, of in held_back(counts["held_back"]).items()
+    }
     if figures["dry_run"]:
         remarks = {"Would be written": counts["written"]} | remarks
     return _card(name, counts, "".join(_remark(words, of) for words, of in remarks.items() if of))
@@ -189,16 +192,17 @@ def _number(value: float) -> str:
 
 
 def _rejects(figures: Figures) -> str:
-    titles = ("Reason", "Field", "Records", "First line of that file")
+    is_kept = not figures["dry_run"]
+    titles = ["Reason", "Field", "Records", *(["First line of that file"] if is_kept else [])]
     tables = [
-        _table(name, titles, _reasons(counts))
+        _table(name, titles, [row[: len(titles)] for row in _reasons(counts)])
         for name, counts in figures["streams"].items()
         if counts["reject_reasons"]
     ]
     if not tables:
         return ""
     where = ""
-    if figures["dry_run"]:
+    if not is_kept:
         where = "<p>A real run would keep them, each with its reason.</p>\n"
     elif figures["rejects_file"]:
         where = (

@@ -126,22 +126,32 @@ const HOW = {
 };
 
 // What a write changed, as far as the writes before it tell: what it sent otherwise than they did.
-function changed(entry, earlier) {
+function changed(entry, earlier, isWhole) {
   const sent = (one) => [...one.attributes, ...one.relationships];
   const before = new Map(earlier.toReversed().flatMap(sent).map(
     ([name, value]) => [name, JSON.stringify(value)]));
-  const names = sent(entry).filter(([name, value]) => before.get(name) !== JSON.stringify(value));
-  return names.length ? names.map(([name]) => name).join(", ") : "something";
+  const names = sent(entry)
+    .filter(([name]) => isWhole || before.has(name))
+    .filter(([name, value]) => (before.get(name) ?? "null") !== JSON.stringify(value))
+    .map(([name]) => name);
+  return names.join(", ") || "something";
 }
 
-function write(entry, place, history) {
+function outcome(entry, earlier, isWhole) {
+  if (!entry.changed) return element("span", { class: "outcome quiet" }, "changed nothing");
+  const isFirst = isWhole && !earlier.length;
+  if (isFirst || entry.method === "DELETE") return null;
+  return element("span", { class: "outcome good" },
+    `changed ${changed(entry, earlier, isWhole)}`);
+}
+
+function write(entry, earlier, isWhole) {
   const sent = [...entry.attributes, ...entry.relationships].flatMap(([name, value]) =>
     [element("dt", {}, name), element("dd", {}, shown(value, "cleared"))]);
+  const became = outcome(entry, earlier, isWhole);
   return element("li", { class: entry.changed && "changed" },
     element("strong", {}, HOW[entry.method] ?? entry.method), " ",
-    element("time", { datetime: entry.at }, time(entry.at)), ", ",
-    element("span", { class: entry.changed ? "outcome good" : "outcome quiet" },
-      entry.changed ? `changed ${changed(entry, history.slice(place + 1))}` : "changed nothing"),
+    element("time", { datetime: entry.at }, time(entry.at)), became && ", ", became,
     sent.length ? element("dl", {}, ...sent) : null);
 }
 
@@ -187,7 +197,8 @@ export function record(object, id) {
           element("h3", {}, `History (${count(found.writes)})`),
           found.history.length < found.writes
             ? element("p", { class: "quiet" }, `The last ${found.history.length} writes.`) : null,
-          element("ol", { class: "history" }, ...found.history.map(write)))));
+          element("ol", { class: "history" }, ...found.history.map((entry, place, all) =>
+            write(entry, all.slice(place + 1), found.history.length === found.writes))))));
   }
 
   const fresh = freshness(load);
