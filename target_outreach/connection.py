@@ -133,7 +133,7 @@ class Connection:
 
         chain = oauth_chain(self._settings, app)
         if app.refresh_token is None and chain.read() is None:
-            raise CredentialsError(f"There is no refresh_token yet: {LOGIN}.")
+            raise CredentialsError(f"There is no refresh_token yet in {chain.path}: {LOGIN}.")
         endpoint = opened.enter_context(
             open_token_endpoint(self._settings, app, self._deferral.rest)
         )

@@ -352,7 +352,7 @@ def test_without_any_refresh_token_there_is_nothing_to_ask(check, oauth, sandbox
     found = check(config)
     assert found.code == 1
     assert found.out == ""
-    assert "There is no refresh_token yet: " in found.err
+    assert "There is no refresh_token yet in " in found.err
     assert sandbox.request_count == 0
 
 

@@ -563,7 +563,7 @@ def test_an_app_without_a_refresh_token_needs_a_login_first(execute, sandbox, oa
     run = execute(PERSON, **oauth)
     assert run.exit_code == 1
     assert run.log.count("ERROR") == 1
-    assert "There is no refresh_token yet: log in with" in run.log
+    assert "There is no refresh_token yet in" in run.log
     assert sandbox.request_count == 0
 
 
