@@ -87,8 +87,10 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
 def _conclude(target: TargetOutreach, errors: Sequence[Exception], *, recurs: bool) -> ExitCode:
     """Report on the run, whatever became of it; its first error decides the exit code."""
     target.progress.close()
-    report = replace(target.report(), recurs=recurs)
+    report = target.report()
     code = target.exit_code(report, _exit_code(errors[0]) if errors else None)
+    # What a run cost that did not get to its end says nothing of those to come.
+    report = replace(report, recurs=recurs and code in {ExitCode.DONE, ExitCode.REJECTS})
     if not report.adds_up:
         logger.error("The counts do not add up; please report this as a fault of target-outreach.")
     log_report(report)

@@ -132,11 +132,12 @@ def test_max_requests_ends_the_run_so_that_the_next_one_goes_on(sync, sandbox):
 
 @pytest.mark.parametrize("sends_state", [True, False])
 def test_an_early_end_without_state_says_that_the_next_run_begins_anew(sync, sends_state):
-    messages = [schema("prospects"), *people(50)]
+    messages = [schema("prospects"), *people(150)]
     if sends_state:
         messages.insert(11, state({"at": 10}))
     run = sync(messages, max_requests=40, batch_size_rows=10)  # two batches are under way at once
     assert run.exit_code == 4
+    assert run.report["cost"]["requests_a_year_if_hourly"] is None
     assert ("No STATE could be passed on" in run.log) is not sends_state
 
 

@@ -104,7 +104,7 @@ class Report:
         dry_run: Whether nothing was written.
         started_at: When the run began.
         points: How far it was when, the end included.
-        recurs: Whether runs like it may follow, unlike a replay.
+        recurs: Whether runs like it may follow, unlike a replay or one that ended early.
     """
 
     streams: Mapping[str, Tally]
