@@ -152,6 +152,7 @@ class MessageReader(SimpleSingerReader):
                     self._take_in(chunk, callbacks, counts)
                 finally:
                     self.shortcut.hand_over()
+                self.shortcut.hand_over_known()
             self.tick()
         return counts
 
