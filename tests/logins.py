@@ -175,6 +175,6 @@ def visit(address):
 if __name__ == "__main__":
     if not sys.argv[1:] or not sys.argv[1].startswith(("http://", "https://")):
         sys.exit("Give the address that `target-outreach login` prints.")
-    status, text = visit(decide(sys.argv[1], "authorize"))
+    words = visit(decide(sys.argv[1], "authorize"))
     # In one piece, since `login` writes to the same terminal at this moment.
-    sys.stdout.write(f"{status} {text}\n")
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
