@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import os
@@ -113,8 +112,7 @@ def mention_unread(config: Any, environment: Mapping[str, str]) -> None:  # noqa
     """
     if config.parse_env:
         return
-    schema = copy.deepcopy(TargetOutreach.config_jsonschema)
-    TargetOutreach.append_builtin_config(schema)
+    schema = TargetOutreach.whole_schema()
     own = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
     if UNDER_MELTANO in environment:
         nest_settings(own)

@@ -105,7 +105,7 @@ class ExactTarget(Target):
         config_jsonschema["additionalProperties"] = False
 
     @classmethod
-    def _whole_schema(cls) -> dict[str, Any]:
+    def whole_schema(cls) -> dict[str, Any]:
         """Return the JSON Schema of the configuration, the SDK's settings included."""
         schema = copy.deepcopy(cls.config_jsonschema)
         cls.append_builtin_config(schema)
@@ -118,7 +118,7 @@ class ExactTarget(Target):
         Raises:
             SettingsError: One cannot.
         """
-        problems = environment_problems(environment, cls._env_var_prefix, cls._whole_schema())
+        problems = environment_problems(environment, cls._env_var_prefix, cls.whole_schema())
         if problems:
             raise SettingsError(*problems)
 
@@ -126,7 +126,7 @@ class ExactTarget(Target):
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the configuration in words that never repeat a value of it."""
         self._config = without_nulls(self._config)
-        problems = find_problems(self._config, self._whole_schema())
+        problems = find_problems(self._config, self.whole_schema())
         if problems and raise_errors:
             raise SettingsError(*problems)
         return problems
