@@ -34,7 +34,7 @@ from target_outreach.records.matching import Resource
 from target_outreach.records.planning import Create, Unchanged, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.delivery.writing import Delivered
@@ -228,9 +228,7 @@ class Memory:
         return known
 
     def _rows(self, scope: int, keys: list[bytes]) -> Iterable[tuple[bytes, Known]]:
-        for start in range(0, len(keys), AT_ONCE):
-            part = keys[start : start + AT_ONCE]
-            marks = ",".join("?" * len(part))
+        for part, marks in _parts(keys):
             sql = f"SELECT key, id, hashes, edited, row FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
             for key, resource_id, hashes, flags, row in self._run(sql, (scope, *part)):
                 is_edited = bool(flags & EDITED) or (
@@ -535,19 +533,16 @@ class MemoryReader:
         """Close the file."""
         self._connection.close()
 
-    def rows(self, stream: Stream, keys: Collection[bytes]) -> dict[bytes, tuple[int, bytes]]:
+    def rows(self, stream: Stream, keys: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
         """Return the ids of rows and what stands for them, by what stands for their keys.
 
         Nothing is known of a row whose record others may have changed, or if the file cannot be
         read: what is wrong with it is said when the row is looked up.
         """
         rows: dict[bytes, tuple[int, bytes]] = {}
-        remaining = list(keys)
         try:
             scope = self._scope(stream)
-            while scope and remaining:
-                part, remaining = remaining[:AT_ONCE], remaining[AT_ONCE:]
-                marks = ",".join("?" * len(part))
+            for part, marks in _parts(keys if scope else ()):
                 sql = f"SELECT key, id, row FROM delivered WHERE scope = ? AND edited = 0 AND row NOT NULL AND key IN ({marks})"  # noqa: E501, S608 - only marks
                 for key, resource_id, row in self._connection.execute(sql, (*scope, *part)):
                     rows[key] = resource_id, row
@@ -561,6 +556,13 @@ class MemoryReader:
             found = self._connection.execute("SELECT number FROM scopes WHERE name = ?", (name,))
             self._scopes[name] = found.fetchone() or ()
         return self._scopes[name]
+
+
+def _parts(keys: Sequence[bytes]) -> Iterator[tuple[Sequence[bytes], str]]:
+    """Cut keys into as many as one statement asks for, each part with its question marks."""
+    for start in range(0, len(keys), AT_ONCE):
+        part = keys[start : start + AT_ONCE]
+        yield part, ",".join("?" * len(part))
 
 
 def _add_rows(connection: sqlite3.Connection) -> None:
