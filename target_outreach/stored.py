@@ -8,6 +8,13 @@ import fsspec
 
 from target_outreach.errors import SettingsError
 
+#: The extra of this package that brings what fsspec needs, by protocol.
+EXTRAS = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
+}
+
 
 def public_name(url: str) -> str:
     """Name a path or URL without what may be secret in it: user, password and query."""
@@ -30,9 +37,18 @@ class StoredObject:
         Raises:
             SettingsError: It knows no such protocol, or lacks a package for it.
         """
+        protocol = url.partition("://")[0]
         try:
             self._filesystem, self._path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
+        except ImportError as error:
+            if extra := EXTRAS.get(protocol):
+                raise SettingsError(
+                    f"{setting} begins with {protocol}://, which needs a package that is not "
+                    f"installed. Install target-outreach[{extra}]; with Meltano, set that as "
+                    "pip_url and run `meltano install`."
+                ) from None
+            raise SettingsError(f"{setting} cannot be used: {error}") from None
+        except ValueError as error:
             raise SettingsError(f"{setting} cannot be used: {error}") from None
         except Exception as error:  # noqa: BLE001 - some stores are asked at once
             what = type(error).__name__

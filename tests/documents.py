@@ -156,7 +156,7 @@ def hub_entry(pip_url: str) -> dict[str, Any]:
     prefix = "Programming Language :: Python :: "
     pythons = [name.removeprefix(prefix) for name in project["classifiers"] if prefix in name]
     (loader,) = yaml.safe_load(MELTANO.read_text(encoding="utf-8"))["plugins"]["loaders"]
-    entry = {
+    return {
         "name": said["name"],
         "namespace": loader["namespace"],
         "variant": loader["variant"],
@@ -164,8 +164,9 @@ def hub_entry(pip_url: str) -> dict[str, Any]:
         "description": "Sales engagement: prospects and accounts",
         "pip_url": pip_url,
         "executable": loader["executable"],
+        "repo": project["urls"]["Repository"],
         "domain_url": "https://www.outreach.io",
-        "logo_url": "/assets/logos/loaders/outreach.svg",
+        "logo_url": "/assets/logos/loaders/outreach.png",
         "keywords": ["api", "meltano_sdk", "reverse_etl"],
         "maintenance_status": "beta",
         "quality": "silver",  # what the Hub gives to a target of the SDK that few use yet
@@ -184,14 +185,16 @@ def hub_entry(pip_url: str) -> dict[str, Any]:
         "settings_preamble": SETTINGS_PREAMBLE,
         "next_steps": NEXT_STEPS,
     }
-    if repository := project.get("urls", {}).get("Repository"):
-        entry["repo"] = repository
-    return entry
 
 
 def _hub_settings(known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The settings in the order of the README's tables."""
-    return [_meltano_setting(name, known[name]) for names in tiers().values() for name in names]
+    """The settings in the order of the README's tables, secrets of the kind that the Hub wants.
+
+    Meltano itself has given that kind up for `sensitive`; every loader of the Hub has both.
+    """
+    ordered = [name for names in tiers().values() for name in names]
+    settings = [_meltano_setting(name, known[name]) for name in ordered]
+    return [one | {"kind": "password"} if one.get("sensitive") else one for one in settings]
 
 
 class _Readable(yaml.SafeDumper):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import sys
 import threading
 import time
+import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import documents
 import fsspec
 import pytest
 from conftest import lines, record, schema, state
@@ -21,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from packaging.requirements import Requirement
 
 from target_outreach.errors import CredentialsError, SettingsError
 from target_outreach.outreach import patience, renewal
@@ -500,6 +504,40 @@ def test_tokens_can_be_kept_in_an_object_store(sync, sandbox, oauth):
     assert sync(PERSON, **oauth).exit_code == 0
     assert outcomes(sandbox) == ["issued"]
     fsspec.filesystem("memory").rm("/bucket", recursive=True)
+
+
+PACKAGES = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}
+PROTOCOLS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("setting", ["credentials_path", "rejects_path"])
+def test_a_bucket_whose_package_is_not_installed_names_the_extra(
+    sync, oauth, monkeypatch, setting, protocol
+):
+    extra = PROTOCOLS[protocol]
+    monkeypatch.setitem(sys.modules, PACKAGES[extra], None)  # as where it is not installed
+    run = sync(PERSON, **oauth | {setting: f"{protocol}://bucket/of/hunter2?token=hunter2"})
+    assert run.exit_code == 1
+    assert f"{setting} begins with {protocol}://" in run.log
+    assert f"Install target-outreach[{extra}]" in run.log
+    assert "hunter2" not in run.log
+
+
+def test_an_extra_brings_the_package_that_its_protocols_need_and_nothing_else_does():
+    project = tomllib.loads(documents.PROJECT.read_text(encoding="utf-8"))["project"]
+    for extra, package in PACKAGES.items():
+        needed = map(Requirement, project["optional-dependencies"][extra])
+        assert [one.name for one in needed] == [package]
+    always = {Requirement(one).name for one in project["dependencies"]}
+    assert always.isdisjoint(PACKAGES.values())
+
+
+def test_a_url_that_no_extra_is_for_says_what_fsspec_says(sync, oauth):
+    oauth["credentials_path"] = "nowhere://bucket/credentials.json"
+    run = sync(PERSON, **oauth)
+    assert run.exit_code == 1
+    assert "credentials_path cannot be used: Protocol not known: nowhere" in run.log
 
 
 def test_without_a_lock_a_refused_token_is_read_again_once(sync, sandbox, oauth, monkeypatch):

@@ -6,12 +6,13 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from xml.etree import ElementTree as ET
+from urllib.parse import urlsplit
 
 import documents
 import pytest
@@ -26,7 +27,6 @@ from target_outreach.settings import Settings
 BIN = Path(sys.executable).parent
 MELTANO = shutil.which("meltano", path=str(BIN))
 ENTRIES = {path.stem: path for path in documents.HUB_ENTRIES}
-LOGO = documents.HUB / "outreach.svg"
 
 TEXT = {"type": "string"}
 TEXTS = {"type": "array", "items": TEXT}
@@ -117,8 +117,8 @@ def test_an_entry_follows_the_rules_of_the_hub(name):
     Draft7Validator.check_schema(RULES)
     problems = [error.message for error in Draft7Validator(RULES).iter_errors(entry(name))]
     assert problems == []
-    kinds = {setting["kind"] for setting in entry(name)["settings"]}
-    assert "password" not in kinds  # which Meltano has given up for `sensitive`
+    for setting in entry(name)["settings"]:
+        assert (setting["kind"] == "password") == setting.get("sensitive", False), setting["name"]
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -169,17 +169,20 @@ def test_keys_stand_in_the_order_that_the_hub_lints_for():
     in_order(entry())
 
 
-def test_the_logo_needs_nothing_but_itself_and_has_a_ground_of_its_own():
-    text = LOGO.read_text(encoding="utf-8")
-    assert entry()["logo_url"].rpartition("/")[2] == LOGO.name
-    assert len(text) < 2000
-    assert "href" not in text
-    drawing = ET.fromstring(text)  # noqa: S314 - our own file
-    name = "{http://www.w3.org/2000/svg}"
-    ground = drawing.find(f"{name}rect")
-    assert drawing.tag == f"{name}svg"
-    assert (ground.get("width"), ground.get("height")) == (drawing.get("width"),) * 2
-    assert ground.get("fill", "none") != "none"  # seen on light and on dark pages
+def test_the_variant_is_named_after_the_owner_of_the_repository():
+    owner, name = urlsplit(entry()["repo"]).path.strip("/").split("/")
+    assert (entry()["variant"], entry()["name"]) == (owner.lower(), name)
+    assert re.fullmatch(r"[a-z0-9-]+", entry()["variant"])
+
+
+def test_contributing_names_each_file_that_the_hub_wants():
+    text = (documents.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folder = f"_data/meltano/loaders/{entry()['name']}"
+    logo = f"static{entry()['logo_url']}"
+    assert logo.rpartition("/")[2] == "outreach.png"  # as the Hub has it for the tap
+    for path in (f"{folder}/{entry()['variant']}.yml", logo):
+        assert f"`{path}`" in text
+    assert f"`{entry()['name']}: {entry()['variant']}`" in text
 
 
 @pytest.fixture
@@ -244,8 +247,10 @@ def test_meltano_adds_the_entry_from_an_address(project, served):
     loader = added(project)
     assert loader["pip_url"] == "target-outreach"
     assert loader["settings_group_validation"] == entry()["settings_group_validation"]
+    kinds = {"password": "string"}  # what Meltano makes of a kind that `sensitive` says again
     assert {one["name"]: one for one in loader["settings"]} == {
-        one["name"]: one for one in entry()["settings"]
+        one["name"]: one | {"kind": kinds.get(one["kind"], one["kind"])}
+        for one in entry()["settings"]
     }
 
 

@@ -85,7 +85,15 @@ def test_the_source_distribution_holds_the_tests_too(dist):
     assert files("target_outreach") | files("tests") <= names
     top = {name.partition("/")[0] for name in names}
     assert top == {
-        *("target_outreach", "tests", ".github", "pyproject.toml", "uv.lock", "meltano.yml"),
+        *(
+            "target_outreach",
+            "tests",
+            "docs",
+            ".github",
+            "pyproject.toml",
+            "uv.lock",
+            "meltano.yml",
+        ),
         *("README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO", ".gitignore"),
     }
 
@@ -101,6 +109,9 @@ def test_the_package_index_finds_what_it_needs_in_the_wheel(wheel):
     assert found.description_content_type == "text/markdown"
     assert found.description == documents.README.read_text(encoding="utf-8")
     assert found.keywords
+    assert found.author
+    assert set(found.provides_extra) == {"s3", "gcs", "azure"}
+    assert {"repository", "issues", "changelog"} <= {label.lower() for label in found.project_urls}
     assert "\n" not in found.summary
 
 
