@@ -85,16 +85,9 @@ def test_the_source_distribution_holds_the_tests_too(dist):
     assert files("target_outreach") | files("tests") <= names
     top = {name.partition("/")[0] for name in names}
     assert top == {
-        *(
-            "target_outreach",
-            "tests",
-            "docs",
-            ".github",
-            "pyproject.toml",
-            "uv.lock",
-            "meltano.yml",
-        ),
-        *("README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO", ".gitignore"),
+        *("target_outreach", "tests", "docs", ".github", "pyproject.toml", "uv.lock"),
+        *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "meltano.yml"),
+        *("LICENSE", "PKG-INFO", ".gitignore"),
     }
 
 
