@@ -11,8 +11,8 @@ import click
 
 from target_outreach.commands import config_option, explained, merge_config, speak_alone
 from target_outreach.errors import CredentialsError, ExitCode, InputError, SettingsError
-from target_outreach.records.catalog import CUSTOM_NAME
 from target_outreach.records.mapping import REQUIRED, explicit_goal
+from target_outreach.records.model import CUSTOM_NAME, Attribute, ObjectType
 from target_outreach.settings.access import ACCESS
 from target_outreach.settings.entries import match_fields
 from target_outreach.target import TargetOutreach
@@ -20,7 +20,6 @@ from target_outreach.target import TargetOutreach
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from target_outreach.records.catalog import Attribute, ObjectType
     from target_outreach.sinks import OutreachSink
 
 Fields = dict[str, Any]

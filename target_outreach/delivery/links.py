@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from target_outreach.errors import AmbiguousMatch, RecordFault
 from target_outreach.records.catalog import load_catalog
-from target_outreach.records.mapping import Desired
 from target_outreach.records.matching import choose
-from target_outreach.records.planning import Rules, references_to_find
+from target_outreach.records.model import Desired, OnMissing, Reference, Resource, Rules, Value
+from target_outreach.records.planning import references_to_find
 from target_outreach.records.references import PARTS, new_account
 from target_outreach.records.schemas import curated_schema
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from target_outreach.delivery.load import Load, Records
     from target_outreach.delivery.stream import Stream
     from target_outreach.outreach.lookup import Lookup
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.references import OnMissing, Reference
-    from target_outreach.records.values import Value
 
 #: Objects of which there are too many to read them all.
 MANY = frozenset({"accounts", "prospects"})

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from target_outreach.records.references import PARTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from target_outreach.errors import RecordFault
 
 Outcome = Literal["created", "updated", "unchanged", "superseded", "skipped", "rejected"]
@@ -131,6 +133,24 @@ class Tally:
             "related_created": dict(self.related_created),
             "links_left_out": dict(self.links_left_out),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The counts of one stream at a moment."""
+
+    received: int
+    outcomes: Mapping[Outcome, int]
+
+    @classmethod
+    def of(cls, tally: Tally) -> Count:
+        """Copy the counts of a stream, which other threads go on changing."""
+        return cls(tally.received, {outcome: tally.outcomes[outcome] for outcome in OUTCOMES})
+
+    def words(self) -> str:
+        """Say the counts; outcomes that no record had are left out."""
+        settled = (f"{count:,} {name}" for name, count in self.outcomes.items() if count)
+        return ", ".join((f"{self.received:,} received", *settled))
 
 
 def _column(field: str | None) -> str | None:

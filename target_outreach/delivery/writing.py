@@ -27,7 +27,17 @@ from target_outreach.errors import (
 from target_outreach.outreach.answers import read_resource
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.matching import Picture, match
-from target_outreach.records.planning import Create, Unchanged, Update, plan
+from target_outreach.records.model import (
+    Create,
+    Desired,
+    ObjectType,
+    Resource,
+    Rules,
+    Unchanged,
+    Update,
+    Value,
+)
+from target_outreach.records.planning import plan
 from target_outreach.records.values import same
 
 if TYPE_CHECKING:
@@ -36,11 +46,6 @@ if TYPE_CHECKING:
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.client import Client
     from target_outreach.outreach.lookup import Lookup
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Rules
-    from target_outreach.records.values import Value
 
 logger = logging.getLogger("target-outreach")
 

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault, SettingsError
-from target_outreach.records.catalog import Attribute
-from target_outreach.records.references import PARTS, Reference
-from target_outreach.records.values import Value, coerce, is_empty, is_plain_text, missing_from
+from target_outreach.records.model import Attribute, Desired, ObjectType, Reference, SyncMode, Value
+from target_outreach.records.references import PARTS
+from target_outreach.records.values import coerce, is_empty, is_plain_text, missing_from
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Key
-
-SyncMode = Literal["insert", "update", "upsert"]
 
 REQUIRED = {"prospects": "emails", "accounts": "name"}
 #: The links without which a record of an object makes no sense.
@@ -36,64 +32,6 @@ OWN_ID = "the warehouse's own id"
 UNKNOWN = "no such attribute"
 #: Columns that an error names.
 MOST_NAMED = 10
-
-
-@dataclass(slots=True)  # to make a frozen one costs as much as to map five columns
-class Desired:
-    """What one record says should be in Outreach; it is never changed once it is decided on.
-
-    Until then it is completed by the key of its source, and by what is remembered under that.
-
-    Attributes:
-        id: The Outreach id, if a column says it.
-        attributes: Coerced values by attribute; None where the record has a null.
-        relationships: Ids of linked records by relationship; None where the record has a null.
-        references: What is said of linked records of which it does not say the id, by relationship;
-            once one is found, its id stands in `relationships`.
-        source_key: The key of the record in its source, where a memory is kept by it.
-        remembered: The Outreach id under which a record of this key was delivered before.
-        keys: What it can be found by, by match field, as far as that has been asked for.
-    """
-
-    id: int | None = None
-    attributes: Mapping[str, Value] = field(default_factory=dict)
-    relationships: Mapping[str, int | None] = field(default_factory=dict)
-    references: Mapping[str, Reference] = field(default_factory=dict)
-    source_key: str | None = None
-    remembered: int | None = None
-    keys: dict[str, list[Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def with_remembered(self, resource_id: int | None) -> Desired:
-        """Return the same as a record that was delivered before, or was not."""
-        if resource_id == self.remembered:
-            return self
-        # `dataclasses.replace` takes several times as long.
-        return Desired(
-            self.id,
-            self.attributes,
-            self.relationships,
-            self.references,
-            self.source_key,
-            resource_id,
-        )
-
-    def without_link(self, name: str) -> Desired:
-        """Return the same, saying nothing of a relationship."""
-        links = {other: link for other, link in self.relationships.items() if other != name}
-        return replace(self, relationships=links)
-
-    def with_links(self, links: Mapping[str, int], left_out: Collection[str]) -> Desired:
-        """Return the same, what it is linked to having been found.
-
-        Args:
-            links: The ids by relationship.
-            left_out: The relationships of which nothing was found.
-        """
-        return replace(
-            self,
-            relationships={**self.relationships, **links},
-            references={name: one for name, one in self.references.items() if name not in left_out},
-        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +109,7 @@ class StreamMapping:
             number = as_id(said.pop("id"), columns["id"]) if "id" in said else None
             values = [(part, text) for part, value in said.items() if (text := _said(value, name))]
             if number is None and values:
-                references[name] = Reference(name, tuple(values))
+                references[name] = Reference(name, tuple(values), PARTS[name])
             elif number is not None or any(column in record for column in columns.values()):
                 links[name] = number
         return replace(desired, relationships=links, references=references)

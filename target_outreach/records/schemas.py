@@ -29,7 +29,7 @@ from target_outreach.records.catalog import load_catalog
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from target_outreach.records.catalog import Attribute, ObjectType
+    from target_outreach.records.model import Attribute, ObjectType
 
 JsonSchema = dict[str, Any]
 

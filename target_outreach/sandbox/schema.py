@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from target_outreach.records.catalog import Attribute
+    from target_outreach.records.model import Attribute
 
 VERSION = 2
 

@@ -30,8 +30,8 @@ from target_outreach.records.routing import first_match, route
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from target_outreach.records.catalog import ObjectType
     from target_outreach.records.custom_fields import OwnObjects
+    from target_outreach.records.model import ObjectType
     from target_outreach.settings.reading import Settings, StreamEntry, StreamSettings
 
 R = TypeVar("R")

@@ -11,18 +11,22 @@ from urllib.parse import urlsplit
 from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
-from target_outreach.records.planning import BY_MEMORY
+from target_outreach.records.model import (
+    BY_MEMORY,
+    ArrayRule,
+    ChangeDetection,
+    FieldRule,
+    OnAmbiguous,
+    OnMissing,
+    OnNull,
+    SyncMode,
+)
 from target_outreach.settings.access import BEARER, OAUTH, Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from target_outreach.records.mapping import SyncMode
-    from target_outreach.records.matching import OnAmbiguous
-    from target_outreach.records.planning import ArrayRule, ChangeDetection, FieldRule, OnNull
-    from target_outreach.records.references import OnMissing
 
 
 @dataclass(frozen=True, slots=True)
