@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from target_outreach.records.references import PARTS
+from target_outreach.records.catalog import load_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,12 @@ OUTCOMES: tuple[Outcome, ...] = (
 MOST_REASONS = 1000
 
 #: The columns by which records are linked, in which nothing is named by the data.
-LINKS = frozenset(f"{name}.{part}" for name, parts in PARTS.items() for part in parts)
+LINKS = frozenset(
+    f"{link.name}.{part}"
+    for one in load_catalog().values()
+    for link in one.relationships.values()
+    for part in link.linked_by
+)
 
 
 def counted(number: int, what: str) -> str:

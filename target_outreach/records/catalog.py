@@ -29,12 +29,25 @@ def load_catalog() -> Mapping[str, ObjectType]:
         The objects by plural name: what streams can be for, and what it is linked to.
     """
     text = resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8")
+    entries: dict[str, dict[str, Any]] = json.loads(text)
+    linked_by = {
+        name: MappingProxyType({"id": "id", **entry.get("linked_by", {})})
+        for name, entry in entries.items()
+    }
     return MappingProxyType(
-        {name: _object_type(name, entry) for name, entry in json.loads(text).items()}
+        {name: _object_type(name, entry, linked_by) for name, entry in entries.items()}
     )
 
 
-def _object_type(name: str, entry: dict[str, Any]) -> ObjectType:
+@cache
+def stream_objects() -> tuple[str, ...]:
+    """List the objects that a stream is for when its name says so."""
+    return tuple(name for name, one in load_catalog().items() if one.stream == "by_name")
+
+
+def _object_type(
+    name: str, entry: dict[str, Any], linked_by: Mapping[str, Mapping[str, str]]
+) -> ObjectType:
     attributes = {
         attribute: Attribute(
             name=attribute, **{**facts, "synonyms": tuple(facts.get("synonyms", ()))}
@@ -43,11 +56,21 @@ def _object_type(name: str, entry: dict[str, Any]) -> ObjectType:
     }
     attributes |= {a.name: a for a in _custom_fields(**entry.get("custom_fields", {"count": 0}))}
     relationships = {
-        relationship: Relationship(name=relationship, **facts)
-        for relationship, facts in entry["relationships"].items()
+        relationship: Relationship(name=relationship, linked_by=linked_by[said["object"]], **said)
+        for relationship, said in entry["relationships"].items()
+    }
+    parts = {"attributes", "custom_fields", "relationships", "linked_by"}
+    facts: dict[str, Any] = {
+        fact: tuple(value) if isinstance(value, list) else value
+        for fact, value in entry.items()
+        if fact not in parts
     }
     return ObjectType(
-        name, entry["type"], MappingProxyType(attributes), MappingProxyType(relationships)
+        name=name,
+        attributes=MappingProxyType(attributes),
+        relationships=MappingProxyType(relationships),
+        linked_by=linked_by[name],
+        **facts,
     )
 
 

@@ -17,16 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.model import Attribute, Desired, ObjectType, Reference, SyncMode, Value
-from target_outreach.records.references import PARTS
 from target_outreach.records.values import coerce, is_empty, is_plain_text, missing_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-REQUIRED = {"prospects": "emails", "accounts": "name"}
-#: The links without which a record of an object makes no sense.
-REQUIRED_LINKS = {"sequenceStates": ("prospect", "sequence", "mailbox")}
 LARGEST_ID = 2**63 - 1
 OWN_ID = "the warehouse's own id"
 UNKNOWN = "no such attribute"
@@ -109,7 +105,8 @@ class StreamMapping:
             number = as_id(said.pop("id"), columns["id"]) if "id" in said else None
             values = [(part, text) for part, value in said.items() if (text := _said(value, name))]
             if number is None and values:
-                references[name] = Reference(name, tuple(values), PARTS[name])
+                linked_by = self.object.relationships[name].linked_by
+                references[name] = Reference(name, tuple(values), linked_by)
             elif number is not None or any(column in record for column in columns.values()):
                 links[name] = number
         return replace(desired, relationships=links, references=references)
@@ -362,7 +359,7 @@ def _id_goal(object_type: ObjectType, name: str) -> _Goal | None:
 def _relation_goal(object_type: ObjectType, name: str) -> _Goal | None:
     """See in a column what another record is linked to by; its Outreach id is never guessed."""
     for relationship in links_of(object_type):
-        for part in PARTS[relationship]:
+        for part in object_type.relationships[relationship].linked_by:
             if name == plain(f"{relationship}.{part}"):
                 if part == "id":
                     return _Goal("nowhere", OWN_ID)
@@ -412,7 +409,7 @@ def explicit_goal(object_type: ObjectType, target: str) -> _Goal:
             raise ValueError(msg)
         return _Goal("attribute", by_name[name], "explicit")
     for relationship in links_of(object_type):
-        for part in PARTS[relationship]:
+        for part in object_type.relationships[relationship].linked_by:
             if name == plain(f"{relationship}.{part}"):
                 return _Goal("relationship", f"{relationship}.{part}", "explicit")
     if (synonym := _names(object_type).get(name)) is not None:
@@ -430,7 +427,11 @@ def names_of(object_type: ObjectType) -> list[str]:
     """List what a setting can call what can be written: attributes, labels, links."""
     writable = object_type.writable
     labels = [one.label for one in writable.values() if one.label is not None]
-    links = [f"{name}.{part}" for name in links_of(object_type) for part in PARTS[name]]
+    links = [
+        f"{name}.{part}"
+        for name in links_of(object_type)
+        for part in object_type.relationships[name].linked_by
+    ]
     return [*writable, *labels, *links]
 
 
@@ -470,21 +471,27 @@ def _assemble(object_type: ObjectType, goals: Mapping[str, _Goal]) -> StreamMapp
             for goal, columns in grouped.items()
             if goal.kind == "attribute"
         },
-        relationships=_linked_columns(grouped),
+        relationships=_linked_columns(object_type, grouped),
         id_column=grouped.get(_Goal("id", "id"), [None])[0],
         unmapped={column: goal.name for column, goal in goals.items() if goal.kind == "nowhere"},
     )
 
 
-def _linked_columns(grouped: Mapping[_Goal, list[str]]) -> dict[str, dict[str, str]]:
+def _linked_columns(
+    object_type: ObjectType, grouped: Mapping[_Goal, list[str]]
+) -> dict[str, dict[str, str]]:
     """Return the columns that each relationship is said by, those first that say more."""
     columns = {
         goal.name: columns[0] for goal, columns in grouped.items() if goal.kind == "relationship"
     }
     said = {name.partition(".")[0] for name in columns}
     return {
-        name: {part: columns[f"{name}.{part}"] for part in parts if f"{name}.{part}" in columns}
-        for name, parts in PARTS.items()
+        name: {
+            part: columns[f"{name}.{part}"]
+            for part in link.linked_by
+            if f"{name}.{part}" in columns
+        }
+        for name, link in object_type.relationships.items()
         if name in said
     }
 
@@ -513,16 +520,18 @@ def _listed(mapping: StreamMapping) -> str:
 
 def _require(mapping: StreamMapping, mode: SyncMode, match_fields: Sequence[str]) -> None:
     """Check that the mode has what it needs to find and to create records."""
-    name = mapping.object.name
+    object_type = mapping.object
+    name = object_type.name
     if not mapping.attributes and not mapping.relationships:
         msg = f"no column maps to an attribute of {name}: {_listed(mapping)}"
         where = "see columns, outreach_object and `target-outreach fields --schema`"
         raise SettingsError(f"{msg}; {where}")
-    for link in REQUIRED_LINKS.get(name, ()):
+    for link in object_type.required_links:
         if link not in mapping.relationships:
-            ways = " or ".join(f"{link}.{part}" for part in PARTS[link])
+            parts = object_type.relationships[link].linked_by
+            ways = " or ".join(f"{link}.{part}" for part in parts)
             raise SettingsError(f"no column maps to {ways}, which {name} need")
-    required = REQUIRED.get(name)
+    required = object_type.required_attribute
     if mode != "update" and required is not None and required not in mapping.attributes:
         msg = f"no column maps to {required}, which {mode} mode needs for {name}"
         raise SettingsError(f"{msg}; name one under columns")

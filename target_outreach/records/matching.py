@@ -14,14 +14,7 @@ from target_outreach.records.model import Desired, Key, ObjectType, OnAmbiguous,
 from target_outreach.records.values import domain_key, email_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-
-MATCH_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "prospects": ("emails",),
-    "accounts": ("customId", "domain", "name"),
-    "sequenceStates": (),
-}
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def comparable(object_type: ObjectType, field: str, value: Any) -> frozenset[str]:  # noqa: ANN401

@@ -137,18 +137,48 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Relationship:
-    """A to-one link from one object to another, `object` being the plural name of the other."""
+    """A to-one link from one object to another.
+
+    Attributes:
+        name: What it is called.
+        object: The plural name of the linked object.
+        read_only: Whether Outreach lets nobody write it.
+        linked_by: The `linked_by` of that object.
+    """
 
     name: str
     object: str
     read_only: bool = False
+    linked_by: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectType:
-    """An object of Outreach: `name` is the plural in paths, `type` the singular in bodies.
+    """An object of Outreach, with all that is particular to it.
 
-    `required` are the custom fields without which the organisation lets nobody create a record.
+    Attributes:
+        name: The plural, as it stands in paths.
+        type: The singular, as it stands in bodies.
+        attributes: Its attributes by name.
+        relationships: Its to-one links by name.
+        required: The custom fields without which the organisation lets nobody create a record.
+        match_fields: The attributes by which a record is found where the settings name none.
+        required_attribute: The attribute without which no record is created; None where no such
+            attribute is published.
+        required_links: The links without which a record makes no sense.
+        stream: Whether streams can be for it: by their names, only by an entry of `streams` that
+            names it, or not at all.
+        unique_by: The attribute of which Outreach refuses a second record with the same value (API
+            reference 3.4); None where it takes a second one.
+        is_large: Whether there are too many records to read them all.
+        created_for_links: Whether one can be created because another record names it.
+        linked_by: How a column may say which record another one is linked to: the part of the
+            column's name behind the point, and the attribute that it stands for; what identifies
+            best comes first.
+        importable: Whether Outreach's imports take it (API reference 6).
+        is_enrolment: Whether to create one puts a person into a sequence.
+        methods: The HTTP methods, besides GET, that Outreach has for it.
+        columns: What a list for people shows of it.
     """
 
     name: str
@@ -156,6 +186,18 @@ class ObjectType:
     attributes: Mapping[str, Attribute] = field(repr=False)
     relationships: Mapping[str, Relationship] = field(repr=False)
     required: Sequence[str] = field(default=(), repr=False)
+    match_fields: tuple[str, ...] = field(default=(), repr=False)
+    required_attribute: str | None = field(default=None, repr=False)
+    required_links: tuple[str, ...] = field(default=(), repr=False)
+    stream: Literal["by_name", "by_entry"] | None = field(default=None, repr=False)
+    unique_by: str | None = field(default=None, repr=False)
+    is_large: bool = field(default=False, repr=False)
+    created_for_links: bool = field(default=False, repr=False)
+    linked_by: Mapping[str, str] = field(default_factory=dict, repr=False)
+    importable: bool = field(default=False, repr=False)
+    is_enrolment: bool = field(default=False, repr=False)
+    methods: tuple[str, ...] = field(default=(), repr=False)
+    columns: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def writable(self) -> Mapping[str, Attribute]:

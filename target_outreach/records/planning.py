@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import RecordFault
-from target_outreach.records.mapping import REQUIRED
 from target_outreach.records.model import (
     Attribute,
     Create,
@@ -52,10 +51,10 @@ def needs_fresh_read(object_type: ObjectType, decided: Plan, rules: Rules) -> bo
     """Whether a plan is right only as long as Outreach holds what was read.
 
     A list is replaced as a whole, `if_empty` rests on what was empty, an opt-out or a linked
-    account may forbid a change, and a second account would not be refused.
+    account may forbid a change, and a second record may not be refused.
     """
     if isinstance(decided, Create):
-        return object_type.name == "accounts" and rules.mode == "upsert"
+        return object_type.unique_by is None and rules.mode == "upsert"
     if not isinstance(decided, Update):
         return False
     return any(
@@ -146,8 +145,8 @@ def _depends_on_held(object_type: ObjectType, name: str, value: Value, rules: Ru
 
 
 def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Create:
-    required = REQUIRED[object_type.name]
-    if is_empty(desired.attributes.get(required)):
+    required = object_type.required_attribute
+    if required is not None and is_empty(desired.attributes.get(required)):
         message = f"A new record needs a value in {required}."
         raise RecordFault("missing_required", message, field=required)
     held_back: dict[str, int] = {}

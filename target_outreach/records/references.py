@@ -7,7 +7,6 @@ stage or a persona by its name. An Outreach id needs no finding.
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from target_outreach.records.free_mail import is_free_mail
@@ -17,21 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_outreach.records.model import Desired, Reference
-
-
-#: By what a linked record may be said, for each relationship: the part of a column's name behind
-#: the point, and the attribute of the linked record; those that say more come first.
-PARTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "account": {"id": "id", "customId": "customId", "domain": "domain", "name": "name"},
-        "owner": {"id": "id", "email": "email"},
-        "stage": {"id": "id", "name": "name"},
-        "persona": {"id": "id", "name": "name"},
-        "prospect": {"id": "id", "email": "emails"},
-        "sequence": {"id": "id", "name": "name"},
-        "mailbox": {"id": "id", "email": "email"},
-    }
-)
 
 
 #: A domain in ASCII, whose last part is no number, as that of an address on the network is.
