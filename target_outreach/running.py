@@ -19,6 +19,7 @@ from singer_sdk.exceptions import ConfigValidationError
 from target_outreach.delivery.tally import counted
 from target_outreach.errors import EndedEarly, ExitCode, RunError, Unanswered
 from target_outreach.report.closing import log_report
+from target_outreach.report.file import write_report
 from target_outreach.target import TargetOutreach
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _conclude(target: TargetOutreach, errors: Sequence[Exception], *, recurs: bo
     if target.settings.report_path:
         problems = [sentence for error in errors for sentence in _sentences(error)]
         try:
-            report.write(target.settings.report_path, code, problems)
+            write_report(report, target.settings.report_path, code, problems)
         except RunError as error:
             code = explain(error)
     return code

@@ -7,44 +7,52 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from target_outreach.records.catalog import load_catalog
-from target_outreach.records.mapping import explicit_goal
+from target_outreach.records.catalog import load_catalog, stream_objects
+from target_outreach.records.mapping import explicit_goal, links_of
+from target_outreach.settings.entries import known_object
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from target_outreach.records.model import ObjectType
     from target_outreach.settings import Settings, StreamSettings
-
-OBJECTS = ("prospects", "accounts")
 
 
 def needed_scopes(settings: Settings) -> tuple[str, ...]:
     """List the scopes that the configured sync needs, as far as the settings tell.
 
     The objects are those that the settings name; where they name none, a stream's name may lead to
-    either. What records are linked to is read too, where an entry under ``columns`` says it.
+    any. What records are linked to is read too, where an entry under ``columns`` says it.
     Imports have scopes of their own, beside those of their records (API reference 6.1).
     """
     said = [settings.defaults, *(entry.settings for entry in settings.streams)]
-    named = [settings.outreach_object, *(one.object for one in said)]
-    enrols = "sequenceStates" in named
-    objects = [name for name in OBJECTS if name in named] or ([] if enrols else [*OBJECTS])
-    objects += ["sequenceStates"] * enrols + ["imports"] * settings.bulk_updates
-    scopes = [f"{name}.{action}" for name in objects for action in ("read", "write")]
-    if "prospects" in objects and any(one.on_missing == "create" for one in said):
-        scopes += ["accounts.read", "accounts.write"]
-    scopes += [scope for one in said for scope in _of_links(one, settings.outreach_object)]
+    named = {settings.outreach_object, *(one.object for one in said)}
+    objects = [one for one in load_catalog().values() if one.stream and one.name in named]
+    objects = objects or [load_catalog()[name] for name in stream_objects()]
+    names = [one.name for one in objects] + ["imports"] * settings.bulk_updates
+    scopes = [f"{name}.{action}" for name in names for action in ("read", "write")]
+    if any(one.on_missing == "create" for one in said):
+        scopes += [scope for one in objects for scope in _of_created(one)]
+    for entry in settings.streams:
+        name = known_object(entry, settings.outreach_object)
+        if entry.settings.object != "none":
+            for one in objects if name is None else [load_catalog()[name]]:
+                scopes += _of_links(one, entry.settings)
     return tuple(dict.fromkeys(scopes))
 
 
-def _of_links(settings: StreamSettings, by_setting: str | None) -> Iterator[str]:
+def _of_created(object_type: ObjectType) -> Iterator[str]:
+    """Go through the scopes for what can be created for records to be linked to."""
+    for name in links_of(object_type):
+        linked = load_catalog()[object_type.relationships[name].object]
+        if linked.created_for_links:
+            yield from (f"{linked.name}.read", f"{linked.name}.write")
+
+
+def _of_links(object_type: ObjectType, settings: StreamSettings) -> Iterator[str]:
     """Go through the scopes for what the records of a stream are linked to."""
-    name = settings.object or by_setting or "prospects"
-    if name == "sequenceStates":
-        yield from ("prospects.read", "sequences.read", "mailboxes.read")
-    if name not in OBJECTS:
-        return
-    object_type = load_catalog()[name]
+    for link in object_type.required_links:
+        yield f"{object_type.relationships[link].object}.read"
     for target in settings.columns.values():
         try:
             goal = explicit_goal(object_type, target)
@@ -52,10 +60,7 @@ def _of_links(settings: StreamSettings, by_setting: str | None) -> Iterator[str]
             continue  # whoever reads the stream will say what is wrong
         relationship, _, part = goal.name.partition(".")
         if goal.kind == "relationship" and part != "id":
-            linked = object_type.relationships[relationship].object
-            yield f"{linked}.read"
-            if linked == "accounts" and settings.on_missing == "create":
-                yield "accounts.write"
+            yield f"{object_type.relationships[relationship].object}.read"
 
 
 def missing_scopes(granted: Collection[str], needed: Collection[str]) -> list[str]:

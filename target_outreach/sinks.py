@@ -15,8 +15,9 @@ from singer_sdk.sinks import Sink
 from target_outreach.delivery.stream import Item, Stream
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.mapping import build_mapping, could_use_custom_fields
-from target_outreach.records.matching import MATCH_FIELDS, keys_of, order_keys
-from target_outreach.records.planning import BY_MEMORY, OPT_OUTS, Rules
+from target_outreach.records.matching import keys_of, order_keys
+from target_outreach.records.model import BY_MEMORY, Desired, Key, ObjectType, Rules
+from target_outreach.records.planning import OPT_OUTS
 from target_outreach.records.routing import route
 from target_outreach.records.schemas import RecordSchema, curated_schema
 from target_outreach.settings.entries import for_object, name_custom_fields, resolved
@@ -30,9 +31,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired, StreamMapping
-    from target_outreach.records.matching import Key
+    from target_outreach.records.mapping import StreamMapping
     from target_outreach.settings import StreamSettings
     from target_outreach.target import TargetOutreach
 
@@ -105,7 +104,7 @@ class OutreachSink(Sink):
         ):
             self._target.learn_custom_fields()
         settings = resolved(object_type, settings)
-        match_fields = settings.match_on or MATCH_FIELDS[object_type.name]
+        match_fields = settings.match_on or object_type.match_fields
         self._mapping = build_mapping(
             object_type,
             columns,

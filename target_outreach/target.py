@@ -19,7 +19,7 @@ from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
 from target_outreach.delivery.memory import Memory, copy_memory
 from target_outreach.delivery.pipeline import Pipeline
-from target_outreach.delivery.progress import Count, Moment, Progress
+from target_outreach.delivery.progress import Moment, Progress
 from target_outreach.delivery.rejects import (
     RejectsFile,
     announce,
@@ -28,6 +28,7 @@ from target_outreach.delivery.rejects import (
     unresolved,
 )
 from target_outreach.delivery.settlement import Settlement
+from target_outreach.delivery.tally import Count
 from target_outreach.delivery.timeline import Point
 from target_outreach.delivery.writing import Writer
 from target_outreach.destination import destination

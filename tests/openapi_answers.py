@@ -17,14 +17,14 @@ from urllib.parse import parse_qsl, urlsplit
 import fastjsonschema
 from openapi import MEDIA_TYPE, load_document
 
-from target_outreach.records.catalog import CUSTOM_NAME, Attribute, load_catalog
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.model import CUSTOM_NAME, Attribute, Kind
 from target_outreach.sandbox import Profile
 from target_outreach.sandbox.resources import UNDOCUMENTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from target_outreach.records.catalog import Kind
     from target_outreach.sandbox.messages import Answer, Request
 
 Json = dict[str, Any]

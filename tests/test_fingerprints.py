@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_outreach.records.fingerprints import ENTRY_BYTES, Remembered, changes, remember
-from target_outreach.records.mapping import Desired
-from target_outreach.records.matching import Resource
-from target_outreach.records.planning import Rules
+from target_outreach.records.model import Desired, Resource, Rules
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=3)
 VALUES = st.one_of(

@@ -15,23 +15,19 @@ from target_outreach.errors import RecordFault
 from target_outreach.records import planning
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.folding import fold
-from target_outreach.records.mapping import Desired
-from target_outreach.records.matching import (
-    Key,
-    Picture,
-    Resource,
-    choose,
-    comparable,
-    keys_of,
-    match,
-    order_keys,
-)
-from target_outreach.records.planning import (
+from target_outreach.records.matching import Picture, choose, comparable, keys_of, match, order_keys
+from target_outreach.records.model import (
     Create,
+    Desired,
+    Key,
+    Reference,
+    Resource,
     Rules,
     Skip,
     Unchanged,
     Update,
+)
+from target_outreach.records.planning import (
     has_opted_out_of_mail,
     lay_over,
     needs_fresh_read,
@@ -39,7 +35,6 @@ from target_outreach.records.planning import (
     plan_unseen,
     references_to_find,
 )
-from target_outreach.records.references import Reference
 
 CATALOG = load_catalog()
 PROSPECTS, ACCOUNTS = CATALOG["prospects"], CATALOG["accounts"]
@@ -846,8 +841,8 @@ def test_records_of_one_source_key_or_one_id_have_something_in_common():
 
 # Links
 
-DOMAIN = Reference("account", (("domain", "acme.example"),))
-OTHER = Reference("account", (("domain", "beta.example"),))
+DOMAIN = Reference("account", (("domain", "acme.example"),), {"domain": "domain"})
+OTHER = Reference("account", (("domain", "beta.example"),), {"domain": "domain"})
 
 
 @pytest.mark.parametrize(

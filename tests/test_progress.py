@@ -18,8 +18,8 @@ from conftest import lines, record, schema, state
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_outreach.delivery.progress import Count, Moment, line_of, live_words
-from target_outreach.delivery.tally import OUTCOMES
+from target_outreach.delivery.progress import Moment, line_of, live_words
+from target_outreach.delivery.tally import OUTCOMES, Count
 from target_outreach.delivery.terminal import printable, width
 from target_outreach.delivery.timeline import MOST_POINTS, Point, Timeline
 from target_outreach.outreach.pacing import Budget, Pacer

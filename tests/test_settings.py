@@ -14,8 +14,8 @@ import yaml
 from conftest import record, schema
 
 from target_outreach.errors import SettingsError
-from target_outreach.records.catalog import load_catalog
-from target_outreach.records.schemas import SHIPPED, render
+from target_outreach.records.catalog import load_catalog, stream_objects
+from target_outreach.records.schemas import render
 from target_outreach.settings import Settings
 from target_outreach.target import TargetOutreach
 
@@ -217,7 +217,7 @@ def test_about_names_the_version_that_is_installed():
     assert TargetOutreach.plugin_version == metadata.version("target-outreach")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", stream_objects())
 def test_the_shipped_schemas_follow_the_catalogue(name):
     path = documents.ROOT / "target_outreach" / "records" / "curated" / f"{name}.json"
     message = "run `python -m target_outreach.records.schemas`"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_outreach.errors import RecordFault
-from target_outreach.records.catalog import Attribute
+from target_outreach.records.model import Attribute
 from target_outreach.records.values import (
     coerce,
     differing,

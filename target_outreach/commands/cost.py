@@ -22,7 +22,7 @@ from target_outreach.settings import SETTINGS
 
 if TYPE_CHECKING:
     from target_outreach.outreach.client import Client
-    from target_outreach.records.planning import ChangeDetection
+    from target_outreach.records.model import ChangeDetection
 
 #: Requests that Outreach grants a user in an hour (API reference 5).
 HOURLY = 10_000

@@ -11,8 +11,9 @@ import click
 
 from target_outreach.commands import config_option, explained, merge_config, speak_alone
 from target_outreach.errors import CredentialsError, ExitCode, InputError, SettingsError
-from target_outreach.records.catalog import CUSTOM_NAME
-from target_outreach.records.mapping import REQUIRED, explicit_goal
+from target_outreach.records.catalog import stream_objects
+from target_outreach.records.mapping import links_of
+from target_outreach.records.model import CUSTOM_NAME, Attribute, ObjectType
 from target_outreach.settings.access import ACCESS
 from target_outreach.settings.entries import match_fields
 from target_outreach.target import TargetOutreach
@@ -20,7 +21,6 @@ from target_outreach.target import TargetOutreach
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from target_outreach.records.catalog import Attribute, ObjectType
     from target_outreach.sinks import OutreachSink
 
 Fields = dict[str, Any]
@@ -34,15 +34,13 @@ KINDS = {
     "phones": "list of phone numbers",
 }
 HEADER = ("attribute", "type", "longest", "written", "match_on", "label and options")
-#: What records can be linked by, as far as the object has it.
-PARTS = ("id", "customId", "domain", "name", "email")
 #: Stands for credentials, which settings must have, where nothing is sent.
 NO_TOKEN = {"access_token": "-"}
 UNKNOWN_LABELS = "the labels, types and options of custom fields are not known here"
 
 
 @click.command()
-@click.argument("object_name", metavar="[prospects|accounts]", required=False)
+@click.argument("object_name", metavar=f"[{'|'.join(stream_objects())}]", required=False)
 @config_option
 @click.option("--offline", is_flag=True, help="Do not ask Outreach for custom fields.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -75,8 +73,8 @@ def fields(  # noqa: PLR0913 - each is an option
 
     Example: target-outreach fields --config config.json --schema marts-prospects.singer
     """
-    if object_name not in {None, *REQUIRED}:
-        raise click.UsageError(f"There are {' and '.join(REQUIRED)} only.")
+    if object_name not in {None, *stream_objects()}:
+        raise click.UsageError(f"There are {' and '.join(stream_objects())} only.")
     if schema_file is not None and object_name is not None:
         raise click.UsageError("With --schema the settings say which object a stream is for.")
     speak_alone()
@@ -84,7 +82,7 @@ def fields(  # noqa: PLR0913 - each is an option
     messages = None if schema_file is None else read_schemas(schema_file, stream)
     with _opened(config, offline=offline) as target:
         if messages is None:
-            names = [object_name] if object_name is not None else list(REQUIRED)
+            names = [object_name] if object_name is not None else list(stream_objects())
             return _list_objects(target, names, as_json=as_json)
         return _list_streams(target, messages, as_json=as_json)
 
@@ -180,7 +178,7 @@ def _attributes(object_type: ObjectType) -> list[Fields]:
             "match_on": one.name in found_by,
             "label": one.label,
             "choices": list(one.custom.choices) if one.custom is not None else [],
-            "required": one.name in {*object_type.required, REQUIRED[object_type.name]},
+            "required": one.name in {*object_type.required, object_type.required_attribute},
             "description": one.description,
         }
         for one in ordered
@@ -201,7 +199,8 @@ def _written(attribute: Attribute) -> str:
 
 def _links(object_type: ObjectType) -> list[Fields]:
     """Describe the columns that link a record to others."""
-    names = ("id", *(f"{link}.{part}" for link in object_type.relationships for part in PARTS))
+    links = [object_type.relationships[name] for name in links_of(object_type)]
+    names = ("id", *(f"{link.name}.{part}" for link in links for part in link.linked_by))
     return [
         {
             "name": name,
@@ -215,15 +214,7 @@ def _links(object_type: ObjectType) -> list[Fields]:
             "description": "Which record it is." if name == "id" else "Links to another record.",
         }
         for name in names
-        if _is_goal(object_type, name)
     ]
-
-
-def _is_goal(object_type: ObjectType, name: str) -> bool:
-    try:
-        return explicit_goal(object_type, name).kind in {"id", "relationship"}
-    except ValueError:
-        return False
 
 
 def _without_idle(described: Iterable[Fields]) -> list[Fields]:

@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     from target_outreach.outreach.imports import Imports, Shape
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
-    from target_outreach.records.catalog import Attribute, ObjectType
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Plan, Update
-    from target_outreach.records.values import Value
+    from target_outreach.records.model import Attribute, ObjectType, Plan, Resource, Update, Value
 
 #: An import costs three requests at least: to start it, to see it end, and to read back.
 FEWEST = 4

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.stream import Stream
     from target_outreach.outreach.lookup import Lookup, Page
     from target_outreach.outreach.pacing import Pacer
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Resource
+    from target_outreach.records.model import ObjectType, Resource
 
 #: Edited records that are kept from the question to their row; the others are looked up again.
 MOST_EDITS = 50_000

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from target_outreach.delivery.writing import Delivered
 from target_outreach.errors import OutputError
 from target_outreach.json_reader import read_json
-from target_outreach.records.matching import Picture, Resource
-from target_outreach.records.planning import Create, Unchanged, Update
+from target_outreach.records.matching import Picture
+from target_outreach.records.model import Create, Desired, Resource, Unchanged, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from target_outreach.delivery.writing import Job
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
-    from target_outreach.records.mapping import Desired
 
 
 #: What Outreach would set itself.

@@ -23,8 +23,8 @@ from target_outreach.outreach.answers import read_resource
 from target_outreach.outreach.client import TRIES
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.folding import Group
-from target_outreach.records.matching import Resource
-from target_outreach.records.planning import Create, Unchanged, has_opted_out_of_mail
+from target_outreach.records.model import Create, Desired, Resource, Unchanged
+from target_outreach.records.planning import has_opted_out_of_mail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from target_outreach.outreach.client import Client
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
-    from target_outreach.records.mapping import Desired
 
 SEQUENCE_STATES = "sequenceStates"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.writing import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
-    from target_outreach.records.matching import Resource
+    from target_outreach.records.model import Resource
 
 
 class Fates(Protocol):

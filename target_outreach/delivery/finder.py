@@ -13,16 +13,14 @@ from target_outreach.delivery.scan import BY_SCAN, Scans
 from target_outreach.errors import RecordFault
 from target_outreach.outreach.lookup import spellings
 from target_outreach.records.matching import field_keys
-from target_outreach.records.planning import Create, Skip, Unchanged, needs_fresh_read
+from target_outreach.records.model import Create, ObjectType, Plan, Resource, Skip, Unchanged
+from target_outreach.records.planning import needs_fresh_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from target_outreach.delivery.load import Records
     from target_outreach.outreach.lookup import Lookup
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Plan
 
     Send = Callable[[Callable[[], Any], Callable[[Any], None]], None]
     Recall = Callable[[Load, Iterable[Records]], None]

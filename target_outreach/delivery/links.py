@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from target_outreach.errors import AmbiguousMatch, RecordFault
 from target_outreach.records.catalog import load_catalog
-from target_outreach.records.mapping import Desired
 from target_outreach.records.matching import choose
-from target_outreach.records.planning import Rules, references_to_find
-from target_outreach.records.references import PARTS, new_account
+from target_outreach.records.model import Desired, OnMissing, Reference, Resource, Rules, Value
+from target_outreach.records.planning import references_to_find
+from target_outreach.records.references import new_account
 from target_outreach.records.schemas import curated_schema
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from target_outreach.delivery.load import Load, Records
     from target_outreach.delivery.stream import Stream
     from target_outreach.outreach.lookup import Lookup
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.references import OnMissing, Reference
-    from target_outreach.records.values import Value
 
 #: Objects of which there are too many to read them all.
 MANY = frozenset({"accounts", "prospects"})
@@ -255,7 +252,7 @@ class Links:
 
     def _read_whole(self, search: _Search, object_name: str, references: list[Reference]) -> None:
         """Find references of one object among all that there are."""
-        attribute = PARTS[references[0].relationship][references[0].values[0][0]]
+        attribute = references[0].linked_by[references[0].values[0][0]]
         place = object_name, attribute
         then = partial(self._pick, search, place, references)
         if place in self._whole:

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.errand import Fates
     from target_outreach.delivery.stream import Stream
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Key, Picture, Resource
-    from target_outreach.records.planning import Unchanged, Update
+    from target_outreach.records.matching import Picture
+    from target_outreach.records.model import Desired, Key, ObjectType, Resource, Unchanged, Update
 
 Records = Group[Item]
 

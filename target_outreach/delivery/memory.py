@@ -30,8 +30,7 @@ from target_outreach.records.fingerprints import (
     key_hash,
     remember,
 )
-from target_outreach.records.matching import Resource
-from target_outreach.records.planning import Create, Unchanged, Update
+from target_outreach.records.model import Create, Resource, Unchanged, Update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from target_outreach.outreach.imports import Imports
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
-    from target_outreach.records.catalog import ObjectType
+    from target_outreach.records.model import ObjectType
 
 BATCHES_UNDER_WAY = 2
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.meters import Meters
-from target_outreach.delivery.tally import OUTCOMES, counted
+from target_outreach.delivery.tally import OUTCOMES, Count, counted
 from target_outreach.delivery.terminal import LiveLine, printable
 from target_outreach.delivery.timeline import Point, Timeline
 from target_outreach.outreach.clock import clock_time
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TextIO
 
-    from target_outreach.delivery.tally import Outcome, Tally
     from target_outreach.outreach.pacing import Budget
 
 logger = logging.getLogger("target-outreach")
@@ -39,24 +38,6 @@ GLANCE = 0.5
 
 #: Streams that one line tells apart.
 MOST_STREAMS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """The counts of one stream at a moment."""
-
-    received: int
-    outcomes: Mapping[Outcome, int]
-
-    @classmethod
-    def of(cls, tally: Tally) -> Count:
-        """Copy the counts of a stream, which other threads go on changing."""
-        return cls(tally.received, {outcome: tally.outcomes[outcome] for outcome in OUTCOMES})
-
-    def words(self) -> str:
-        """Say the counts; outcomes that no record had are left out."""
-        settled = (f"{count:,} {name}" for name, count in self.outcomes.items() if count)
-        return ", ".join((f"{self.received:,} received", *settled))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.errors import RecordFault
-    from target_outreach.records.matching import Key
+    from target_outreach.records.model import Key
 
 logger = logging.getLogger("target-outreach")
 

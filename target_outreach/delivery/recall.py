@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 from target_outreach.delivery.drift import Drift
 from target_outreach.delivery.load import Load, Read
 from target_outreach.records.fingerprints import changes
-from target_outreach.records.planning import BY_MEMORY, Unchanged, plan_unseen
+from target_outreach.records.model import (
+    BY_MEMORY,
+    Desired,
+    ObjectType,
+    Resource,
+    Unchanged,
+    Update,
+)
+from target_outreach.records.planning import plan_unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +34,6 @@ if TYPE_CHECKING:
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Update
 
 
 class Recall:

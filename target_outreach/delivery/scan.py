@@ -25,7 +25,8 @@ import msgspec
 from target_outreach.delivery.load import Read
 from target_outreach.delivery.tally import counted
 from target_outreach.json_reader import read_json
-from target_outreach.records.matching import Key, Picture, Resource
+from target_outreach.records.matching import Picture
+from target_outreach.records.model import Key, ObjectType, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from target_outreach.delivery.finder import Send
     from target_outreach.delivery.load import Load, Records
     from target_outreach.outreach.lookup import Lookup, Page
-    from target_outreach.records.catalog import ObjectType
 
 logger = logging.getLogger("target-outreach")
 

@@ -28,14 +28,20 @@ from target_outreach.delivery.writing import Delivered, Found, Gone, Job, ambigu
 from target_outreach.errors import RecordFault
 from target_outreach.records.folding import fold
 from target_outreach.records.matching import Picture, choose
-from target_outreach.records.planning import (
+from target_outreach.records.model import (
     Create,
+    Desired,
+    Key,
+    ObjectType,
+    Plan,
+    Reference,
+    Resource,
+    Rules,
     Skip,
     Unchanged,
     Update,
-    plan,
-    references_to_find,
 )
+from target_outreach.records.planning import plan, references_to_find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -50,11 +56,6 @@ if TYPE_CHECKING:
     from target_outreach.outreach.imports import Imports
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Key, Resource
-    from target_outreach.records.planning import Plan, Rules
-    from target_outreach.records.references import Reference
 
 
 class Deliverer(Protocol):

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from target_outreach.records.matching import MATCH_FIELDS, Picture, Resource
+from target_outreach.records.matching import Picture
+from target_outreach.records.model import Desired, Key, ObjectType, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Key
 
 #: Accounts that are kept; of more than these, the ones that came first are forgotten.
 MOST = 50_000
@@ -31,7 +29,7 @@ class Seen:
         Args:
             object_type: Accounts, as the catalogue has them.
         """
-        self._fields = MATCH_FIELDS[object_type.name]
+        self._fields = object_type.match_fields
         self._picture = Picture(object_type, self._fields)
         self._order: deque[int] = deque()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from target_outreach.delivery.breaker import Breaker
 from target_outreach.delivery.tally import Tally
 from target_outreach.errors import OutputError, RejectsError
-from target_outreach.records.planning import Unchanged
+from target_outreach.records.model import Resource, Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from target_outreach.delivery.writing import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
-    from target_outreach.records.matching import Resource
 
 
 class Rejects(Protocol):

@@ -9,9 +9,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from target_outreach.errors import RecordFault
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.planning import Rules
+    from target_outreach.records.model import Desired, ObjectType, Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from target_outreach.records.references import PARTS
+from target_outreach.records.catalog import load_catalog
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from target_outreach.errors import RecordFault
 
 Outcome = Literal["created", "updated", "unchanged", "superseded", "skipped", "rejected"]
@@ -26,7 +28,12 @@ OUTCOMES: tuple[Outcome, ...] = (
 MOST_REASONS = 1000
 
 #: The columns by which records are linked, in which nothing is named by the data.
-LINKS = frozenset(f"{name}.{part}" for name, parts in PARTS.items() for part in parts)
+LINKS = frozenset(
+    f"{link.name}.{part}"
+    for one in load_catalog().values()
+    for link in one.relationships.values()
+    for part in link.linked_by
+)
 
 
 def counted(number: int, what: str) -> str:
@@ -131,6 +138,24 @@ class Tally:
             "related_created": dict(self.related_created),
             "links_left_out": dict(self.links_left_out),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The counts of one stream at a moment."""
+
+    received: int
+    outcomes: Mapping[Outcome, int]
+
+    @classmethod
+    def of(cls, tally: Tally) -> Count:
+        """Copy the counts of a stream, which other threads go on changing."""
+        return cls(tally.received, {outcome: tally.outcomes[outcome] for outcome in OUTCOMES})
+
+    def words(self) -> str:
+        """Say the counts; outcomes that no record had are left out."""
+        settled = (f"{count:,} {name}" for name, count in self.outcomes.items() if count)
+        return ", ".join((f"{self.received:,} received", *settled))
 
 
 def _column(field: str | None) -> str | None:

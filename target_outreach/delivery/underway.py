@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from target_outreach.delivery.load import Load, Records
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Resource
+    from target_outreach.records.model import ObjectType, Resource
 
 
 class Underway:

@@ -27,7 +27,17 @@ from target_outreach.errors import (
 from target_outreach.outreach.answers import read_resource
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.matching import Picture, match
-from target_outreach.records.planning import Create, Unchanged, Update, plan
+from target_outreach.records.model import (
+    Create,
+    Desired,
+    ObjectType,
+    Resource,
+    Rules,
+    Unchanged,
+    Update,
+    Value,
+)
+from target_outreach.records.planning import plan
 from target_outreach.records.values import same
 
 if TYPE_CHECKING:
@@ -36,11 +46,6 @@ if TYPE_CHECKING:
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.client import Client
     from target_outreach.outreach.lookup import Lookup
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Rules
-    from target_outreach.records.values import Value
 
 logger = logging.getLogger("target-outreach")
 
@@ -218,13 +223,13 @@ class _Attempt:
     ) -> Delivered | Found | None:
         """Find out whether a create was carried out; None where it may be sent again.
 
-        Accounts are looked for twice, since Outreach would not refuse a second one of the name.
+        Where Outreach would not refuse a second one, it is looked for twice.
         """
         if error.wait is None:
             self.writer.sleep(min(0.25 * 2**self.writes, 8.0))
         looked_at = time.monotonic()
         found = self._find()
-        if not found and self.object.name == "accounts":
+        if not found and self.object.unique_by is None:
             self.writer.sleep(SECOND_LOOK_AFTER)
             looked_at = time.monotonic()
             found = self._find()
@@ -275,8 +280,9 @@ class _Attempt:
 
     def _after_taken(self, taken: AddressTaken) -> Found:
         """Find the record that has the address, so that it can be updated."""
-        by_address = "emails" in self.rules.match_fields or self.object.name != "prospects"
-        if self.rules.mode == "insert" or not by_address or not self._keyed():
+        unique_by = self.object.unique_by
+        is_findable = unique_by is None or unique_by in self.rules.match_fields
+        if self.rules.mode == "insert" or not is_findable or not self._keyed():
             raise self._counted(taken)
         looked_at = time.monotonic()
         found = self._find()

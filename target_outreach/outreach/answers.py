@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.json_reader import read_json
-from target_outreach.records.matching import Resource
+from target_outreach.records.model import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -38,9 +38,7 @@ if TYPE_CHECKING:
 
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.client import Client
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.values import Value
+    from target_outreach.records.model import ObjectType, Resource, Value
 
 logger = logging.getLogger("target-outreach")
 

@@ -23,17 +23,20 @@ from target_outreach.outreach.answers import (
 )
 from target_outreach.outreach.asking import Asker, NoAnswer, Unknown
 from target_outreach.outreach.scrubbing import Scrubber
-from target_outreach.records.catalog import load_catalog
-from target_outreach.records.custom_fields import FieldType
+from target_outreach.records.catalog import load_catalog, stream_objects
+from target_outreach.records.model import FieldType, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from target_outreach.outreach.answers import Answer
-    from target_outreach.records.matching import Resource
 
-#: The filters that are tried, by object.
-FILTERS = {"prospects": ("emails",), "accounts": ("domain", "name")}
+#: The filters that are tried, by object: what is matched by, but ids of other systems, which few
+#: organisations have.
+FILTERS = {
+    name: tuple(field for field in load_catalog()[name].match_fields if field != "customId")
+    for name in stream_objects()
+}
 
 #: Records of which one is looked for whose values can be looked up.
 SAMPLE = 50

@@ -10,108 +10,15 @@ and sortable flags agree in both). What an organisation has made of its custom f
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.records.model import Attribute, Kind, ObjectType, Relationship
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from target_outreach.records.custom_fields import CustomField
-
-Kind = Literal[
-    "text",
-    "texts",
-    "emails",
-    "phones",
-    "domain",
-    "integer",
-    "number",
-    "boolean",
-    "date",
-    "date-time",
-    "histogram",
-    "custom",  # a custom field of which the organisation says more than that it is text
-]
-
-ARRAY_KINDS = frozenset({"texts", "emails", "phones"})
-CUSTOM_NAME = re.compile(r"custom\d+", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """One attribute of an object, as Outreach declares it.
-
-    `custom` is what the organisation says of a custom field, where that has been asked.
-    """
-
-    name: str
-    kind: Kind
-    description: str
-    max_length: int | None = None
-    read_only: bool = False
-    filterable: bool = False
-    sortable: bool = False
-    curated: bool = False
-    explicit_only: bool = False
-    synonyms: tuple[str, ...] = ()
-    custom: CustomField | None = None
-
-    @property
-    def is_array(self) -> bool:
-        """Whether the value is a list of texts."""
-        return self.kind in ARRAY_KINDS
-
-    @property
-    def is_custom(self) -> bool:
-        """Whether it is one of the numbered fields to which organisations give a meaning."""
-        return CUSTOM_NAME.fullmatch(self.name) is not None
-
-    @property
-    def label(self) -> str | None:
-        """What the organisation calls it, if that is known."""
-        return self.custom.label if self.custom is not None else None
-
-    @property
-    def title(self) -> str:
-        """The name, with the label behind it where there is one."""
-        return self.name if self.label is None else f"{self.name} ({self.label})"
-
-
-@dataclass(frozen=True, slots=True)
-class Relationship:
-    """A to-one link from one object to another, `object` being the plural name of the other."""
-
-    name: str
-    object: str
-    read_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectType:
-    """An object of Outreach: `name` is the plural in paths, `type` the singular in bodies.
-
-    `required` are the custom fields without which the organisation lets nobody create a record.
-    """
-
-    name: str
-    type: str
-    attributes: Mapping[str, Attribute] = field(repr=False)
-    relationships: Mapping[str, Relationship] = field(repr=False)
-    required: Sequence[str] = field(default=(), repr=False)
-
-    @property
-    def writable(self) -> Mapping[str, Attribute]:
-        """The attributes that may be sent."""
-        return {name: a for name, a in self.attributes.items() if not a.read_only}
-
-    @property
-    def has_custom_fields(self) -> bool:
-        """Whether organisations can give it fields of their own."""
-        return "custom1" in self.attributes
+    from collections.abc import Mapping
 
 
 @cache
@@ -122,12 +29,25 @@ def load_catalog() -> Mapping[str, ObjectType]:
         The objects by plural name: what streams can be for, and what it is linked to.
     """
     text = resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8")
+    entries: dict[str, dict[str, Any]] = json.loads(text)
+    linked_by = {
+        name: MappingProxyType({"id": "id", **entry.get("linked_by", {})})
+        for name, entry in entries.items()
+    }
     return MappingProxyType(
-        {name: _object_type(name, entry) for name, entry in json.loads(text).items()}
+        {name: _object_type(name, entry, linked_by) for name, entry in entries.items()}
     )
 
 
-def _object_type(name: str, entry: dict[str, Any]) -> ObjectType:
+@cache
+def stream_objects() -> tuple[str, ...]:
+    """List the objects that a stream is for when its name says so."""
+    return tuple(name for name, one in load_catalog().items() if one.stream == "by_name")
+
+
+def _object_type(
+    name: str, entry: dict[str, Any], linked_by: Mapping[str, Mapping[str, str]]
+) -> ObjectType:
     attributes = {
         attribute: Attribute(
             name=attribute, **{**facts, "synonyms": tuple(facts.get("synonyms", ()))}
@@ -136,11 +56,21 @@ def _object_type(name: str, entry: dict[str, Any]) -> ObjectType:
     }
     attributes |= {a.name: a for a in _custom_fields(**entry.get("custom_fields", {"count": 0}))}
     relationships = {
-        relationship: Relationship(name=relationship, **facts)
-        for relationship, facts in entry["relationships"].items()
+        relationship: Relationship(name=relationship, linked_by=linked_by[said["object"]], **said)
+        for relationship, said in entry["relationships"].items()
+    }
+    parts = {"attributes", "custom_fields", "relationships", "linked_by"}
+    facts: dict[str, Any] = {
+        fact: tuple(value) if isinstance(value, list) else value
+        for fact, value in entry.items()
+        if fact not in parts
     }
     return ObjectType(
-        name, entry["type"], MappingProxyType(attributes), MappingProxyType(relationships)
+        name=name,
+        attributes=MappingProxyType(attributes),
+        relationships=MappingProxyType(relationships),
+        linked_by=linked_by[name],
+        **facts,
     )
 
 

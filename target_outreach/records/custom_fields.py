@@ -15,10 +15,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
 
 from target_outreach.records.catalog import load_catalog
+from target_outreach.records.model import Attribute, FieldType, ObjectType
 from target_outreach.records.values import (
     COERCIONS,
     Uncoercible,
@@ -31,21 +32,6 @@ from target_outreach.records.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from target_outreach.records.catalog import Attribute, ObjectType
-
-FieldType = Literal[
-    "boolean",
-    "currency",
-    "date",
-    "date_time",
-    "inclusion",
-    "multi_inclusion",
-    "numerical",
-    "percentage",
-    "phone_number",
-    "string",
-    "url",
-]
 
 #: The custom fields of an organisation, by object and by name.
 CustomFields = dict[str, dict[str, "CustomField"]]

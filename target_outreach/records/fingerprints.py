@@ -24,9 +24,7 @@ from target_outreach.records.planning import says_something
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Rules
+    from target_outreach.records.model import Desired, Resource, Rules
 
 #: Begins each salt; another number makes all that is remembered worthless.
 VERSION = 1

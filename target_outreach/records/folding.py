@@ -15,10 +15,7 @@ from target_outreach.records.planning import foldable, lay_over
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-    from target_outreach.records.matching import Key
-    from target_outreach.records.planning import Rules
+    from target_outreach.records.model import Desired, Key, ObjectType, Rules
 
 T = TypeVar("T")
 

@@ -10,90 +10,24 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault, SettingsError
-from target_outreach.records.catalog import Attribute
-from target_outreach.records.references import PARTS, Reference
-from target_outreach.records.values import Value, coerce, is_empty, is_plain_text, missing_from
+from target_outreach.records.model import Attribute, Desired, ObjectType, Reference, SyncMode, Value
+from target_outreach.records.values import coerce, is_empty, is_plain_text, missing_from
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.matching import Key
 
-SyncMode = Literal["insert", "update", "upsert"]
-
-REQUIRED = {"prospects": "emails", "accounts": "name"}
-#: The links without which a record of an object makes no sense.
-REQUIRED_LINKS = {"sequenceStates": ("prospect", "sequence", "mailbox")}
 LARGEST_ID = 2**63 - 1
 OWN_ID = "the warehouse's own id"
 UNKNOWN = "no such attribute"
 #: Columns that an error names.
 MOST_NAMED = 10
-
-
-@dataclass(slots=True)  # to make a frozen one costs as much as to map five columns
-class Desired:
-    """What one record says should be in Outreach; it is never changed once it is decided on.
-
-    Until then it is completed by the key of its source, and by what is remembered under that.
-
-    Attributes:
-        id: The Outreach id, if a column says it.
-        attributes: Coerced values by attribute; None where the record has a null.
-        relationships: Ids of linked records by relationship; None where the record has a null.
-        references: What is said of linked records of which it does not say the id, by relationship;
-            once one is found, its id stands in `relationships`.
-        source_key: The key of the record in its source, where a memory is kept by it.
-        remembered: The Outreach id under which a record of this key was delivered before.
-        keys: What it can be found by, by match field, as far as that has been asked for.
-    """
-
-    id: int | None = None
-    attributes: Mapping[str, Value] = field(default_factory=dict)
-    relationships: Mapping[str, int | None] = field(default_factory=dict)
-    references: Mapping[str, Reference] = field(default_factory=dict)
-    source_key: str | None = None
-    remembered: int | None = None
-    keys: dict[str, list[Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def with_remembered(self, resource_id: int | None) -> Desired:
-        """Return the same as a record that was delivered before, or was not."""
-        if resource_id == self.remembered:
-            return self
-        # `dataclasses.replace` takes several times as long.
-        return Desired(
-            self.id,
-            self.attributes,
-            self.relationships,
-            self.references,
-            self.source_key,
-            resource_id,
-        )
-
-    def without_link(self, name: str) -> Desired:
-        """Return the same, saying nothing of a relationship."""
-        links = {other: link for other, link in self.relationships.items() if other != name}
-        return replace(self, relationships=links)
-
-    def with_links(self, links: Mapping[str, int], left_out: Collection[str]) -> Desired:
-        """Return the same, what it is linked to having been found.
-
-        Args:
-            links: The ids by relationship.
-            left_out: The relationships of which nothing was found.
-        """
-        return replace(
-            self,
-            relationships={**self.relationships, **links},
-            references={name: one for name, one in self.references.items() if name not in left_out},
-        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +105,8 @@ class StreamMapping:
             number = as_id(said.pop("id"), columns["id"]) if "id" in said else None
             values = [(part, text) for part, value in said.items() if (text := _said(value, name))]
             if number is None and values:
-                references[name] = Reference(name, tuple(values))
+                linked_by = self.object.relationships[name].linked_by
+                references[name] = Reference(name, tuple(values), linked_by)
             elif number is not None or any(column in record for column in columns.values()):
                 links[name] = number
         return replace(desired, relationships=links, references=references)
@@ -424,7 +359,7 @@ def _id_goal(object_type: ObjectType, name: str) -> _Goal | None:
 def _relation_goal(object_type: ObjectType, name: str) -> _Goal | None:
     """See in a column what another record is linked to by; its Outreach id is never guessed."""
     for relationship in links_of(object_type):
-        for part in PARTS[relationship]:
+        for part in object_type.relationships[relationship].linked_by:
             if name == plain(f"{relationship}.{part}"):
                 if part == "id":
                     return _Goal("nowhere", OWN_ID)
@@ -474,7 +409,7 @@ def explicit_goal(object_type: ObjectType, target: str) -> _Goal:
             raise ValueError(msg)
         return _Goal("attribute", by_name[name], "explicit")
     for relationship in links_of(object_type):
-        for part in PARTS[relationship]:
+        for part in object_type.relationships[relationship].linked_by:
             if name == plain(f"{relationship}.{part}"):
                 return _Goal("relationship", f"{relationship}.{part}", "explicit")
     if (synonym := _names(object_type).get(name)) is not None:
@@ -492,7 +427,11 @@ def names_of(object_type: ObjectType) -> list[str]:
     """List what a setting can call what can be written: attributes, labels, links."""
     writable = object_type.writable
     labels = [one.label for one in writable.values() if one.label is not None]
-    links = [f"{name}.{part}" for name in links_of(object_type) for part in PARTS[name]]
+    links = [
+        f"{name}.{part}"
+        for name in links_of(object_type)
+        for part in object_type.relationships[name].linked_by
+    ]
     return [*writable, *labels, *links]
 
 
@@ -532,21 +471,27 @@ def _assemble(object_type: ObjectType, goals: Mapping[str, _Goal]) -> StreamMapp
             for goal, columns in grouped.items()
             if goal.kind == "attribute"
         },
-        relationships=_linked_columns(grouped),
+        relationships=_linked_columns(object_type, grouped),
         id_column=grouped.get(_Goal("id", "id"), [None])[0],
         unmapped={column: goal.name for column, goal in goals.items() if goal.kind == "nowhere"},
     )
 
 
-def _linked_columns(grouped: Mapping[_Goal, list[str]]) -> dict[str, dict[str, str]]:
+def _linked_columns(
+    object_type: ObjectType, grouped: Mapping[_Goal, list[str]]
+) -> dict[str, dict[str, str]]:
     """Return the columns that each relationship is said by, those first that say more."""
     columns = {
         goal.name: columns[0] for goal, columns in grouped.items() if goal.kind == "relationship"
     }
     said = {name.partition(".")[0] for name in columns}
     return {
-        name: {part: columns[f"{name}.{part}"] for part in parts if f"{name}.{part}" in columns}
-        for name, parts in PARTS.items()
+        name: {
+            part: columns[f"{name}.{part}"]
+            for part in link.linked_by
+            if f"{name}.{part}" in columns
+        }
+        for name, link in object_type.relationships.items()
         if name in said
     }
 
@@ -575,16 +520,18 @@ def _listed(mapping: StreamMapping) -> str:
 
 def _require(mapping: StreamMapping, mode: SyncMode, match_fields: Sequence[str]) -> None:
     """Check that the mode has what it needs to find and to create records."""
-    name = mapping.object.name
+    object_type = mapping.object
+    name = object_type.name
     if not mapping.attributes and not mapping.relationships:
         msg = f"no column maps to an attribute of {name}: {_listed(mapping)}"
         where = "see columns, outreach_object and `target-outreach fields --schema`"
         raise SettingsError(f"{msg}; {where}")
-    for link in REQUIRED_LINKS.get(name, ()):
+    for link in object_type.required_links:
         if link not in mapping.relationships:
-            ways = " or ".join(f"{link}.{part}" for part in PARTS[link])
+            parts = object_type.relationships[link].linked_by
+            ways = " or ".join(f"{link}.{part}" for part in parts)
             raise SettingsError(f"no column maps to {ways}, which {name} need")
-    required = REQUIRED.get(name)
+    required = object_type.required_attribute
     if mode != "update" and required is not None and required not in mapping.attributes:
         msg = f"no column maps to {required}, which {mode} mode needs for {name}"
         raise SettingsError(f"{msg}; name one under columns")

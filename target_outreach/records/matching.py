@@ -8,51 +8,13 @@ that the record carries: two companies may both be called Acme.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
+from target_outreach.records.model import Desired, Key, ObjectType, OnAmbiguous, Resource
 from target_outreach.records.values import domain_key, email_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from target_outreach.records.catalog import ObjectType
-    from target_outreach.records.mapping import Desired
-
-OnAmbiguous = Literal["reject", "oldest", "newest"]
-
-MATCH_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "prospects": ("emails",),
-    "accounts": ("customId", "domain", "name"),
-    "sequenceStates": (),
-}
-
-
-class Key(NamedTuple):
-    """What identifies a record: a match field and the value's comparable form."""
-
-    field: str
-    value: str | int
-
-
-class Resource(Struct, frozen=True):
-    """A record as Outreach holds it.
-
-    Attributes:
-        id: The Outreach id.
-        attributes: Those that were asked for.
-        links: The ids of linked records by relationship, None where nothing is linked.
-    """
-
-    id: int
-    attributes: Mapping[str, Any]
-    links: Mapping[str, int | None]
-
-    @property
-    def created_at(self) -> str:
-        """When Outreach created it: ISO 8601, whose order as text is that of time."""
-        return str(self.attributes.get("createdAt") or "")
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def comparable(object_type: ObjectType, field: str, value: Any) -> frozenset[str]:  # noqa: ANN401

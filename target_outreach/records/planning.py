@@ -5,16 +5,25 @@ A real run and a dry run ask the same function. It sends nothing, reads nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
-from msgspec import Struct
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import RecordFault
-from target_outreach.records.mapping import REQUIRED, Desired, SyncMode
-from target_outreach.records.matching import Resource
+from target_outreach.records.model import (
+    Attribute,
+    Create,
+    Desired,
+    FieldRule,
+    ObjectType,
+    Plan,
+    Reference,
+    Resource,
+    Rules,
+    Skip,
+    Unchanged,
+    Update,
+    Value,
+)
 from target_outreach.records.values import (
     as_held,
     differing,
@@ -27,18 +36,6 @@ from target_outreach.records.values import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from target_outreach.records.catalog import Attribute, ObjectType
-    from target_outreach.records.matching import OnAmbiguous
-    from target_outreach.records.references import OnMissing, Reference
-    from target_outreach.records.values import Value
-
-OnNull = Literal["ignore", "clear"]
-ArrayRule = Literal["merge", "merge_first", "replace"]
-FieldRule = Literal["always", "on_create", "if_empty", "never"]
-ChangeDetection = Literal["outreach", "source", "drift", "none"]
-
-#: The ways of knowing what has changed that rest on what was delivered before.
-BY_MEMORY: frozenset[ChangeDetection] = frozenset({"source", "drift"})
 
 #: For each attribute about consent, those in which an opt-out forbids to undo it.
 OPT_OUTS: Mapping[str, tuple[str, ...]] = {
@@ -50,80 +47,14 @@ OPT_OUTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The settings of a stream that decide what is written."""
-
-    mode: SyncMode = "upsert"
-    match_fields: tuple[str, ...] = ()
-    on_ambiguous: OnAmbiguous = "reject"
-    on_null: OnNull = "ignore"
-    array_fields: Mapping[str, ArrayRule] = field(default_factory=dict)
-    array_default: ArrayRule = "merge"
-    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
-    allow_opt_in: bool = False
-    detection: ChangeDetection = "outreach"
-    on_missing: OnMissing = "reject"
-
-    def array_rule(self, attribute: str) -> ArrayRule:
-        """Return how an array attribute is laid over what Outreach holds."""
-        return self.array_fields.get(attribute, self.array_default)
-
-    @cached_property
-    def shaping(self) -> bytes:
-        """The settings that shape what is written of a record, as JSON."""
-        return msgspec.json.encode(
-            (
-                self.on_null,
-                self.array_default,
-                self.array_fields,
-                self.field_rules,
-                self.allow_opt_in,
-            )
-        )
-
-
-class Create(Struct, frozen=True):
-    """POST these."""
-
-    attributes: Mapping[str, Value]
-    relationships: Mapping[str, int | None]
-    held_back: Mapping[str, int]
-
-
-class Update(Struct, frozen=True):
-    """PATCH these of the record that was found."""
-
-    resource: Resource
-    attributes: Mapping[str, Value]
-    relationships: Mapping[str, int | None]
-    held_back: Mapping[str, int]
-
-
-class Unchanged(Struct, frozen=True):  # one for most rows: three times as fast as a data class
-    """Outreach holds it already."""
-
-    resource: Resource
-    held_back: Mapping[str, int]
-
-
-class Skip(Struct, frozen=True):
-    """Nothing is to be written, by policy."""
-
-    reason: str
-
-
-Plan = Create | Update | Unchanged | Skip
-
-
 def needs_fresh_read(object_type: ObjectType, decided: Plan, rules: Rules) -> bool:
     """Whether a plan is right only as long as Outreach holds what was read.
 
     A list is replaced as a whole, `if_empty` rests on what was empty, an opt-out or a linked
-    account may forbid a change, and a second account would not be refused.
+    account may forbid a change, and a second record may not be refused.
     """
     if isinstance(decided, Create):
-        return object_type.name == "accounts" and rules.mode == "upsert"
+        return object_type.unique_by is None and rules.mode == "upsert"
     if not isinstance(decided, Update):
         return False
     return any(
@@ -214,8 +145,8 @@ def _depends_on_held(object_type: ObjectType, name: str, value: Value, rules: Ru
 
 
 def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Create:
-    required = REQUIRED[object_type.name]
-    if is_empty(desired.attributes.get(required)):
+    required = object_type.required_attribute
+    if required is not None and is_empty(desired.attributes.get(required)):
         message = f"A new record needs a value in {required}."
         raise RecordFault("missing_required", message, field=required)
     held_back: dict[str, int] = {}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from target_outreach.errors import SettingsError
+from target_outreach.records.catalog import load_catalog, stream_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-OBJECT_NAMES = {
-    "prospect": "prospects",
-    "prospects": "prospects",
-    "account": "accounts",
-    "accounts": "accounts",
-}
+
+@cache
+def object_names() -> Mapping[str, str]:
+    """Return the objects that a name can say, by their names in the singular and the plural."""
+    plurals = {name: name for name in stream_objects()}
+    return {load_catalog()[name].type: name for name in plurals} | plurals
 
 
 class Patterned(Protocol):
@@ -57,7 +59,7 @@ def route(
         patterns: The names and globs of all entries, of which none fits where nothing says it.
 
     Returns:
-        ``prospects``, ``accounts``, or None where the stream is to be skipped.
+        The plural name of the object, or None where the stream is to be skipped.
 
     Raises:
         SettingsError: Nothing says it.
@@ -65,10 +67,10 @@ def route(
     if by_entry == "none":
         return None
     last = re.split(r"-|\.|__|/", stream)[-1].strip().lower()
-    name = by_entry or by_setting or OBJECT_NAMES.get(last)
+    name = by_entry or by_setting or object_names().get(last)
     if name is None:
         raise SettingsError(
-            "its name does not say whether it holds prospects or accounts"
+            f"its name does not say whether it holds {' or '.join(stream_objects())}"
             f"{_missed(stream, patterns)}; set "
             'outreach_object, or an entry in streams with its object ("none" leaves it out).'
         )

@@ -24,12 +24,12 @@ from referencing import Registry
 from referencing.exceptions import NoSuchResource, Unresolvable
 
 from target_outreach.errors import RecordFault, SettingsError
-from target_outreach.records.catalog import load_catalog
+from target_outreach.records.catalog import load_catalog, stream_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from target_outreach.records.catalog import Attribute, ObjectType
+    from target_outreach.records.model import Attribute, ObjectType
 
 JsonSchema = dict[str, Any]
 
@@ -46,7 +46,6 @@ COMPILED_KEYWORDS = frozenset(
 #: Digits to reckon with: 38 before and behind the point, and room.
 MOST_DIGITS = 400
 
-SHIPPED = ("prospects", "accounts")
 RULES = {
     "anyOf": "must fit one of the schemas in anyOf",
     "type": "must be {0}",
@@ -249,5 +248,5 @@ def render(object_name: str) -> str:
 
 
 if __name__ == "__main__":
-    for shipped in SHIPPED:
+    for shipped in stream_objects():
         Path(str(_shipped(shipped))).write_text(render(shipped), encoding="utf-8")

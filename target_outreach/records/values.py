@@ -20,9 +20,8 @@ from target_outreach.errors import RecordFault
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from target_outreach.records.catalog import Attribute, Kind
+    from target_outreach.records.model import Attribute, Kind, Value
 
-Value = str | int | float | bool | list[str] | None
 
 NUMERIC_TEXT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 ISO_DATE_TIME = re.compile(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.delivery.tally import OUTCOMES
-from target_outreach.errors import ExitCode, OutputError
+from target_outreach.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,27 +185,3 @@ class Report:
             return ENDINGS[exit_code]
         ending = DRY_ENDINGS.get(exit_code, ENDINGS[exit_code])
         return f"Dry run: {ending[0].lower()}{ending[1:]}"
-
-    def write(self, path: str, exit_code: ExitCode, problems: Sequence[str] = ()) -> None:
-        """Write the report to a file, as a page where it ends in ``.html``, else as JSON.
-
-        Args:
-            path: The file.
-            exit_code: How the run ended.
-            problems: What stopped it, in sentences without any value.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
-        figures = self.as_json(exit_code, problems)
-        if path.endswith(".html"):
-            from target_outreach.report.page import render  # noqa: PLC0415 - few runs need it
-
-            text = render(figures)
-        else:
-            text = json.dumps(figures, indent=2) + "\n"
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"The report cannot be written ({error.strerror}).") from None

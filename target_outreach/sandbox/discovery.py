@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox.messages import Answer, json_answer
 from target_outreach.sandbox.oauth import known_apps
 from target_outreach.sandbox.resources import object_type, render
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from target_outreach.sandbox.tokens import Permit
 
 USER_ID = 1
-WITH_CUSTOM_FIELDS = ("accounts", "prospects")
+WITH_CUSTOM_FIELDS = sorted(one.name for one in load_catalog().values() if one.has_custom_fields)
 
 
 def answer_identity(database: Database, permit: Permit, profile: Profile, url: str) -> Answer:

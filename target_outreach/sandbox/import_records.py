@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DupeMethod = Literal["overwriteNoCreate", "overwrite", "skip", "missing"]
 ImportOutcome = Literal["updated", "created", "skipped", "failed", "lost"]
 
-_IMPORTABLE = {load_catalog()[name].type: name for name in ("prospects", "accounts")}
+_IMPORTABLE = {one.type: name for name, one in load_catalog().items() if one.importable}
 _OPT_OUTS = frozenset({"optedOut", "emailOptedOut", "callOptedOut"})
 _SECTIONS = ("attributes", "relationships")
 

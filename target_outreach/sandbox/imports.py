@@ -13,6 +13,7 @@ from __future__ import annotations
 from http.client import responses
 from typing import TYPE_CHECKING, Any, get_args
 
+from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import errors
 from target_outreach.sandbox.discovery import USER_ID
 from target_outreach.sandbox.import_records import DupeMethod, RecordWriter, unwrap
@@ -125,7 +126,8 @@ class Imports:
         return None
 
     def _count_all(self) -> int:
-        return self._database.count("prospects") + self._database.count("accounts")
+        names = (name for name, one in load_catalog().items() if one.importable)
+        return sum(map(self._database.count, names))
 
     def _shown(self, number: int, profile: Profile) -> Answer:
         ((at, changed_at, method, name, error, state, total, dupes, failures),) = (

@@ -25,16 +25,6 @@ PAGE_SIZE = 50
 MAX_HISTORY = 200
 MAX_SEARCH = 200
 
-_COLUMNS = {
-    "prospects": ("name", "emails", "title", "account", "updatedAt"),
-    "accounts": ("name", "domain", "customId", "industry", "updatedAt"),
-    "users": ("name", "email", "title"),
-    "stages": ("name", "order"),
-    "personas": ("name", "description"),
-    "sequences": ("name", "enabled", "owner"),
-    "mailboxes": ("email", "user"),
-    "sequenceStates": ("prospect", "sequence", "state", "mailbox"),
-}
 _LAST_ID = 2**63 - 1
 # Any text or number of a record but times, also one in a list. LIKE knows the case of ASCII only,
 # but what is filtered by is there in folded form too. Few bodies have to be taken apart.
@@ -86,7 +76,7 @@ class Look:
         found = self._store.select(name, where, order, PAGE_SIZE, skipped)
         return {
             "object": name,
-            "columns": list(_COLUMNS[name]),
+            "columns": list(object_type(name).columns),
             "rows": [self._row(name, record) for record in found],
             "count": self._count(name, where, skipped, len(found)),
             "first": skipped + 1,
@@ -135,7 +125,7 @@ class Look:
             self._cell(links[column].object, record.relationships.get(column))
             if column in links
             else show(record.attributes.get(column))
-            for column in _COLUMNS[name]
+            for column in object_type(name).columns
         ]
         return {"id": record.id, "title": _title(name, record), "cells": cells}
 

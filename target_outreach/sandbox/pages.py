@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from target_outreach.records.catalog import load_catalog
+from target_outreach.records.catalog import load_catalog, stream_objects
 from target_outreach.sandbox.looking import Look
 from target_outreach.sandbox.messages import PLAIN_JSON, Answer, json_answer, page_answer
 
@@ -127,14 +127,15 @@ class Pages:
     def _found(self, request: Request) -> Answer | None:
         name = request.path.removeprefix(FOLDER) if request.path != "/" else "page.html"
         if name in _FILES:
-            return Answer(200, _file(name), media_type=_FILES[name])
+            content = _front() if name == "page.html" else _file(name)
+            return Answer(200, content, media_type=_FILES[name])
         try:
-            content = self._content(name.split("/"), parse_qs(request.query))
+            found = self._content(name.split("/"), parse_qs(request.query))
         except (KeyError, ValueError):
             return None
         except sqlite3.OperationalError:
             return json_answer(503, {"error": "That took too long."}, PLAIN_JSON)
-        return None if content is None else json_answer(200, content, PLAIN_JSON)
+        return None if found is None else json_answer(200, found, PLAIN_JSON)
 
     def _content(self, path: list[str], query: dict[str, list[str]]) -> dict[str, Any] | None:
         given = {name: values[-1] for name, values in query.items()}
@@ -262,6 +263,19 @@ def _whole(text: str) -> int:
     if not 0 <= number < 2**53:
         raise ValueError("a number out of range")
     return number
+
+
+@cache
+def _front() -> bytes:
+    """Return the page with the objects of the catalogue, those that streams are for in its menu."""
+    links = "\n".join(
+        f'<li><a href="#/{name}">{name.capitalize()} '
+        f'<span class="count" data-count="{name}"></span></a></li>'
+        for name in stream_objects()
+    )
+    page = _file("page.html").decode()
+    page = page.replace("<!-- a link for each object that streams are for -->", links)
+    return page.replace('data-objects=""', f'data-objects="{" ".join(load_catalog())}"').encode()
 
 
 @cache

@@ -14,7 +14,7 @@ from target_outreach.records.catalog import load_catalog
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from target_outreach.records.catalog import Attribute, ObjectType
+    from target_outreach.records.model import Attribute, ObjectType
 
 FOLDED_KINDS = frozenset({"text", "domain"})
 # Flags with the time at which they were set, of which the one follows from the other.

@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from target_outreach.sandbox import errors
+from target_outreach.sandbox.resources import object_type
 
 if TYPE_CHECKING:
     from target_outreach.sandbox.profile import Profile
     from target_outreach.sandbox.tokens import Permit
 
 _SCOPES = {"GET": "read", "POST": "write", "PATCH": "write", "DELETE": "delete"}
-
-# What has no entry can only be read; a sequence state is never changed (2.6).
-_WRITES = {
-    "prospects": {"POST", "PATCH", "DELETE"},
-    "accounts": {"POST", "PATCH", "DELETE"},
-    "sequenceStates": {"POST", "DELETE"},
-}
 
 
 def check_method(name: str, method: str, *allowed: str) -> None:
@@ -31,7 +25,7 @@ def check_method(name: str, method: str, *allowed: str) -> None:
     Raises:
         ApiError: 404.
     """
-    if method not in allowed or (method != "GET" and method not in _WRITES.get(name, ())):
+    if method not in allowed or (method != "GET" and method not in object_type(name).methods):
         raise errors.route_not_found()
 
 

@@ -12,14 +12,14 @@ from target_outreach.sandbox.server import HttpServer
 from target_outreach.sandbox.store import Store
 
 if TYPE_CHECKING:
-    from target_outreach.sandbox.sandbox import Sandbox
+    from target_outreach.sandbox.server import Service
 
 
 class Running:
     """The file, the socket and the thread that listens.
 
     Args:
-        sandbox: What is served.
+        service: What is served.
         path: SQLite file, created where missing; None or ``":memory:"`` for a temporary one.
         address: Host and TCP port to listen on.
 
@@ -34,19 +34,19 @@ class Running:
         thread: Listens.
     """
 
-    def __init__(self, sandbox: Sandbox, path: str | Path | None, address: tuple[str, int]) -> None:
+    def __init__(self, service: Service, path: str | Path | None, address: tuple[str, int]) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if path is None or str(path) == ":memory:":
             self._folder = tempfile.TemporaryDirectory(prefix="outreach-sandbox-")
             path = Path(self._folder.name, "outreach.db")
         try:
-            self.server = HttpServer(*address, sandbox)
+            self.server = HttpServer(*address, service)
         except OSError:
             self._clean()
             raise
         try:
-            self.store = Store(Path(path), sandbox.clock)
-            self.access = Access(self.store, sandbox.clock)
+            self.store = Store(Path(path), service.clock)
+            self.access = Access(self.store, service.clock)
         except BaseException:
             self.server.server_close()
             self._clean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import zlib
 from typing import TYPE_CHECKING
 
 from target_outreach.records.catalog import load_catalog
@@ -12,9 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from target_outreach.records.catalog import Attribute
-
-VERSION = 2
+    from target_outreach.records.model import Attribute
 
 # Object, attributes and related ids; the ids of each object count from 1.
 DEFAULTS: tuple[tuple[str, dict[str, object], dict[str, int]], ...] = (
@@ -105,17 +104,22 @@ _ADDED_TABLES = (
 def create_tables(connection: sqlite3.Connection) -> bool:
     """Create what is missing, inside the caller's transaction.
 
+    The version of a file is a checksum of its tables for objects, so that a file from before an
+    object or an index gets it.
+
     Returns:
         Whether the file was fresh.
     """
     for statement in _ADDED_TABLES:
         connection.execute(statement)
+    statements = list(_object_tables())
+    wanted = zlib.crc32("".join(statements).encode()) >> 1 or 1
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == VERSION:
+    if version == wanted:
         return False
-    for statement in _object_tables():
+    for statement in statements:
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(f"PRAGMA user_version = {wanted}")
     if version:
         return False
     for statement in _TABLES:

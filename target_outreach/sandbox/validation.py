@@ -15,7 +15,7 @@ from target_outreach.sandbox.values import international, obeys, read_value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from target_outreach.records.catalog import ObjectType, Relationship
+    from target_outreach.records.model import ObjectType, Relationship
     from target_outreach.sandbox.database import Database
     from target_outreach.sandbox.messages import Request
     from target_outreach.sandbox.profile import Profile

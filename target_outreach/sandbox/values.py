@@ -12,7 +12,7 @@ from target_outreach.sandbox.resources import timestamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from target_outreach.records.catalog import Attribute
+    from target_outreach.records.model import Attribute
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _URL = re.compile(r"https?://\S+|[^\s/:@]+\.\S+")

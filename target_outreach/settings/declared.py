@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk import typing as th
 
+from target_outreach.records.catalog import load_catalog, stream_objects
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,7 +19,8 @@ ON_MISSING_RELATION = ["reject", "skip", "create"]
 ON_AMBIGUOUS = ["reject", "oldest", "newest"]
 CHANGE_DETECTION = ["outreach", "source", "drift", "none"]
 ON_REJECT = ["fail", "ignore", "abort", "hold"]
-OBJECTS = ["prospects", "accounts"]
+OBJECTS = [*stream_objects()]
+BY_ENTRY = [name for name, one in load_catalog().items() if one.stream == "by_entry"]
 
 
 def _choice(choices: list[str]) -> th.StringType:
@@ -26,7 +29,7 @@ def _choice(choices: list[str]) -> th.StringType:
 
 STREAM_ENTRY = th.PropertiesList(
     th.Property("stream", th.StringType(nullable=False), required=True),
-    th.Property("object", _choice([*OBJECTS, "sequenceStates", "none"])),
+    th.Property("object", _choice([*OBJECTS, *BY_ENTRY, "none"])),
     th.Property("sync_mode", _choice(SYNC_MODES)),
     th.Property("match_on", th.ArrayType(th.StringType(nullable=False), nullable=True)),
     th.Property(

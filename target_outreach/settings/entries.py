@@ -12,9 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from target_outreach.errors import SettingsError
-from target_outreach.records.catalog import load_catalog
+from target_outreach.records.catalog import load_catalog, stream_objects
 from target_outreach.records.mapping import (
-    REQUIRED,
     NoSuchAttribute,
     explicit_goal,
     is_unknown,
@@ -24,14 +23,13 @@ from target_outreach.records.mapping import (
     nearest,
     plain,
 )
-from target_outreach.records.references import PARTS
 from target_outreach.records.routing import first_match, route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from target_outreach.records.catalog import ObjectType
     from target_outreach.records.custom_fields import OwnObjects
+    from target_outreach.records.model import ObjectType
     from target_outreach.settings.reading import Settings, StreamEntry, StreamSettings
 
 R = TypeVar("R")
@@ -59,7 +57,7 @@ def for_object(
     arrays = settings.array_fields
     if isinstance(arrays, str) or arrays is not defaults.array_fields:
         return settings
-    others = [one for name, one in load_catalog().items() if name in REQUIRED]
+    others = [load_catalog()[name] for name in stream_objects()]
     own = {
         name: rule
         for name, rule in arrays.items()
@@ -70,13 +68,14 @@ def for_object(
 
 def name_custom_fields(object_type: ObjectType, settings: StreamSettings) -> bool:
     """Whether the settings name a custom field, or what may be the label of one."""
-    return any(may_be_custom(object_type, name) for name in _names(settings))
+    return any(may_be_custom(object_type, name) for name in _names(object_type, settings))
 
 
-def _names(settings: StreamSettings) -> Iterator[str]:
+def _names(object_type: ObjectType, settings: StreamSettings) -> Iterator[str]:
     """Go through what the settings call attributes, and may call by a label."""
+    links = {plain(name) for name in links_of(object_type)}
     yield from settings.columns.values()
-    yield from (name for name in settings.field_rules if plain(name) not in PARTS)
+    yield from (name for name in settings.field_rules if plain(name) not in links)
     if not isinstance(settings.array_fields, str):
         yield from settings.array_fields
 
@@ -230,7 +229,9 @@ def name_labels(settings: Settings, objects: OwnObjects) -> bool:
         for entry in settings.streams
         if (name := known_object(entry, settings.outreach_object)) is not None
         and objects[name].has_custom_fields
-        for target in _names(for_object(objects[name], entry.settings, settings.defaults))
+        for target in _names(
+            objects[name], for_object(objects[name], entry.settings, settings.defaults)
+        )
     )
 
 

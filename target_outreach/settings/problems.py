@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 
-from target_outreach.records.routing import OBJECT_NAMES
+from target_outreach.records.routing import object_names
 from target_outreach.records.schemas import broken_rule
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """
     for name in OF_OBJECTS:
         if isinstance(given := config.get(name), str):
-            config[name] = OBJECT_NAMES.get(given.strip().lower(), given)
+            config[name] = object_names().get(given.strip().lower(), given)
     if isinstance(config.get("max_rejects"), int):
         config["max_rejects"] = str(config["max_rejects"])
     if isinstance(config.get("array_fields"), dict):

@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
-from target_outreach.records.planning import BY_MEMORY
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.model import (
+    BY_MEMORY,
+    ArrayRule,
+    ChangeDetection,
+    FieldRule,
+    OnAmbiguous,
+    OnMissing,
+    OnNull,
+    SyncMode,
+)
 from target_outreach.settings.access import BEARER, OAUTH, Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from target_outreach.records.mapping import SyncMode
-    from target_outreach.records.matching import OnAmbiguous
-    from target_outreach.records.planning import ArrayRule, ChangeDetection, FieldRule, OnNull
-    from target_outreach.records.references import OnMissing
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Settings:
 
     access: Access
     credentials_path: str | None
-    outreach_object: Literal["prospects", "accounts"] | None
+    outreach_object: str | None
     defaults: StreamSettings
     streams: tuple[StreamEntry, ...]
     allow_opt_in: bool
@@ -135,7 +140,7 @@ def _properties() -> dict[str, Any]:
 
 
 def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> StreamSettings:
-    if values.get("object") == "sequenceStates":
+    if _is_enrolment(values):
         values, defaults = {**values, "sync_mode": "insert"}, StreamSettings()
     match_on = values.get("match_on")
     return StreamSettings(
@@ -153,6 +158,11 @@ def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> Str
     )
 
 
+def _is_enrolment(values: Mapping[str, Any]) -> bool:
+    object_type = load_catalog().get(values.get("object") or "")
+    return object_type is not None and object_type.is_enrolment
+
+
 #: What an entry may say of a stream of enrolments, which are only ever added.
 OF_ENROLMENTS = frozenset({"stream", "object", "sync_mode", "columns", "ignore_columns"})
 
@@ -161,18 +171,19 @@ def _enrolment_problems(values: Mapping[str, Any]) -> list[str]:
     """Insist on the permission to enrol people, and on entries that ask for no more."""
     problems = []
     for number, entry in enumerate(values["streams"] or (), 1):
-        if entry.get("object") != "sequenceStates":
+        if not _is_enrolment(entry):
             continue
+        object_name = entry["object"]
         name = f"Entry {number} of streams ({entry['stream']!r})"
         if not values["allow_enrolment"]:
             problems.append(
-                f"{name}: sequenceStates puts prospects into sequences, by which they get mail: "
+                f"{name}: {object_name} puts prospects into sequences, by which they get mail: "
                 "set allow_enrolment too."
             )
         if entry.get("sync_mode", "insert") != "insert":
-            problems.append(f"{name}: sequenceStates can only have the sync_mode insert.")
+            problems.append(f"{name}: {object_name} can only have the sync_mode insert.")
         if others := sorted(entry.keys() - OF_ENROLMENTS):
-            problems.append(f"{name}: sequenceStates has no use for {', '.join(others)}.")
+            problems.append(f"{name}: {object_name} has no use for {', '.join(others)}.")
     return problems
 
 

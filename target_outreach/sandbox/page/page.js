@@ -6,17 +6,16 @@ import { requests } from "./requests.js";
 
 const PAUSE_MILLISECONDS = 1000;
 const TROUBLE_MILLISECONDS = 5000;
-const OBJECTS = ["prospects", "accounts", "users", "stages", "personas", "sequences", "mailboxes",
-  "sequenceStates"];
 
 const main = document.getElementById("main");
+const OBJECTS = main.dataset.objects.split(" ");
 const put = (id, text) => { document.getElementById(id).textContent = text; };
 let view = null;
 let timer;
 let instance = null;
 
 function chosen() {
-  const [path, query] = (location.hash.slice(2) || "prospects").split("?");
+  const [path, query] = (location.hash.slice(2) || OBJECTS[0]).split("?");
   const [name, id] = path.split("/");
   const parameters = new URLSearchParams(query);
   if (name === "requests") return requests(parameters, wake);
@@ -33,7 +32,7 @@ function open() {
   document.title = `${view.title} · Outreach sandbox`;
   const title = element("h2", { tabindex: -1, class: view.bare ? "quiet" : "" }, view.title);
   main.replaceChildren(...(view.bare ? [] : [title]), ...view.content);
-  const place = `#/${location.hash.slice(2).split(/[?/]/)[0] || "prospects"}`;
+  const place = `#/${location.hash.slice(2).split(/[?/]/)[0] || OBJECTS[0]}`;
   for (const link of document.querySelectorAll("header nav a")) {
     if (link.getAttribute("href") === place) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -211,7 +211,8 @@ export function rest() {
   const place = element("div");
 
   function live({ counts }) {
-    const names = Object.keys(counts).filter((name) => !["prospects", "accounts"].includes(name));
+    const names = Object.keys(counts).filter(
+      (name) => !document.querySelector(`header [data-count="${name}"]`));
     const list = names.map((name) => [
       element("a", { href: `#/${name}` }, heading(name)), count(counts[name]),
     ]);

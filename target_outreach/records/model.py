@@ -1,0 +1,413 @@
+"""What everything else here speaks of: objects, records, what they are linked to, and plans.
+
+Plain values only. Each other module of `records` may import this one; it imports none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from target_outreach.errors import RecordFault
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+Value = str | int | float | bool | list[str] | None
+
+Kind = Literal[
+    "text",
+    "texts",
+    "emails",
+    "phones",
+    "domain",
+    "integer",
+    "number",
+    "boolean",
+    "date",
+    "date-time",
+    "histogram",
+    "custom",  # a custom field of which the organisation says more than that it is text
+]
+
+FieldType = Literal[
+    "boolean",
+    "currency",
+    "date",
+    "date_time",
+    "inclusion",
+    "multi_inclusion",
+    "numerical",
+    "percentage",
+    "phone_number",
+    "string",
+    "url",
+]
+
+SyncMode = Literal["insert", "update", "upsert"]
+
+OnAmbiguous = Literal["reject", "oldest", "newest"]
+
+#: What a record is linked to if nothing fits: nothing, so that it is rejected or goes without; or
+#: a new account.
+OnMissing = Literal["reject", "skip", "create"]
+
+OnNull = Literal["ignore", "clear"]
+
+ArrayRule = Literal["merge", "merge_first", "replace"]
+
+FieldRule = Literal["always", "on_create", "if_empty", "never"]
+
+ChangeDetection = Literal["outreach", "source", "drift", "none"]
+
+#: The ways of knowing what has changed that rest on what was delivered before.
+BY_MEMORY: frozenset[ChangeDetection] = frozenset({"source", "drift"})
+
+ARRAY_KINDS = frozenset({"texts", "emails", "phones"})
+
+CUSTOM_NAME = re.compile(r"custom\d+", re.ASCII)
+
+
+class DeclaredField(Protocol):
+    """What an organisation says of one of its custom fields."""
+
+    @property
+    def label(self) -> str | None:
+        """What people call it."""
+
+    @property
+    def type(self) -> FieldType:
+        """What its text must be."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The options of a pick list; none where any value goes."""
+
+    def coerce(self, value: Any) -> str | None:  # noqa: ANN401 - whatever JSON holds
+        """Turn an incoming value into the text that Outreach keeps."""
+
+    def is_same(self, ours: str, held: Any) -> bool:  # noqa: ANN401 - Outreach's JSON
+        """Whether Outreach holds what a coerced value of ours means, in whatever form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of an object, as Outreach declares it.
+
+    `custom` is what the organisation says of a custom field, where that has been asked.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    max_length: int | None = None
+    read_only: bool = False
+    filterable: bool = False
+    sortable: bool = False
+    curated: bool = False
+    explicit_only: bool = False
+    synonyms: tuple[str, ...] = ()
+    custom: DeclaredField | None = None
+
+    @property
+    def is_array(self) -> bool:
+        """Whether the value is a list of texts."""
+        return self.kind in ARRAY_KINDS
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether it is one of the numbered fields to which organisations give a meaning."""
+        return CUSTOM_NAME.fullmatch(self.name) is not None
+
+    @property
+    def label(self) -> str | None:
+        """What the organisation calls it, if that is known."""
+        return self.custom.label if self.custom is not None else None
+
+    @property
+    def title(self) -> str:
+        """The name, with the label behind it where there is one."""
+        return self.name if self.label is None else f"{self.name} ({self.label})"
+
+
+@dataclass(frozen=True, slots=True)
+class Relationship:
+    """A to-one link from one object to another.
+
+    Attributes:
+        name: What it is called.
+        object: The plural name of the linked object.
+        read_only: Whether Outreach lets nobody write it.
+        linked_by: The `linked_by` of that object.
+    """
+
+    name: str
+    object: str
+    read_only: bool = False
+    linked_by: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectType:
+    """An object of Outreach, with all that is particular to it.
+
+    Attributes:
+        name: The plural, as it stands in paths.
+        type: The singular, as it stands in bodies.
+        attributes: Its attributes by name.
+        relationships: Its to-one links by name.
+        required: The custom fields without which the organisation lets nobody create a record.
+        match_fields: The attributes by which a record is found where the settings name none.
+        required_attribute: The attribute without which no record is created; None where no such
+            attribute is published.
+        required_links: The links without which a record makes no sense.
+        stream: Whether streams can be for it: by their names, only by an entry of `streams` that
+            names it, or not at all.
+        unique_by: The attribute of which Outreach refuses a second record with the same value (API
+            reference 3.4); None where it takes a second one.
+        is_large: Whether there are too many records to read them all.
+        created_for_links: Whether one can be created because another record names it.
+        linked_by: How a column may say which record another one is linked to: the part of the
+            column's name behind the point, and the attribute that it stands for; what identifies
+            best comes first.
+        importable: Whether Outreach's imports take it (API reference 6).
+        is_enrolment: Whether to create one puts a person into a sequence.
+        methods: The HTTP methods, besides GET, that Outreach has for it.
+        columns: What a list for people shows of it.
+    """
+
+    name: str
+    type: str
+    attributes: Mapping[str, Attribute] = field(repr=False)
+    relationships: Mapping[str, Relationship] = field(repr=False)
+    required: Sequence[str] = field(default=(), repr=False)
+    match_fields: tuple[str, ...] = field(default=(), repr=False)
+    required_attribute: str | None = field(default=None, repr=False)
+    required_links: tuple[str, ...] = field(default=(), repr=False)
+    stream: Literal["by_name", "by_entry"] | None = field(default=None, repr=False)
+    unique_by: str | None = field(default=None, repr=False)
+    is_large: bool = field(default=False, repr=False)
+    created_for_links: bool = field(default=False, repr=False)
+    linked_by: Mapping[str, str] = field(default_factory=dict, repr=False)
+    importable: bool = field(default=False, repr=False)
+    is_enrolment: bool = field(default=False, repr=False)
+    methods: tuple[str, ...] = field(default=(), repr=False)
+    columns: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def writable(self) -> Mapping[str, Attribute]:
+        """The attributes that may be sent."""
+        return {name: a for name, a in self.attributes.items() if not a.read_only}
+
+    @property
+    def has_custom_fields(self) -> bool:
+        """Whether organisations can give it fields of their own."""
+        return "custom1" in self.attributes
+
+
+class Key(NamedTuple):
+    """What identifies a record: a match field and the value's comparable form."""
+
+    field: str
+    value: str | int
+
+
+class Resource(Struct, frozen=True):
+    """A record as Outreach holds it.
+
+    Attributes:
+        id: The Outreach id.
+        attributes: Those that were asked for.
+        links: The ids of linked records by relationship, None where nothing is linked.
+    """
+
+    id: int
+    attributes: Mapping[str, Any]
+    links: Mapping[str, int | None]
+
+    @property
+    def created_at(self) -> str:
+        """When Outreach created it: ISO 8601, whose order as text is that of time."""
+        return str(self.attributes.get("createdAt") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A record of Outreach that another one names.
+
+    Attributes:
+        relationship: The relationship that it is named for.
+        values: What is said of it, by the part of the column's name, as given; none is blank.
+        linked_by: The attribute of the linked record that each part stands for.
+    """
+
+    relationship: str
+    values: tuple[tuple[str, str], ...]
+    linked_by: Mapping[str, str] = field(compare=False, repr=False)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Say by which columns it is named, as ``account.domain``."""
+        return tuple(f"{self.relationship}.{part}" for part, _ in self.values)
+
+    @property
+    def attributes(self) -> dict[str, str | list[str]]:
+        """Return what is said of the linked record, by its own attributes."""
+        names = self.linked_by
+        return {
+            names[part]: [text] if names[part] == "emails" else text for part, text in self.values
+        }
+
+    def missing(self, why_not_created: str | None = None) -> RecordFault:
+        """Say that nothing in Outreach fits.
+
+        Args:
+            why_not_created: Why it is not created, where the settings would have it, as a clause.
+        """
+        rest = f", and {why_not_created}" if why_not_created else "; see on_missing_relation"
+        message = f"Nothing in Outreach fits {' and '.join(self.parts)}{rest}."
+        return RecordFault("relation_not_found", message, field=self.parts[0])
+
+    def ambiguous(self, ids: Sequence[int]) -> RecordFault:
+        """Say that several records fit, naming their ids."""
+        found = ", ".join(map(str, ids))
+        message = f"Several records in Outreach fit {' and '.join(self.parts)}: {found}."
+        return RecordFault("relation_ambiguous", message, field=self.parts[0])
+
+    def refused(self, fault: RecordFault) -> RecordFault:
+        """Say of a fault of the linked record that it is not this one's own."""
+        return RecordFault(
+            "relation_refused",
+            f"The {self.relationship} that it is to be linked to: {fault.message}",
+            field=self.parts[0],
+            detail=fault.detail,
+        )
+
+
+@dataclass(slots=True)  # to make a frozen one costs as much as to map five columns
+class Desired:
+    """What one record says should be in Outreach; it is never changed once it is decided on.
+
+    Until then it is completed by the key of its source, and by what is remembered under that.
+
+    Attributes:
+        id: The Outreach id, if a column says it.
+        attributes: Coerced values by attribute; None where the record has a null.
+        relationships: Ids of linked records by relationship; None where the record has a null.
+        references: What is said of linked records of which it does not say the id, by relationship;
+            once one is found, its id stands in `relationships`.
+        source_key: The key of the record in its source, where a memory is kept by it.
+        remembered: The Outreach id under which a record of this key was delivered before.
+        keys: What it can be found by, by match field, as far as that has been asked for.
+    """
+
+    id: int | None = None
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+    relationships: Mapping[str, int | None] = field(default_factory=dict)
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    source_key: str | None = None
+    remembered: int | None = None
+    keys: dict[str, list[Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def with_remembered(self, resource_id: int | None) -> Desired:
+        """Return the same as a record that was delivered before, or was not."""
+        if resource_id == self.remembered:
+            return self
+        # `dataclasses.replace` takes several times as long.
+        return Desired(
+            self.id,
+            self.attributes,
+            self.relationships,
+            self.references,
+            self.source_key,
+            resource_id,
+        )
+
+    def without_link(self, name: str) -> Desired:
+        """Return the same, saying nothing of a relationship."""
+        links = {other: link for other, link in self.relationships.items() if other != name}
+        return replace(self, relationships=links)
+
+    def with_links(self, links: Mapping[str, int], left_out: Collection[str]) -> Desired:
+        """Return the same, what it is linked to having been found.
+
+        Args:
+            links: The ids by relationship.
+            left_out: The relationships of which nothing was found.
+        """
+        return replace(
+            self,
+            relationships={**self.relationships, **links},
+            references={name: one for name, one in self.references.items() if name not in left_out},
+        )
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings of a stream that decide what is written."""
+
+    mode: SyncMode = "upsert"
+    match_fields: tuple[str, ...] = ()
+    on_ambiguous: OnAmbiguous = "reject"
+    on_null: OnNull = "ignore"
+    array_fields: Mapping[str, ArrayRule] = field(default_factory=dict)
+    array_default: ArrayRule = "merge"
+    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
+    allow_opt_in: bool = False
+    detection: ChangeDetection = "outreach"
+    on_missing: OnMissing = "reject"
+
+    def array_rule(self, attribute: str) -> ArrayRule:
+        """Return how an array attribute is laid over what Outreach holds."""
+        return self.array_fields.get(attribute, self.array_default)
+
+    @cached_property
+    def shaping(self) -> bytes:
+        """The settings that shape what is written of a record, as JSON."""
+        return msgspec.json.encode(
+            (
+                self.on_null,
+                self.array_default,
+                self.array_fields,
+                self.field_rules,
+                self.allow_opt_in,
+            )
+        )
+
+
+class Create(Struct, frozen=True):
+    """POST these."""
+
+    attributes: Mapping[str, Value]
+    relationships: Mapping[str, int | None]
+    held_back: Mapping[str, int]
+
+
+class Update(Struct, frozen=True):
+    """PATCH these of the record that was found."""
+
+    resource: Resource
+    attributes: Mapping[str, Value]
+    relationships: Mapping[str, int | None]
+    held_back: Mapping[str, int]
+
+
+class Unchanged(Struct, frozen=True):  # one for most rows: three times as fast as a data class
+    """Outreach holds it already."""
+
+    resource: Resource
+    held_back: Mapping[str, int]
+
+
+class Skip(Struct, frozen=True):
+    """Nothing is to be written, by policy."""
+
+    reason: str
+
+
+Plan = Create | Update | Unchanged | Skip

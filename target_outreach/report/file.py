@@ -1,0 +1,43 @@
+"""The report as a file: a page where its name ends in ``.html``, else JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from target_outreach.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from target_outreach.errors import ExitCode
+    from target_outreach.report.figures import Report
+
+
+def write_report(
+    report: Report, path: str, exit_code: ExitCode, problems: Sequence[str] = ()
+) -> None:
+    """Write a report to a file.
+
+    Args:
+        report: The figures of the run.
+        path: The file.
+        exit_code: How the run ended.
+        problems: What stopped it, in sentences without any value.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    figures = report.as_json(exit_code, problems)
+    if path.endswith(".html"):
+        from target_outreach.report.page import render  # noqa: PLC0415 - few runs need it
+
+        text = render(figures)
+    else:
+        text = json.dumps(figures, indent=2) + "\n"
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"The report cannot be written ({error.strerror}).") from None
