@@ -332,7 +332,7 @@ class OutreachSink(Sink):
             for other in self._target.linked_to(self):
                 other.hand_over()
             self.record_counter_metric.increment(len(items))
-            self._target.pipeline.submit(self.stream, items)
+            self._target.engine.submit(self.stream, items)
 
 
 def _of_stream(name: str, error: SettingsError) -> SettingsError:

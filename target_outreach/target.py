@@ -13,12 +13,10 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from target_outreach.connection import Connection
-from target_outreach.delivery.dry_run import DryWriter, NoRejects, PlanFile
-from target_outreach.delivery.enrolment import DryEnrolments, Enrolments
 from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
 from target_outreach.delivery.memory import Memory, copy_memory
-from target_outreach.delivery.pipeline import Pipeline
+from target_outreach.delivery.plan_file import NoRejects, PlanFile
 from target_outreach.delivery.progress import Moment, Progress
 from target_outreach.delivery.rejects import (
     RejectsFile,
@@ -30,8 +28,12 @@ from target_outreach.delivery.rejects import (
 from target_outreach.delivery.settlement import Settlement
 from target_outreach.delivery.tally import Count
 from target_outreach.delivery.timeline import Point
-from target_outreach.delivery.writing import Writer
 from target_outreach.destination import destination
+from target_outreach.engine.dry_run import DryWriter
+from target_outreach.engine.enrolment import DryEnrolments, Enrolments
+from target_outreach.engine.loop import Engine
+from target_outreach.engine.tools import Tools
+from target_outreach.engine.writing import Writer
 from target_outreach.errors import EndedEarly, ExitCode, InputError, Interrupted, SettingsError
 from target_outreach.outreach.imports import Imports
 from target_outreach.outreach.lookup import Lookup
@@ -55,10 +57,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import PurePath
 
-    from target_outreach.delivery.enrolment import Enrols
     from target_outreach.delivery.journal import Journal
-    from target_outreach.delivery.scheduler import Deliverer
     from target_outreach.delivery.tally import Tally
+    from target_outreach.engine.enrolment import Enrols
+    from target_outreach.engine.writing import Deliverer
     from target_outreach.outreach.client import Client
 
 logger = logging.getLogger("target-outreach")
@@ -152,7 +154,7 @@ class TargetOutreach(ExactTarget):
         )
 
     @cached_property
-    def pipeline(self) -> Pipeline:
+    def engine(self) -> Engine:
         """Delivers batches; its threads start with the first one."""
         client = self.connection.client
         if self.memory is not None:
@@ -165,7 +167,7 @@ class TargetOutreach(ExactTarget):
             enrolments = DryEnrolments(writer)
         else:
             writer, enrolments = Writer(client, lookup), Enrolments(client, lookup)
-        return Pipeline(
+        tools = Tools(
             lookup=lookup,
             writer=writer,
             enrolments=enrolments,
@@ -174,9 +176,9 @@ class TargetOutreach(ExactTarget):
             objects=self.objects,
             imports=self._imports(client),
             memory=self.memory,
-            wake=self.message_reader.inbox.wake,
             parallel=self.settings.max_parallel_requests,
         )
+        return Engine(tools, self.message_reader.inbox.wake)
 
     def _imports(self, client: Client) -> Imports | None:
         """Return what carries out many updates at a time, if the settings want that."""
@@ -215,13 +217,13 @@ class TargetOutreach(ExactTarget):
         if not self.settings.dry_run:  # which is to say of each row what would become of it
             reader = memory.reader()
             self._resources.callback(reader.close)
-            self.shortcut = Shortcut(reader, self._pipeline, self._direct)
+            self.shortcut = Shortcut(reader, self._engine, self._direct)
             self.message_reader.shortcut = self.shortcut
         return memory
 
-    def _pipeline(self) -> Pipeline | None:
-        """Return the pipeline, if it has begun."""
-        return self.__dict__.get("pipeline")
+    def _engine(self) -> Engine | None:
+        """Return the engine, if it has begun."""
+        return self.__dict__.get("engine")
 
     def _journal(self) -> Journal:
         if self.settings.plan_path is None:
@@ -347,14 +349,14 @@ class TargetOutreach(ExactTarget):
     @override
     def checkpoint(self, state: dict[str, Any]) -> None:
         self.ledger.checkpoint(state)
-        self.pipeline.look_around()
+        self.engine.look_around()
 
     def tick(self) -> None:
         """Look around between lines: has the run failed, is a batch old enough?"""
-        if "pipeline" not in self.__dict__:
+        if "engine" not in self.__dict__:
             return
-        self.pipeline.raise_error()
-        if self.pipeline.is_aborting:
+        self.engine.raise_error()
+        if self.engine.is_aborting:
             self.deliver_rest()
         now = time.monotonic()
         for sink in self.sinks():
@@ -365,7 +367,7 @@ class TargetOutreach(ExactTarget):
 
     @override
     def process_endofpipe(self) -> None:
-        """Deliver what is left; the pipeline emits the last STATE."""
+        """Deliver what is left; the engine emits the last STATE."""
         self._input_ended = True
         self.deliver_rest()
         for sink in self.sinks():
@@ -392,15 +394,15 @@ class TargetOutreach(ExactTarget):
         waiting = (sink for sink in self.sinks() if sink.current_size)
         for sink in sorted(waiting, key=lambda sink: sink.first_number):
             sink.hand_over()
-        if "pipeline" in self.__dict__:
-            self.pipeline.finish()
+        if "engine" in self.__dict__:
+            self.engine.finish()
 
     @override
     def on_signal(self, signum: int) -> None:
         error = Interrupted(signum)
-        if self._discarding or "pipeline" not in self.__dict__:
+        if self._discarding or "engine" not in self.__dict__:
             raise error
-        self.pipeline.stop(error)
+        self.engine.stop(error)
         self.message_reader.inbox.wake()
 
     def wind_up(self, error: Exception) -> None:
@@ -413,9 +415,9 @@ class TargetOutreach(ExactTarget):
         """
         if isinstance(error, InputError):
             self.deliver_rest()
-        elif "pipeline" in self.__dict__:
-            self.pipeline.stop(error)
-            self.pipeline.finish()
+        elif "engine" in self.__dict__:
+            self.engine.stop(error)
+            self.engine.finish()
 
     def discard_rest(self) -> None:
         """Read the input to its end, so that the tap does not break, and do nothing with it.

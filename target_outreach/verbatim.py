@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from target_outreach.delivery.memory import MemoryReader
-    from target_outreach.delivery.pipeline import Pipeline
+    from target_outreach.engine.loop import Engine
     from target_outreach.sinks import OutreachSink
 
 HASH_BYTES = 8
@@ -117,19 +117,19 @@ class Shortcut:
     def __init__(
         self,
         reader: MemoryReader,
-        pipeline: Callable[[], Pipeline | None],
+        engine: Callable[[], Engine | None],
         sinks: Mapping[str, OutreachSink],
     ) -> None:
         """Begin.
 
         Args:
             reader: Reads the memory on this thread.
-            pipeline: Returns the pipeline, once it is there.
+            engine: Returns the engine, once it is there.
             sinks: Those of the streams whose records come as they are, by stream; they may change.
         """
         self.row: bytes | None = None
         self._reader = reader
-        self._pipeline = pipeline
+        self._engine = engine
         self._sinks = sinks
         self._rows: dict[int, _Row] = {}
         #: The ids of the records of Outreach that known rows are about, by the place of the row.
@@ -147,19 +147,19 @@ class Shortcut:
     def look_at(self, lines: Sequence[bytes]) -> None:
         """Find out which of some lines are rows that the memory holds as they stand."""
         self.forget()
-        pipeline = self._pipeline()
-        if pipeline is None or len(lines) < FEWEST_LINES:
+        engine = self._engine()
+        if engine is None or len(lines) < FEWEST_LINES:
             return
         sinks = {name: sink for name, sink in self._sinks.items() if self._is_worthwhile(sink)}
         if not sinks:
             return
         # Asked before the memory is read, so that it holds what these rows have amounted to.
-        self._let_go(pipeline.kept_before)
+        self._let_go(engine.kept_before)
         for position, line in enumerate(lines):
             if (row := _row_of(line, sinks)) is not None:
                 self._rows[position] = row
         for sink in sinks.values():
-            if pipeline.knows_edits(sink.stream):
+            if engine.knows_edits(sink.stream):
                 self._compare(sink)
 
     def _is_worthwhile(self, sink: OutreachSink) -> bool:
@@ -229,11 +229,11 @@ class Shortcut:
 
     def hand_over(self) -> None:
         """Have the rows settled that were taken in."""
-        if self._settled and (pipeline := self._pipeline()) is not None:
+        if self._settled and (engine := self._engine()) is not None:
             settled, self._settled = self._settled, {}
             for sink, numbers in settled.items():
                 sink.record_counter_metric.increment(len(numbers))
-                pipeline.settle_unchanged(sink.stream, numbers)
+                engine.settle_unchanged(sink.stream, numbers)
 
     def hand_over_known(self) -> None:
         """Let no known row that was read wait for others to fill its batch: they pass it by.

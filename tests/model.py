@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unittest import mock
 
 from target_outreach.cli import main
-from target_outreach.delivery import writing
+from target_outreach.engine import writing
 from target_outreach.outreach import client
 from target_outreach.records.schemas import curated_schema
 from target_outreach.sandbox import Fault, Sandbox

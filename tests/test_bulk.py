@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from conftest import lines, record, schema, state
 
-from target_outreach.delivery import bulk, finder
-from target_outreach.delivery.bulk import Bulk
-from target_outreach.delivery.trust import FIRST_SIZE, MOST, Trust
+from target_outreach.engine import bulk, resolver
+from target_outreach.engine.bulk import BulkUpdates
+from target_outreach.engine.import_sizing import FIRST_SIZE, MOST, ImportSizing
 from target_outreach.outreach import imports
 from target_outreach.outreach.imports import Ending, Imports
 from target_outreach.outreach.lookup import Lookup
@@ -413,8 +413,8 @@ def test_lists_that_show_a_write_late_are_looked_at_again(bulk_sync, sandbox, mo
             return {change.decided.resource.id: change.decided.resource for change in changes}
         return found
 
-    read = Bulk._read
-    monkeypatch.setattr(Bulk, "_read", read_late)
+    read = BulkUpdates._read
+    monkeypatch.setattr(BulkUpdates, "_read", read_late)
     run = bulk_sync(people(10))
     assert run.counts("prospects") == {"received": 10, "updated": 10}
     assert sent(sandbox, "PATCH") == []
@@ -547,7 +547,7 @@ def test_two_streams_with_different_columns_do_not_blind_each_other(bulk_sync, s
 
 def test_a_list_is_laid_over_what_is_held_when_the_import_starts(bulk_sync, sandbox, monkeypatch):
     ids = seed(sandbox, 30, tags=["a"])
-    monkeypatch.setattr(finder, "FRESH", 0.5)
+    monkeypatch.setattr(resolver, "FRESH", 0.5)
     run_import = Imports.run
     count = itertools.count()
 
@@ -737,14 +737,14 @@ def test_an_import_or_a_list_without_records_cannot_be_sent():
 
 
 def fed(*endings):
-    trust = Trust()
+    trust = ImportSizing()
     for count, kept, kind in endings:
         trust.learn(count, kept, Ending(kind, "why"))
     return trust
 
 
 def test_imports_double_while_they_work_up_to_the_largest():
-    trust = Trust()
+    trust = ImportSizing()
     seen = []
     for _ in range(10):
         seen.append(trust.size)

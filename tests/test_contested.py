@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from target_outreach.delivery import bulk, writing
+from target_outreach.engine import bulk, writing
 from target_outreach.outreach import imports, patience
 from target_outreach.sandbox import App, Fault, Installation, Profile
 

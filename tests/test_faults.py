@@ -13,8 +13,8 @@ import fsspec
 import pytest
 from conftest import PROSPECTS, record, schema, state
 
-from target_outreach.delivery import writing
 from target_outreach.delivery.rejects import RejectsFile
+from target_outreach.engine import writing
 from target_outreach.errors import RecordFault
 from target_outreach.outreach import client
 from target_outreach.sandbox import Fault, Sandbox, paging

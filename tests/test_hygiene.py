@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import lines, record, schema, state
 
-from target_outreach.delivery.scheduler import Scheduler
+from target_outreach.engine.batches import Batches
 from target_outreach.outreach import client
 from target_outreach.sandbox import Fault, Sandbox
 
@@ -48,9 +48,9 @@ def hasty(config, tmp_path):
 
 HASTY = """
 from target_outreach.cli import main
-from target_outreach.delivery import pipeline
+from target_outreach.engine import loop
 from target_outreach.outreach import client
-assert (pipeline.GRACE, client.FIRST_WAIT) == (20, 0.5)
+assert (loop.GRACE, client.FIRST_WAIT) == (20, 0.5)
 {}
 main()
 """
@@ -160,7 +160,7 @@ def test_a_fault_of_our_own_is_told_by_its_place_and_not_by_its_words(sync, conf
     def fail(*_arguments):
         raise ValueError(SECRET)
 
-    monkeypatch.setattr(Scheduler, "take", fail)
+    monkeypatch.setattr(Batches, "deliver_batch", fail)
     run = sync(about_a_secret())
     assert run.exit_code == 1
     assert "a fault of target-outreach itself, ValueError at test_hygiene.py" in run.log
@@ -298,6 +298,24 @@ def test_a_signal_during_the_wait_for_a_limit_ends_it_at_once(start, sandbox, nu
     assert sandbox.request_count == 10
 
 
+def test_state_covers_nearly_all_that_was_delivered_before_a_signal(start, sandbox):
+    sandbox.profile = replace(sandbox.profile, latency_seconds=0.01)
+    for _ in range(20 if SLOW else 2):
+        before = sandbox.store.count("prospects")
+        asked = sandbox.request_count
+        process = start(batch_size_rows=100)
+        rows = [record("prospects", id=n, emails=f"p{n}.{asked}@x.test") for n in range(400)]
+        process.stdin.write(lines(with_states(rows)).encode())
+        process.stdin.flush()
+        while sandbox.store.count("prospects") < before + 30:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 143
+        delivered = sandbox.store.count("prospects") - before
+        assert delivered - json.loads(out.splitlines()[-1])["n"] <= 20
+
+
 def wait_for_log(process, words):
     for line in process.stderr:
         if words in line:
@@ -310,7 +328,7 @@ GRACE = 20 if SLOW else 2
 
 def test_a_signal_waits_for_a_hanging_request_no_longer_than_its_grace(hasty, sandbox):
     sandbox.add_fault(Fault("hang", method="POST", after=2, times=None, seconds=50))
-    process = hasty(f"pipeline.GRACE = {GRACE}", batch_size_rows=1)
+    process = hasty(f"loop.GRACE = {GRACE}", batch_size_rows=1)
     process.stdin.write(lines(with_states(people(4))).encode())
     process.stdin.flush()
     while sandbox.request_count < 8:  # four lookups, two creates, and two that hang

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from conftest import ACCOUNTS, PROSPECTS, record, schema, state
 
-from target_outreach.delivery import finder
+from target_outreach.engine import resolver
 
 
 def names(sandbox):
@@ -142,7 +142,7 @@ def test_filters_that_mind_the_case_make_no_second_prospect(sync, sandbox):
 def test_an_array_is_read_again_before_it_is_replaced_when_the_reading_is_old(
     sync, sandbox, monkeypatch
 ):
-    monkeypatch.setattr(finder, "FRESH", 0.3)
+    monkeypatch.setattr(resolver, "FRESH", 0.3)
     person = sandbox.store.seed("prospects", {"emails": ["a@x.test"], "tags": ["theirs"]})
     sandbox.profile = replace(sandbox.profile, rate_limit=2, rate_window_seconds=2)
 

@@ -487,7 +487,7 @@ def test_what_another_key_says_is_compared_after_a_kill(
     ],
 )
 def test_the_question_at_the_end_is_not_repeated(sync, sandbox, memory, monkeypatch, fault):
-    monkeypatch.setattr("target_outreach.delivery.drift.PAGE_SIZE", 2)
+    monkeypatch.setattr("target_outreach.engine.remote_changes.PAGE_SIZE", 2)
     sync(people(5, title="A"), **drift(memory))
     before_the_first(sandbox, "PATCH", lambda: sandbox.add_fault(fault))
     before = len(sandbox.requests)
@@ -500,8 +500,8 @@ def test_the_question_at_the_end_is_not_repeated(sync, sandbox, memory, monkeypa
 
 
 def test_many_edits_are_found_by_lookups_where_that_is_cheaper(sync, sandbox, memory, monkeypatch):
-    for place in ("drift.PAGE_SIZE", "drift.ROWS_A_LOOKUP"):
-        monkeypatch.setattr(f"target_outreach.delivery.{place}", 10)
+    for name in ("PAGE_SIZE", "ROWS_A_LOOKUP"):
+        monkeypatch.setattr(f"target_outreach.engine.remote_changes.{name}", 10)
     monkeypatch.setattr("target_outreach.outreach.lookup.PAGE_SIZE", 10)
     sync(people(20, title="T"), **drift(memory))
     others = [{"emails": [f"other{n}@x.test"]} for n in range(200)]

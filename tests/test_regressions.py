@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from conftest import ACCOUNTS, PROSPECTS, lines, record, schema, state
 
-from target_outreach.delivery import writing
+from target_outreach.engine import writing
 from target_outreach.sandbox import Fault
 
 SECRET = "whisper-4711"

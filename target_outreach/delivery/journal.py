@@ -1,4 +1,4 @@
-"""Hearing what became of each record, one at a time, on the pipeline's thread."""
+"""Hearing what became of each record, one at a time, on the engine's thread."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
-    from target_outreach.delivery.writing import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
     from target_outreach.records.model import Resource

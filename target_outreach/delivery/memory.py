@@ -35,8 +35,8 @@ from target_outreach.records.model import Create, Resource, Unchanged, Update
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
-    from target_outreach.delivery.writing import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
 
@@ -130,7 +130,7 @@ NOTHING_RECALLED: tuple[int, set[str], dict[str, Known]] = (-1, set(), {})
 
 
 class Memory:
-    """A memory in a SQLite file, used on the pipeline's thread only; also a journal.
+    """A memory in a SQLite file, used on the engine's thread only; also a journal.
 
     Attributes:
         place: Names the organisation and the address of its API; to be set before anything is

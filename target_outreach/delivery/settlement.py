@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.journal import Journal
     from target_outreach.delivery.ledger import Ledger, State
+    from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.policy import RejectPolicy
     from target_outreach.delivery.stream import Item, Stream
-    from target_outreach.delivery.writing import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
 

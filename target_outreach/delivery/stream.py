@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What the pipeline must know of a stream.
+    """What the engine must know of a stream.
 
     Attributes:
         name: The stream's name after stream maps, under which it is counted.

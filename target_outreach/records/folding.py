@@ -7,17 +7,18 @@ Records of one key that wait together are folded into one write. Records that sh
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from target_outreach.records.matching import order_keys
 from target_outreach.records.planning import foldable, lay_over
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from target_outreach.records.model import Desired, Key, ObjectType, Rules
 
 T = TypeVar("T")
+G = TypeVar("G", bound="Group[Any]")
 
 
 @dataclass(slots=True, eq=False)
@@ -30,27 +31,36 @@ class Group(Generic[T]):
     waits_for: set[Group[T]] = field(default_factory=set)
 
 
+def new_group(desired: Desired, keys: frozenset[Key], waits_for: set[Group[Any]]) -> Group[Any]:
+    """Return a group that has no record yet."""
+    return Group(desired, keys, [], waits_for)
+
+
 def fold(
-    object_type: ObjectType, records: Iterable[tuple[T, Desired]], rules: Rules
-) -> list[Group[T]]:
+    object_type: ObjectType,
+    records: Iterable[tuple[Any, Desired]],
+    rules: Rules,
+    new: Callable[[Desired, frozenset[Key], set[Any]], G] = new_group,  # type: ignore[assignment]
+) -> list[G]:
     """Fold records of one key and chain those that share some keys; `insert` only chains.
 
     Args:
         object_type: The object that all the records are for.
         records: What each record is, with what it says, in arrival order.
         rules: The settings of their stream.
+        new: Makes a group from what it amounts to, its keys and what it waits for.
 
     Returns:
         The groups in arrival order, each with the earlier groups that must be written before it.
     """
-    groups: list[Group[T]] = []
-    newest: dict[Key, Group[T]] = {}
+    groups: list[G] = []
+    newest: dict[Key, G] = {}
     for member, desired in records:
         keys = frozenset(order_keys(object_type, desired, rules.match_fields))
         before = {newest[key] for key in keys if key in newest}
         group = _same_group(object_type, before, keys, desired, rules)
         if group is None:
-            group = Group(desired, keys, waits_for=before)
+            group = new(desired, keys, before)
             groups.append(group)
         else:
             group.desired = lay_over(object_type, group.desired, desired, rules)
@@ -62,11 +72,11 @@ def fold(
 
 def _same_group(
     object_type: ObjectType,
-    before: set[Group[T]],
+    before: set[G],
     keys: frozenset[Key],
     desired: Desired,
     rules: Rules,
-) -> Group[T] | None:
+) -> G | None:
     """Return the group that the record can be folded into, if there is one.
 
     All keys must be the same: a key that only one of them has may be the one that finds the record

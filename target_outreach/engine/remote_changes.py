@@ -23,17 +23,17 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from target_outreach.delivery.load import Read
 from target_outreach.delivery.memory import Asked
+from target_outreach.engine.batch import Read
 from target_outreach.errors import EndedEarly, OutputError
 from target_outreach.outreach.lookup import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_outreach.delivery.finder import Send
     from target_outreach.delivery.memory import Memory
     from target_outreach.delivery.stream import Stream
+    from target_outreach.engine.requests import Requests
     from target_outreach.outreach.lookup import Lookup, Page
     from target_outreach.outreach.pacing import Pacer
     from target_outreach.records.model import ObjectType, Resource
@@ -62,24 +62,20 @@ class _Question:
     Attributes:
         stream: The stream that it is asked for.
         object: The stream's object.
-        done: Called when it is answered.
         before: What the question before has shown; None where it was never asked.
         began: When Outreach was asked, by its clock.
         count: How many records have changed, as the first page said.
         seen: The records that were read, with the time of their change; None where one has none.
         oldest: The time down to which all changes are read.
-        is_second: Whether it is put once more, after a while.
     """
 
     stream: Stream
     object: ObjectType
-    done: Callable[[], None]
     before: Asked | None
     began: datetime | None = None
     count: int | None = None
     seen: dict[int, datetime | None] = field(default_factory=dict)
     oldest: datetime | None = None
-    is_second: bool = False
 
     def take(self, page: Page) -> None:
         """Take in which records a page shows."""
@@ -134,16 +130,16 @@ class _Edit:
     asked: frozenset[str]
 
 
-class Drift:
-    """Asks once for each stream, on the pipeline's thread; others send the requests."""
+class RemoteChanges:
+    """Asks once for each stream; on the thread of the event loop, by requests of others."""
 
     def __init__(
         self,
         memory: Memory,
         lookup: Lookup,
         pacer: Pacer,
+        requests: Requests,
         *,
-        send: Send,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Ask nothing yet.
@@ -152,13 +148,13 @@ class Drift:
             memory: Knows what was delivered, and takes in what was edited.
             lookup: Reads what has changed.
             pacer: Knows whether there is budget for a question that could also be put later.
-            send: Runs a request on a worker and hands its result back on this thread.
+            requests: Runs requests on threads.
             clock: A monotonic clock in seconds.
         """
         self._memory = memory
         self._lookup = lookup
         self._pacer = pacer
-        self._send = send
+        self._requests = requests
         self._clock = clock
         self._edits: dict[int, dict[str, _Edit]] = {}
         self._streams: dict[str, tuple[Stream, ObjectType]] = {}
@@ -176,21 +172,24 @@ class Drift:
         self._edits.pop(resource.id, None)
         self._writes[object_type.name] += 1
 
-    def ask(self, stream: Stream, object_type: ObjectType, done: Callable[[], None]) -> None:
-        """Ask what others have edited; at first, only what time it is there.
-
-        Args:
-            stream: The stream that it is asked for.
-            object_type: The stream's object.
-            done: Called when it is answered.
-        """
+    async def ask(self, stream: Stream, object_type: ObjectType) -> None:
+        """Ask what others have edited; at first, only what time it is there."""
         self._streams[stream.name] = stream, object_type
-        question = _Question(stream, object_type, done, self._memory.asked(stream))
+        question = _Question(stream, object_type, self._memory.asked(stream))
         since = None if question.before is None else question.before.since
-        path = self._lookup.changes_path(object_type, since, stream.asked)
-        self._send(partial(self._lookup.page, path), partial(self._on_page, question))
+        following: str | None = self._lookup.changes_path(object_type, since, stream.asked)
+        while following is not None:
+            page = await self._requests.read(partial(self._lookup.page, following))
+            question.take(page)
+            if question.before is None or self._is_dear(question):
+                self._memory.doubt_all(stream)
+                question.before = None  # what has changed since is not known
+                break
+            self._keep_edits(stream, page)
+            following = None if question.is_answered else page.following
+        self._memory.note_asked(stream, question.conclude())
 
-    def ask_again(self) -> None:
+    async def ask_again(self) -> None:
         """Ask once more, now that all is written, where that leaves less to read to the next run.
 
         It does where this run has written much, and where no run has ever read what had changed.
@@ -202,78 +201,59 @@ class Drift:
             before = self._memory.asked(stream)
             if before is None:
                 continue
-            if before.until is None or self._writes[object_type.name] >= PAGE_SIZE:
-                question = _Question(stream, object_type, _nothing, before)
-                self._ask_late(question, 1 + self._writes[object_type.name] // PAGE_SIZE)
+            writes = self._writes[object_type.name]
+            if before.until is None or writes >= PAGE_SIZE:
+                question = _Question(stream, object_type, before)
+                wait = await self._ask_late(question, 1 + writes // PAGE_SIZE)
+                if wait:  # once, instead of reading all of it again in the next run
+                    again = _Question(stream, object_type, before)
+                    await self._ask_late(again, question.pages_left + 1, after=wait)
 
-    def _on_late_page(self, question: _Question, page: Page | None) -> None:
-        """Go on with a question that could also be put by the next run."""
-        if page is None:
-            return
-        is_first = question.began is None
-        question.take(page)
-        if self._is_long(question):
-            return
-        if (
-            is_first
-            and page.following is not None
-            and not question.is_second
-            and question.settles_in
-        ):
-            again = _Question(question.stream, question.object, _nothing, question.before)
-            again.is_second = True
-            self._ask_late(again, question.pages_left + 1, after=question.settles_in)
-            return
-        try:
-            self._memory.note_edits(question.stream, page.resources, question.stream.asked)
-            if page.following is None or question.is_answered:
-                self._memory.note_asked(question.stream, question.conclude())
-                return
-        except OutputError:
-            return
-        self._ask_page_once(question, page.following, question.pages_left)
-
-    def _ask_late(self, question: _Question, pages: int, after: float = 0.0) -> None:
+    async def _ask_late(self, question: _Question, pages: int, after: float | None = None) -> float:
         """Put a question that could also be put by the next run.
 
         Args:
             question: It.
             pages: How many there will be, about.
-            after: Seconds to wait before, so that all that has changed is settled: once, instead of
-                reading all of it again in the next run.
+            after: Seconds to wait before; None where that is not known.
+
+        Returns:
+            In how many seconds it should be put again, since what has changed is not settled yet;
+            0 where it should not.
         """
         assert question.before is not None  # noqa: S101 - else nothing is asked
-        since, asked = question.before.since, question.stream.asked
+        stream = question.stream
+        since, asked = question.before.since, stream.asked
         path = self._lookup.changes_path(question.object, since, asked)
-        self._ask_page_once(question, path, pages, after)
+        pause = after or 0.0
+        while (page := await self._page_once(path, pages, pause)) is not None:
+            is_first, pause = question.began is None, 0.0
+            question.take(page)
+            if self._is_long(question):
+                break
+            if is_first and page.following is not None and after is None and question.settles_in:
+                return question.settles_in
+            try:
+                self._memory.note_edits(stream, page.resources, asked)
+                if page.following is None or question.is_answered:
+                    self._memory.note_asked(stream, question.conclude())
+                    break
+            except OutputError:
+                break
+            path, pages = page.following, question.pages_left
+        return 0.0
 
-    def _ask_page_once(
-        self, question: _Question, path: str, pages: int, after: float = 0.0
-    ) -> None:
+    async def _page_once(self, path: str, pages: int, pause: float) -> Page | None:
         """Read a page, where there is budget for it and those behind it."""
 
         def read() -> Page | None:
             try:
-                self._pacer.rest(after)
+                self._pacer.rest(pause)
             except EndedEarly:
                 return None
             return self._lookup.page_once(path) if self._pacer.is_free_for(pages) else None
 
-        self._send(read, partial(self._on_late_page, question))
-
-    def _on_page(self, question: _Question, page: Page) -> None:
-        question.take(page)
-        if question.before is None or self._is_dear(question):
-            self._memory.doubt_all(question.stream)
-            question.before = None  # what has changed since is not known
-        else:
-            self._keep_edits(question.stream, page)
-            if page.following is not None and not question.is_answered:
-                task = partial(self._lookup.page, page.following)
-                self._send(task, partial(self._on_page, question))
-                return
-        self._memory.note_asked(question.stream, question.conclude())
-        question.done()
+        return await self._requests.read(read)
 
     def _is_dear(self, question: _Question) -> bool:
         """Whether reading what has changed costs more than looking up all that was delivered.
@@ -300,10 +280,6 @@ class Drift:
             if len(self._edits) < MOST_EDITS:
                 edit = _Edit(resource, read, asked)
                 self._edits.setdefault(resource.id, {})[stream.name] = edit
-
-
-def _nothing() -> None:
-    """Wait for nothing."""
 
 
 def _changed_at(resource: Resource) -> datetime | None:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("target-outreach")
 
-#: The object that comes after all others.
-LAST = "sequenceStates"
-
 #: Records that may wait; what lacks a link after that is decided on at once.
 MOST = 10_000
 
@@ -37,18 +34,18 @@ class _Waiting:
     @property
     def place(self) -> tuple[bool, int]:
         """Where it stands among those that wait."""
-        is_enrolment = self.stream.object is not None and self.stream.object.name == LAST
+        is_enrolment = self.stream.object is not None and self.stream.object.is_enrolment
         return is_enrolment, self.item.number
 
 
-class PutOff:
-    """Keeps what is put off, until it is released once."""
+class Deferred:
+    """Keeps deferred records, until they are released once."""
 
     def __init__(self, *, is_over: bool) -> None:
         """Keep nothing yet.
 
         Args:
-            is_over: Whether nothing is to be put off in this run.
+            is_over: Whether nothing is to be deferred in this run.
         """
         self._items: list[_Waiting] = []
         self._keys: set[tuple[str, Key]] = set()

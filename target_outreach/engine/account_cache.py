@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST = 50_000
 
 
-class Seen:
+class AccountCache:
     """Remembers what identifies an account, within bounds."""
 
     def __init__(self, object_type: ObjectType) -> None:

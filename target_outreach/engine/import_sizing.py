@@ -26,7 +26,7 @@ MOST = 1000
 MOST_FAILURES = 3
 
 
-class Trust:
+class ImportSizing:
     """How large the next import is and in what form, as earlier ones went.
 
     Attributes:

@@ -13,10 +13,9 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from msgspec import Struct
-
+from target_outreach.delivery.outcome import Delivered
 from target_outreach.errors import (
     AddressTaken,
     AmbiguousMatch,
@@ -43,9 +42,13 @@ from target_outreach.records.values import same
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from target_outreach.delivery.stream import Item
+    from target_outreach.engine.batch import Expiry, Read
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.client import Client
     from target_outreach.outreach.lookup import Lookup
+    from target_outreach.records.folding import Group
+    from target_outreach.records.model import Desired, ObjectType, Resource, Rules, Value
 
 logger = logging.getLogger("target-outreach")
 
@@ -54,20 +57,14 @@ REMEMBERED_CREATES = 10_000
 SECOND_LOOK_AFTER = 3.0
 
 
-class Delivered(Struct, frozen=True):
-    """What became of a record that is in Outreach as it should be.
+class Deliverer(Protocol):
+    """Writes a record to Outreach, or does as if."""
 
-    Attributes:
-        outcome: What was done.
-        resource: The record as Outreach holds it now.
-        decided: The plan that was carried out last.
-        kept_differently: Attributes of which Outreach kept something else than was sent.
-    """
+    def write(self, job: Job) -> Delivered | Found | Gone | None:
+        """Carry a plan out, unless the record is there after all; None if it is too old."""
 
-    outcome: Literal["created", "updated", "unchanged"]
-    resource: Resource
-    decided: Create | Update | Unchanged
-    kept_differently: tuple[str, ...] = ()
+    def recall(self, snapshot: Picture, items: Iterable[Group[Item]]) -> None:
+        """Add what a lookup could not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +77,8 @@ class Job:
         decided: The plan.
         rules: The settings of its stream.
         asked: The attributes that a lookup reads.
-        version: The version of the lookup that the plan rests on.
-        read_at: When that was read, in monotonic seconds.
+        read: The lookup that the plan rests on.
+        expiry: Until when the plan may be carried out.
     """
 
     object: ObjectType
@@ -89,8 +86,8 @@ class Job:
     decided: Create | Update
     rules: Rules
     asked: Sequence[str]
-    version: int
-    read_at: float
+    read: Read
+    expiry: Expiry
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +118,17 @@ class Writer:
     """Carries records into Outreach, one a call, from any number of threads."""
 
     def __init__(
-        self, client: Client, lookup: Lookup, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        client: Client,
+        lookup: Lookup,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
         self.lookup = lookup
         self.sleep = sleep
+        self.clock = clock
         self._lock = threading.Lock()
         self._created: deque[tuple[str, int]] = deque(maxlen=REMEMBERED_CREATES)
 
@@ -138,16 +141,22 @@ class Writer:
             self._created.append(place)
             return True
 
-    def recall(self, picture: Picture, groups: Iterable[Any]) -> None:
+    def recall(self, snapshot: Picture, items: Iterable[Group[Item]]) -> None:
         """Add nothing: what was written is in Outreach, where a lookup shows it."""
 
-    def write(self, job: Job) -> Delivered | Found | Gone:
+    def write(self, job: Job) -> Delivered | Found | Gone | None:
         """Do what was planned for a record, or say that it is there already.
+
+        Returns:
+            What became of it, or None where the plan is too old to be carried out.
 
         Raises:
             RecordFault: Outreach refuses the record, or its outcome cannot be known.
             RunError: No request can succeed, or none may be sent any more.
         """
+        self.client.pacer.wait()
+        if job.expiry.is_over(self.clock(), self.lookup.version):
+            return None  # while it waited for budget, its plan has grown too old
         attempt = _Attempt(self, job, job.object, job.desired, job.rules)
         if isinstance(job.decided, Create):
             return attempt.create(job.decided)
@@ -227,11 +236,11 @@ class _Attempt:
         """
         if error.wait is None:
             self.writer.sleep(min(0.25 * 2**self.writes, 8.0))
-        looked_at = time.monotonic()
+        looked_at = self.writer.clock()
         found = self._find()
         if not found and self.object.unique_by is None:
             self.writer.sleep(SECOND_LOOK_AFTER)
-            looked_at = time.monotonic()
+            looked_at = self.writer.clock()
             found = self._find()
         # The clocks are compared only now, when an answer has told the server's.
         since = sent_at + self.writer.client.clock_offset
@@ -284,7 +293,7 @@ class _Attempt:
         is_findable = unique_by is None or unique_by in self.rules.match_fields
         if self.rules.mode == "insert" or not is_findable or not self._keyed():
             raise self._counted(taken)
-        looked_at = time.monotonic()
+        looked_at = self.writer.clock()
         found = self._find()
         if not found:
             raise self._counted(
@@ -297,12 +306,12 @@ class _Attempt:
                     detail=taken.detail,
                 )
             )
-        read_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - self.job.read_at)
+        read_at = datetime.now(UTC) - timedelta(seconds=self.writer.clock() - self.job.read.at)
         since = read_at + self.writer.client.clock_offset
         if not any(_created_since(resource, since) for resource in found):
             # Nobody was faster: the list that did not show the record was cut.
             field = self.rules.match_fields[0]
-            self.writer.lookup.halve(self.object, field, self.job.version)
+            self.writer.lookup.halve(self.object, field, self.job.read.version)
         return Found(tuple(found), looked_at)
 
 

@@ -13,27 +13,29 @@ before it is written, and the next run goes on there.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from target_outreach.delivery.trust import Trust
-from target_outreach.delivery.writing import Delivered, delivered, document
-from target_outreach.errors import CredentialsError, EndedEarly
+from target_outreach.delivery.outcome import Delivered
+from target_outreach.engine.batch import Stage
+from target_outreach.engine.import_sizing import ImportSizing
+from target_outreach.engine.writing import delivered, document
+from target_outreach.errors import CredentialsError
 from target_outreach.outreach.imports import PATIENCE, Ending
 from target_outreach.records.values import same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from target_outreach.delivery.finder import Send
-    from target_outreach.delivery.load import Load, Records
+    from target_outreach.engine.batch import Expiry, WorkItem
+    from target_outreach.engine.requests import Requests
     from target_outreach.outreach.imports import Imports, Shape
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
-    from target_outreach.records.model import Attribute, ObjectType, Plan, Resource, Update, Value
+    from target_outreach.records.model import Attribute, ObjectType, Resource, Update, Value
 
 #: An import costs three requests at least: to start it, to see it end, and to read back.
 FEWEST = 4
@@ -43,24 +45,27 @@ FEWEST = 4
 LOOKS = (0.0, 2.0)
 LOOKS_FOR_LOST = (0.5, 1.0, 2.0, 4.0, 8.0)
 
+#: Seconds in which updates come that were decided on at the same time.
+PAUSE = 0.005
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
     """An update that is to be part of an import."""
 
-    load: Load
-    group: Records
+    item: WorkItem
     decided: Update
+    expiry: Expiry
 
     @property
     def object(self) -> ObjectType:
         """The object that the record is of."""
-        return self.load.object
+        return self.item.batch.object
 
     @property
     def place(self) -> tuple[str, int]:
-        """What tells the record from all others."""
-        return self.load.object.name, self.decided.resource.id
+        """The record: its object and its id."""
+        return self.object.name, self.decided.resource.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +100,17 @@ class Outcome:
     ending: Ending | None = None
 
 
-class Bulk:
-    """Collects updates on the pipeline's thread, and has them imported on a thread of its own."""
+class BulkUpdates:
+    """Collects updates on the thread of the event loop, and has them imported by another one."""
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
         self,
         imports: Imports | None,
         lookup: Lookup,
-        *,
         pacer: Pacer,
-        send: Send,
-        is_stale: Callable[[Load, Records, Plan], bool],
-        asked: Callable[[ObjectType], Sequence[str]],
-        then: Callable[[Change, Result], None],
+        requests: Requests,
+        asked: Mapping[str, Mapping[str, None]],
+        *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Collect nothing yet.
@@ -116,103 +119,116 @@ class Bulk:
             imports: Carries out imports; None where there are to be none.
             lookup: Reads the records back.
             pacer: Grants requests.
-            send: Runs an import on a thread and hands its outcome back on this one.
-            is_stale: Says whether a plan rests on what is too old.
-            asked: Says what must be read of a record so that every batch can go by it.
-            then: Hears what becomes of each change.
+            requests: Runs imports on a thread.
+            asked: What must be read of a record, by object, so that every batch can go by it.
             clock: A monotonic clock in seconds.
         """
         self._imports = imports
         self._lookup = lookup
         self._pacer = pacer
-        self._send = send
-        self._is_stale = is_stale
+        self._requests = requests
         self._asked = asked
-        self._then = then
         self._clock = clock
-        self._trust = Trust()
-        self._waiting: deque[Change] = deque()
-        self._is_running = False
+        self._sizing = ImportSizing()
+        self._waiting: dict[Change, asyncio.Future[Result]] = {}
+        self._importing: asyncio.Task[None] | None = None
+        self._is_full = asyncio.Event()
         self._in_doubt: dict[tuple[str, int], float] = {}
 
     @property
     def is_open(self) -> bool:
         """Whether updates can be added."""
-        return self._imports is not None and not self._trust.is_lost
+        return self._imports is not None and not self._sizing.is_lost
 
-    def add(self, change: Change) -> None:
-        """Let an update wait for an import; nothing else may write the record until it is back."""
-        self._waiting.append(change)
+    def takes(self, item: WorkItem) -> bool:
+        """Whether an update of a work item is to be part of an import."""
+        return self.is_open and not item.is_single
 
-    def withdraw(self, is_unwanted: Callable[[Change], bool]) -> list[Change]:
-        """Take back updates that still wait."""
-        unwanted = {change: None for change in self._waiting if is_unwanted(change)}
-        self._leave(unwanted)
-        return list(unwanted)
+    def is_doubtful(self, item: WorkItem, decided: Update) -> bool:
+        """Whether an import with an older row of a record may still be at work, and overwrite it.
 
-    def refuse_doubtful(self, place: tuple[str, int]) -> None:
-        """Let no row be written that an import with an older one may overwrite.
-
-        Raises:
-            EndedEarly: It is such a row; the next run goes on with it.
+        What was part of that import itself is written again, which does no harm.
         """
-        if self._clock() < self._in_doubt.get(place, 0.0):
-            raise EndedEarly(
-                "An import with an older row of the same record may still be at work; the next "
-                "run goes on with the newer one."
-            )
+        place = item.batch.object.name, decided.resource.id
+        return not item.is_single and self._clock() < self._in_doubt.get(place, 0.0)
 
-    def flush(self, *, more_may_come: bool) -> bool:
-        """Start an import, if none is at work.
+    async def write(self, change: Change) -> Result:
+        """Have an update carried out by an import, with others.
 
-        Args:
-            more_may_come: Whether it is worth waiting for updates that fill it.
-
-        Returns:
-            Whether updates were handed back instead, so that there is something to decide on.
+        Nothing else may write the record until that is done.
         """
-        if self._is_running or not self._waiting:
-            return False
-        if self.is_open and more_may_come and len(self._waiting) < self._trust.size:
-            return False
-        batch = self._take()
-        if not self.is_open or len(batch) < FEWEST:
+        change.item.stage = Stage.QUEUED
+        done = self._waiting[change] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= self._sizing.size:
+            self._is_full.set()
+        if self._importing is None or self._importing.done():
+            self._importing = asyncio.create_task(self._import_all())
+        await asyncio.wait({done, self._importing}, return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            await self._importing  # which has failed
+        result: Result = await done
+        return result
+
+    def withdraw(self, is_unwanted: Callable[[WorkItem], bool]) -> None:
+        """Let updates go that still wait and are not to be written any more."""
+        queued = (one for one in self._waiting if one.item.stage is Stage.QUEUED)
+        for change in [one for one in queued if is_unwanted(one.item)]:
+            self._settle(change, Alone())
+
+    def _settle(self, change: Change, result: Result) -> None:
+        done = self._waiting.pop(change)
+        if not done.done():
+            done.set_result(result)
+
+    async def _import_all(self) -> None:
+        """Import what waits, one import after the other, until nothing waits."""
+        while self._waiting:
+            await self._more()
+            batch = self._next()
+            if not self.is_open or len(batch) < FEWEST:
+                for change in batch:
+                    self._settle(change, Alone())
+                continue
             for change in batch:
-                self._then(change, Alone())
-            return True
-        self._is_running = True
-        task = partial(self._carry_out, batch, self._asked(batch[0].object), self._trust.shape)
-        self._send(task, partial(self._on_outcome, batch))
-        return False
+                change.item.stage = Stage.WRITING
+            outcome = await self._carry_out(batch)
+            is_tried_again = outcome.ending is not None and self._learn(outcome, outcome.ending)
+            for change, result in outcome.results.items():
+                if not (is_tried_again and isinstance(result, Alone)):
+                    self._settle(change, result)
 
-    def _take(self) -> list[Change]:
-        """Take the oldest updates of one object, as many as fit into an import."""
-        name = self._waiting[0].object.name
+    async def _more(self) -> None:
+        """Wait until an import is full, or no more updates can be expected soon."""
+        while self.is_open and len(self._waiting) < self._sizing.size:
+            self._is_full.clear()
+            waiting = len(self._waiting)
+            full = asyncio.create_task(self._is_full.wait())
+            quiet = asyncio.create_task(self._requests.are_quiet.wait())
+            done, others = await asyncio.wait({full, quiet}, return_when=asyncio.FIRST_COMPLETED)
+            for other in others:
+                other.cancel()
+            if quiet in done:
+                await asyncio.sleep(PAUSE)  # what was just answered is being decided
+                if self._requests.are_quiet.is_set() and len(self._waiting) == waiting:
+                    return
+
+    def _next(self) -> list[Change]:
+        """Return the oldest updates of one object, as many as fit into an import."""
+        name = next(iter(self._waiting)).object.name
         fitting = [change for change in self._waiting if change.object.name == name]
-        batch = fitting[: self._trust.size]
-        self._leave(set(batch))
-        return batch
+        return fitting[: self._sizing.size]
 
-    def _leave(self, changes: Collection[Change]) -> None:
-        """Let these wait no longer."""
-        if changes:
-            self._waiting = deque(one for one in self._waiting if one not in changes)
-
-    def _on_outcome(self, batch: list[Change], outcome: Outcome) -> None:
-        asked = self._asked(batch[0].object)
-        if not outcome.asked.issuperset(asked):  # a stream has begun that needs to know more
+    async def _carry_out(self, batch: list[Change]) -> Outcome:
+        """Import updates, and read back all that every batch needs to know of their records."""
+        name = batch[0].object.name
+        asked = tuple(self._asked[name])
+        task = partial(self._run_import, batch, asked, self._sizing.shape)
+        outcome = await self._requests.run_import(task)
+        while not outcome.asked.issuperset(asked := tuple(self._asked[name])):
+            # A stream has begun that needs to know more.
             task = partial(self._read_again, outcome, asked)
-            self._send(task, partial(self._on_outcome, batch))
-            return
-        self._is_running = False
-        is_tried_again = outcome.ending is not None and self._learn(outcome, outcome.ending)
-        again: list[Change] = []
-        for change, result in outcome.results.items():
-            if is_tried_again and isinstance(result, Alone):
-                again.append(change)
-            else:
-                self._then(change, result)
-        self._waiting.extendleft(reversed(again))
+            outcome = await self._requests.run_import(task)
+        return outcome
 
     def _learn(self, outcome: Outcome, ending: Ending) -> bool:
         """Take in how an import went; say whether the rest is worth another one."""
@@ -221,16 +237,15 @@ class Bulk:
         if ending.kind in {"lost", "unfinished"}:
             until = self._clock() + PATIENCE if ending.kind == "lost" else float("inf")
             self._in_doubt.update((change.place, until) for change in alone)
-        return self._trust.learn(len(alone) + kept, kept, ending)
+        return self._sizing.learn(len(alone) + kept, kept, ending)
 
     # What runs on a thread of its own, one at a time
 
-    def _carry_out(self, batch: list[Change], asked: Sequence[str], shape: Shape) -> Outcome:
+    def _run_import(self, batch: list[Change], asked: Sequence[str], shape: Shape) -> Outcome:
         """Import what is not too old, and read it back."""
         self._pacer.wait()
         results: dict[Change, Result] = {
-            change: None if self._is_stale(change.load, change.group, change.decided) else Alone()
-            for change in batch
+            change: None if self._is_too_old(change) else Alone() for change in batch
         }
         changes = [change for change, result in results.items() if result is not None]
         if len(changes) < FEWEST:
@@ -240,6 +255,9 @@ class Bulk:
             looks = LOOKS_FOR_LOST if ending.kind == "lost" else LOOKS
             results |= self._verify(changes, asked, looks)
         return Outcome(results, frozenset(asked), ending)
+
+    def _is_too_old(self, change: Change) -> bool:
+        return change.expiry.is_over(self._clock(), self._lookup.version)
 
     def _run(self, changes: list[Change], asked: Sequence[str], shape: Shape) -> Ending:
         assert self._imports is not None  # noqa: S101 - without it nothing is collected

@@ -6,11 +6,12 @@ requests are due, the first page is read, with the number of all; if the rest co
 lookups, it is read too. What was read is kept in an index on disk, which SQLite removes by itself.
 
 What the index does not hold is no proof for an account: pages are not one moment's picture, and
-Outreach would not refuse a second one. So `Finder` looks again before it creates one.
+Outreach would not refuse a second one. So `Resolver` looks again before it creates one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sqlite3
@@ -18,12 +19,12 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from target_outreach.delivery.load import Read
 from target_outreach.delivery.tally import counted
+from target_outreach.engine.batch import Batch, Read, WorkItem
 from target_outreach.json_reader import read_json
 from target_outreach.records.matching import Picture
 from target_outreach.records.model import Key, ObjectType, Resource
@@ -31,8 +32,7 @@ from target_outreach.records.model import Key, ObjectType, Resource
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from target_outreach.delivery.finder import Send
-    from target_outreach.delivery.load import Load, Records
+    from target_outreach.engine.requests import Requests
     from target_outreach.outreach.lookup import Lookup, Page
 
 logger = logging.getLogger("target-outreach")
@@ -152,75 +152,90 @@ def _written(resource: Resource) -> bytes:
 
 @dataclass(slots=True)
 class _Scan:
-    """What is known of reading one object whole."""
+    """What is known of reading one object whole.
 
-    state: Literal["reading", "read", "not_worth"]
+    Attributes:
+        index: What was read.
+        lookups: The requests that it would take to look up what is to come, as far as known.
+        began: When the first page was asked for, in monotonic seconds.
+        stream: The stream for which it was begun.
+        is_read: Done when the index holds all; whether it does, and did not turn out too dear.
+        pages: The pages that were read.
+        ours: Records that this run has written meanwhile.
+    """
+
     index: Index
     lookups: int
     began: float
     stream: str
+    is_read: asyncio.Future[bool]
     pages: int = 0
     ours: set[int] = field(default_factory=set)
-    waiting: list[tuple[Load, list[Records]]] = field(default_factory=list)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the index is, or may become, a picture of the whole object."""
+        return not self.is_read.done() or self.is_read.result()
 
 
-class Scans:
-    """Reads objects whole where that pays, on the pipeline's thread; others send the requests."""
+class FullScans:
+    """Reads objects whole where that costs fewer requests than lookups."""
 
     def __init__(
         self,
         lookup: Lookup,
+        requests: Requests,
         *,
-        send: Send,
-        found: Callable[[Load, list[Records]], None],
-        look_up: Callable[[Load, list[Records]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read nothing yet.
 
         Args:
             lookup: Reads pages.
-            send: Runs a request on a worker and hands its result back on this thread.
-            found: Hears of groups of which all that there is stands in the picture.
-            look_up: Looks groups up by lists of their values.
+            requests: Runs requests on threads.
             clock: A monotonic clock in seconds.
         """
         self._lookup = lookup
-        self._send = send
-        self._found = found
-        self._look_up = look_up
+        self._requests = requests
         self._clock = clock
         self._scans: dict[str, _Scan] = {}
 
-    def find(self, load: Load, groups: list[Records], count: Callable[[], int]) -> None:
-        """Find groups in the index if there is one, and otherwise by whatever costs less.
+    async def find(self, batch: Batch, items: list[WorkItem], count: Callable[[], int]) -> bool:
+        """Add what an index holds of work items to their batch's snapshot.
 
         Args:
-            load: The batch that they are of.
-            groups: What to find.
+            batch: The batch that they are of.
+            items: What to find.
             count: Counts the requests that it takes to look them up; asked only if that matters.
+
+        Returns:
+            Whether the snapshot shows now all that Outreach holds of them; if not, they are to be
+            looked up.
         """
-        scan = self._scans.get(load.object.name)
-        if scan is None and (lookups := count()) >= WORTH_A_TRY:
-            self._begin(load, groups, lookups)
-        elif scan is None or scan.state == "not_worth" or not _serves(scan, load):
-            self._look_up(load, groups)
-        elif scan.state == "reading":
-            scan.waiting.append((load, groups))
-        else:
-            self._answer(scan, load, groups)
+        scan = self._scans.get(batch.object.name)
+        if scan is None:
+            if (lookups := count()) < WORTH_A_TRY:
+                return False
+            scan = self._begin(batch, lookups)
+            scan.is_read.set_result(await self._read(batch, scan))
+        elif not scan.is_in_use or not _serves(scan, batch):
+            return False
+        if not await asyncio.shield(scan.is_read):
+            return False
+        self._answer(scan, batch, items)
+        return True
 
     def remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Take in what was written."""
         scan = self._scans.get(object_type.name)
-        if scan is not None and scan.state != "not_worth":
+        if scan is not None and scan.is_in_use:
             scan.index.put([resource])
             scan.ours.add(resource.id)
 
     def forget(self, object_type: ObjectType, resource_id: int) -> None:
         """Drop a record that is not there any more."""
         scan = self._scans.get(object_type.name)
-        if scan is not None and scan.state != "not_worth":
+        if scan is not None and scan.is_in_use:
             scan.index.drop(resource_id)
             scan.ours.add(resource_id)
 
@@ -229,62 +244,56 @@ class Scans:
         for scan in self._scans.values():
             scan.index.close()
 
-    def _begin(self, load: Load, groups: list[Records], lookups: int) -> None:
-        """Read the first page, which tells how many there are."""
-        index = Index(load.object, load.stream.rules.match_fields, load.stream.asked)
-        scan = _Scan("reading", index, lookups, self._clock(), load.stream.name)
-        scan.waiting.append((load, groups))
-        self._scans[load.object.name] = scan
-        path = self._lookup.whole_path(load.object, load.stream.asked)
-        self._send(partial(self._lookup.page, path), partial(self._on_page, scan, load.object))
+    def _begin(self, batch: Batch, lookups: int) -> _Scan:
+        index = Index(batch.object, batch.stream.rules.match_fields, batch.stream.asked)
+        is_read = asyncio.get_running_loop().create_future()
+        scan = _Scan(index, lookups, self._clock(), batch.stream.name, is_read)
+        self._scans[batch.object.name] = scan
+        return scan
 
-    def _on_page(self, scan: _Scan, object_type: ObjectType, page: Page) -> None:
-        scan.pages += 1
-        # A page may be older than what this run has written meanwhile.
-        scan.index.put(one for one in page.resources if one.id not in scan.ours)
-        if page.following is None:
-            scan.state = "read"
-            logger.info(
-                "All %s were read, in %s, which costs less than to look them up.",
-                object_type.name,
-                counted(scan.pages, "request"),
-            )
-        elif scan.pages == 1 and not _pays(scan, page):
-            scan.state = "not_worth"
-            scan.index.close()
-        else:
-            self._send(
-                partial(self._lookup.page, page.following),
-                partial(self._on_page, scan, object_type),
-            )
-            return
-        waiting, scan.waiting = scan.waiting, []
-        for load, groups in waiting:
-            self.find(load, groups, lambda: 0)
+    async def _read(self, batch: Batch, scan: _Scan) -> bool:
+        """Read the first page, which tells how many there are, and the rest if that pays."""
+        following: str | None = self._lookup.whole_path(batch.object, batch.stream.asked)
+        while following is not None:
+            page = await self._requests.read(partial(self._lookup.page, following))
+            scan.pages += 1
+            # A page may be older than what this run has written meanwhile.
+            scan.index.put(one for one in page.resources if one.id not in scan.ours)
+            following = page.following
+            if following is not None and scan.pages == 1 and not _pays(scan, page):
+                scan.index.close()
+                return False
+        logger.info(
+            "All %s were read, in %s, which costs less than to look them up.",
+            batch.object.name,
+            counted(scan.pages, "request"),
+        )
+        return True
 
-    def _answer(self, scan: _Scan, load: Load, groups: list[Records]) -> None:
-        """Put into the picture what the index has of the groups."""
-        load.reads.update(dict.fromkeys(groups, Read(scan.began, BY_SCAN)))
-        keys = dict.fromkeys(key for group in groups for key in _keys(group))
+    def _answer(self, scan: _Scan, batch: Batch, items: list[WorkItem]) -> None:
+        """Put into the snapshot what the index has of the work items."""
+        read = Read(scan.began, BY_SCAN)
+        for item in items:
+            item.read, item.is_complete = read, True
+        keys = dict.fromkeys(key for item in items for key in _keys(item))
         for resource in scan.index.having(keys):
-            if load.picture.get(resource.id) is None:
-                load.picture.put(resource)
-        self._found(load, groups)
+            if batch.snapshot.get(resource.id) is None:
+                batch.snapshot.put(resource)
 
 
-def _keys(group: Records) -> set[Key]:
-    """Return what a group may be found by, the id that is remembered of it included."""
-    remembered = group.desired.remembered
-    return {*group.keys} if remembered is None else {*group.keys, Key("id", remembered)}
+def _keys(item: WorkItem) -> set[Key]:
+    """Return what a work item may be found by, the id that is remembered of it included."""
+    remembered = item.desired.remembered
+    return {*item.keys} if remembered is None else {*item.keys, Key("id", remembered)}
 
 
-def _serves(scan: _Scan, load: Load) -> bool:
+def _serves(scan: _Scan, batch: Batch) -> bool:
     """Whether an index holds all that a batch must know.
 
     Under `drift` each stream asks on its own what others have edited, and an index that was read
     for another one may be older than that question.
     """
-    stream, index = load.stream, scan.index
+    stream, index = batch.stream, scan.index
     if stream.rules.detection == "drift" and scan.stream != stream.name:
         return False
     return index.asked.issuperset(stream.asked) and index.fields.issuperset(

@@ -1,0 +1,259 @@
+"""Batches: what is settled for many records at once, before each goes its own way.
+
+A batch is folded, decided by the memory, looked up and linked as a whole. What turns out to be
+unchanged is settled together, without a task of its own; each other work item goes on in
+`Delivery.deliver`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from target_outreach.delivery.stream import Item, Stream
+from target_outreach.engine.batch import Batch, Stage, WorkItem
+from target_outreach.engine.deliver import Delivery, as_it_should_be
+from target_outreach.engine.enrolment import Enroller
+from target_outreach.engine.related import RelatedOutcomes
+from target_outreach.errors import RecordFault
+from target_outreach.records.folding import fold
+from target_outreach.records.matching import Picture
+from target_outreach.records.model import Skip, Unchanged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from target_outreach.delivery.outcome import Delivered
+    from target_outreach.engine.batch import OutcomeListener
+    from target_outreach.engine.enrolment import Known
+    from target_outreach.engine.related import Related
+    from target_outreach.engine.requests import Requests
+    from target_outreach.engine.tasks import Tasks
+    from target_outreach.engine.tools import Tools
+    from target_outreach.records.model import Desired, Reference, Rules
+
+
+class Batches:
+    """Delivers batches, on the thread of the event loop only."""
+
+    def __init__(self, tools: Tools, requests: Requests, tasks: Tasks) -> None:
+        """Begin with no batch.
+
+        Args:
+            tools: What to deliver with.
+            requests: Runs requests on threads.
+            tasks: Runs tasks beside each other.
+        """
+        self._objects = tools.objects
+        self._settlement = tools.settlement
+        self._tasks = tasks
+        self._delivery = Delivery(tools, requests, tasks, self)
+        self._ordering = self._delivery.ordering
+        self._resolver = self._delivery.resolver
+        self._references = self._delivery.references
+        self.deferred = self._delivery.deferred
+        self.memory_check = self._delivery.memory_check
+        self._enroller = Enroller(
+            tools.enrolments,
+            tools.lookup,
+            tools.pacer,
+            requests,
+            self._delivery.queue,
+            clock=tools.clock,
+        )
+
+    def close(self) -> None:
+        """Remove what was kept on disk."""
+        self._resolver.close()
+
+    def give_up_deferred(self) -> None:
+        """Reject what waits for an end of the input that does not come in this run.
+
+        Raises:
+            RunError: The rejects file cannot be written, or that was one too many.
+        """
+        for stream, item, fault in self.deferred.give_up():
+            self._settlement.rejected(stream, item, fault)
+
+    def withdraw_aborted(self) -> None:
+        """Let no update wait for an import that an earlier reject forbids."""
+        self._delivery.withdraw_aborted()
+
+    async def deliver_batch(self, stream: Stream, items: Sequence[Item]) -> None:
+        """Deliver the records of a batch, and return when each has come to its outcome."""
+        records: list[tuple[Item, Desired]] = []
+        for item in items:
+            if self._settlement.is_aborted_before(item):
+                break
+            if item.fault is not None:
+                self._settlement.rejected(stream, item, item.fault)
+            elif item.desired is None:
+                self._settlement.skipped(stream, [item], item.skip or "no_object")
+            else:
+                records.append((item, item.desired))
+        if stream.object is None or not records:
+            return
+        batch = self._batch(stream, self._settlement)
+        if stream.object.is_enrolment:
+            await self._deliver_enrolments(batch, records)
+        else:
+            self.memory_check.add_ids(stream, records)
+            await self._deliver_records(batch, records)
+
+    async def deliver_related(
+        self, object_name: str, wanted: Mapping[Reference, tuple[int, Desired]], rules: Rules
+    ) -> dict[Reference, Related]:
+        """Find or create records that others are to be linked to, as if they had been received.
+
+        See `Delivers.deliver_related`.
+        """
+        items = {one: Item(number, "", said) for one, (number, said) in wanted.items()}
+        related = RelatedOutcomes()
+        stream = Stream(
+            f"linked {object_name}",
+            "",
+            "",
+            self._objects[object_name],
+            rules,
+            rules.match_fields,
+        )
+        batch = self._batch(stream, related, is_related=True)
+        await self._deliver_records(batch, [(item, wanted[one][1]) for one, item in items.items()])
+        outcomes = related.outcomes
+        return {one: outcomes[item] for one, item in items.items() if item in outcomes}
+
+    def _batch(
+        self, stream: Stream, listener: OutcomeListener, *, is_related: bool = False
+    ) -> Batch:
+        assert stream.object is not None  # noqa: S101 - skipped streams make no batch
+        snapshot = Picture(stream.object, stream.rules.match_fields)
+        return Batch(self._ordering.number(), stream, snapshot, listener, is_related)
+
+    async def _deliver_records(self, batch: Batch, records: Iterable[tuple[Item, Desired]]) -> None:
+        """Deliver the records of a batch: fold those of one key, settle and look up many at once.
+
+        Everything up to the first `await` happens in the order in which batches are handed over.
+        """
+        self._delivery.asked[batch.object.name].update(dict.fromkeys(batch.stream.asked))
+        items = fold(batch.object, records, batch.stream.rules, batch.item)
+        self._ordering.begin(batch, items)
+        try:
+            if self.deferred.holds(batch.object.name):
+                for item in items:
+                    if self._delivery.waits_for_deferred(item):
+                        self._delivery.defer(item)
+                items = [item for item in items if item.is_open]
+            if self.memory_check.remembers(batch.stream):
+                await self.memory_check.prepare(batch)
+                items = self._decide_by_memory(batch, items)
+            async for answered in self._resolver.find(batch, items):
+                self._go_on(batch, answered)
+            await batch.ended()
+        finally:
+            self._ordering.end(batch)
+
+    def _decide_by_memory(self, batch: Batch, items: list[WorkItem]) -> list[WorkItem]:
+        """Settle all at once what the memory knows to be unchanged, and let known ones go on.
+
+        Returns:
+            What has to be looked up.
+        """
+        free: list[WorkItem] = []
+        for item in items:
+            # What comes after another one is decided by what is remembered when its turn comes.
+            is_later = item.waits_for or self._ordering.blocker(item) is not None
+            if is_later and item.desired.source_key is not None:
+                self._tasks.start(self._delivery.deliver(item), item)
+            else:
+                free.append(item)
+        unchanged, known, unknown = self.memory_check.sort(batch, free)
+        self._go_on(batch, known)
+        self._delivery.settle(
+            batch,
+            [
+                (item, as_it_should_be(item, decided))
+                for item, decided in unchanged
+                if not self._delivery.is_aborted(item)
+            ],
+        )
+        self._ordering.leave([item for item, _ in unchanged], Stage.LEFT)
+        return unknown
+
+    def _go_on(self, batch: Batch, items: Sequence[WorkItem]) -> None:
+        """Let work items go on that are looked up, or known from the memory."""
+        linked = [item for item in items if item.desired.references and item.read is not None]
+        if linked:
+            self._tasks.start(self._link(batch, linked))
+            items = [item for item in items if not item.desired.references or item.read is None]
+        self._sort_out(batch, items)
+
+    async def _link(self, batch: Batch, items: Sequence[WorkItem]) -> None:
+        """Find what work items are to be linked to, many at a time."""
+        for unlinked in await self._references.resolve(batch, items, self):
+            self._delivery.end_unlinked(unlinked)
+        self._sort_out(batch, [item for item in items if item.is_open])
+
+    def _sort_out(self, batch: Batch, items: Iterable[WorkItem]) -> None:
+        """Settle all at once what Outreach holds already; let each other work item go its way."""
+        unchanged: list[tuple[WorkItem, Delivered]] = []
+        for item in items:
+            if item.read is not None and (decided := self._unchanged(item)) is not None:
+                unchanged.append((item, as_it_should_be(item, decided)))
+            else:
+                self._tasks.start(self._delivery.deliver(item), item)
+        self._delivery.settle(batch, unchanged)
+
+    def _unchanged(self, item: WorkItem) -> Unchanged | None:
+        """Return that a work item is unchanged, where that is plain and nothing comes before it."""
+        if self._delivery.is_aborted(item) or self._ordering.blocker(item) is not None:
+            return None
+        try:
+            step = self._delivery.next_step(item)
+        except RecordFault:
+            return None  # raised again where it is dealt with
+        return step if isinstance(step, Unchanged) else None
+
+    # Enrolments
+
+    async def _deliver_enrolments(
+        self, batch: Batch, records: Iterable[tuple[Item, Desired]]
+    ) -> None:
+        """Enrol prospects that no earlier batch can change any more."""
+        items = [WorkItem(desired, frozenset(), [item], batch=batch) for item, desired in records]
+        batch.hold(items)
+        await self._ordering.first(batch)
+        needed = (batch.object.relationships[name].object for name in batch.object.required_links)
+        if any(self.deferred.holds(name) for name in needed):
+            for item in items:
+                self._delivery.defer(item)
+            return
+        for unlinked in await self._references.resolve(batch, items, self):
+            self._delivery.end_unlinked(unlinked)
+        complete: list[WorkItem] = []
+        for item in [item for item in items if item.is_open]:
+            if self._delivery.is_aborted(item):
+                self._ordering.leave([item], Stage.LEFT)
+            elif (fault := self._enroller.missing(item)) is not None:
+                self._delivery.refuse(item, fault)
+            else:
+                complete.append(item)
+        known = await self._enroller.ask(complete)
+        for item in complete:
+            self._tasks.start(self._enrol(item, known), item)
+        await batch.ended()
+
+    async def _enrol(self, item: WorkItem, known: Mapping[int, Known]) -> None:
+        """Enrol the prospect of one work item."""
+        if self._delivery.is_aborted(item):
+            self._ordering.leave([item], Stage.LEFT)
+            return
+        about = known[item.desired.relationships["prospect"] or 0]
+        try:
+            outcome = await self._enroller.enrol(item, about, is_alone=len(known) == 1)
+        except RecordFault as fault:
+            self._delivery.refuse(item, fault)
+            return
+        if isinstance(outcome, Skip):
+            item.batch.listener.skipped(item.batch.stream, item.members, outcome.reason)
+            self._ordering.leave([item], Stage.SETTLED)
+        else:
+            self._delivery.settle(item.batch, [(item, outcome)])

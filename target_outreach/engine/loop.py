@@ -1,0 +1,269 @@
+"""The thread that decides: it runs an event loop, takes batches in, and ends with the run.
+
+All decisions about records are made on this thread, so that none of their state needs a lock.
+Requests run on other threads (`requests`). Two batches are delivered at a time: while one is being
+written, the next is looked up, and the main thread reads and maps the one after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+from target_outreach.engine.batches import Batches
+from target_outreach.engine.requests import Requests
+from target_outreach.engine.tasks import Tasks
+from target_outreach.errors import EndedEarly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.engine.tools import Tools
+
+BATCHES_UNDER_WAY = 2
+
+#: Seconds that writes in flight get to end when the run must.
+GRACE = 20.0
+
+#: Seconds between two looks at whether anything still happens.
+WATCH = 5.0
+
+
+class Engine:
+    """Takes batches, delivers their records, settles them and releases STATE.
+
+    Attributes:
+        error: What has stopped the engine, or None.
+    """
+
+    def __init__(self, tools: Tools, wake: Callable[[], None]) -> None:
+        """Start the threads.
+
+        Args:
+            tools: What to deliver with.
+            wake: Called, on any thread, when the main thread is to look around.
+        """
+        self.error: Exception | None = None
+        self._failed_at: float | None = None
+        self._tools = tools
+        self._settlement = tools.settlement
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._settling = 0
+        self._is_closing = False
+        self._has_begun = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+        self._has_begun.wait()
+
+    # What other threads call
+
+    def submit(self, stream: Stream, items: list[Item]) -> None:
+        """Hand over a batch; wait while enough of them are under way.
+
+        Raises:
+            Exception: Why the engine has stopped.
+        """
+        with self._changed:
+            while self._under_way >= BATCHES_UNDER_WAY and not self.is_aborting:
+                self.raise_error()
+                self._changed.wait(0.5)
+            self.raise_error()
+            self._under_way += 1
+        self._call(self._take, stream, items)
+
+    def look_around(self) -> None:
+        """Release what STATE can be released, now that one more may have come."""
+        self._call(self._settlement.release)
+
+    def settle_unchanged(self, stream: Stream, numbers: list[int]) -> None:
+        """Settle records that are known to say what they said when they were last delivered.
+
+        Waits while much of that is to be done, as it is where nobody reads STATE.
+        """
+
+        def settle() -> None:
+            with self._changed:
+                self._settling -= 1
+                self._changed.notify_all()
+            self._settlement.unchanged(stream, numbers)
+            self._settlement.release()
+
+        with self._changed:
+            while self._settling >= BATCHES_UNDER_WAY and self.error is None:
+                self._changed.wait(0.5)
+            self._settling += 1
+        self._call(settle)
+
+    @property
+    def kept_before(self) -> int:
+        """The sequence number before which all is settled, and kept in the memory."""
+        return self._settlement.kept_before
+
+    def knows_edits(self, stream: Stream) -> bool:
+        """Whether the memory says what others have edited, as far as the settings ask for that."""
+        return self._batches.memory_check.knows_edits(stream)
+
+    def raise_error(self) -> None:
+        """Raise what has stopped the engine, if anything has."""
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def is_aborting(self) -> bool:
+        """Whether all that was received is to be handed over, since the run is about to stop."""
+        return self._settlement.is_aborting
+
+    def stop(self, error: Exception) -> None:
+        """Start nothing more, settle what is being written, and end; safe in a signal handler."""
+        if self.error is None:
+            # Set here, since the engine's thread may be stuck at a full standard output.
+            self.error, self._failed_at = error, self._tools.clock()
+        self._call(self._halt)
+
+    def finish(self) -> None:
+        """Wait until all batches are settled, or after a stop until what is being written is.
+
+        Raises:
+            Exception: Why the engine has stopped.
+        """
+        self._call(self._close)
+        # Short waits, since a thread that joins another one is deaf to signals on some systems.
+        while self._thread.is_alive() and not self._is_overdue():
+            self._thread.join(0.2)
+        self.raise_error()
+
+    def _is_overdue(self) -> bool:
+        return self._failed_at is not None and self._tools.clock() - self._failed_at > GRACE
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
+        """Have something done on the engine's thread, unless that has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._do, function, arguments)
+
+    # The engine's own thread
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._live())
+        except Exception as error:  # noqa: BLE001 - raised again on the main thread
+            self._fail(error)
+        finally:
+            self._has_begun.set()
+            with self._changed:
+                self._changed.notify_all()
+
+    async def _live(self) -> None:
+        """Deliver until all is done, or the run has to end."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._on_lost_error)
+        self._ended = asyncio.Event()
+        self._tasks = Tasks(self._on_end_of_task)
+        self._requests = Requests(self._tools.parallel)
+        self._batches = Batches(self._tools, self._requests, self._tasks)
+        self._has_begun.set()
+        watch = asyncio.create_task(self._watch())
+        await self._ended.wait()
+        watch.cancel()
+        self._tasks.stop()
+        await self._tasks.all_ended()
+        self._end()
+
+    def _do(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        try:
+            function(*arguments)
+            self._look_around()
+        except Exception as error:  # noqa: BLE001 - raised again on the main thread
+            self._fail(error)
+
+    def _take(self, stream: Stream, items: list[Item]) -> None:
+        self._tasks.start(self._deliver_batch(stream, items))
+
+    async def _deliver_batch(self, stream: Stream, items: list[Item]) -> None:
+        await self._batches.deliver_batch(stream, items)
+        self._settlement.release()
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def _on_end_of_task(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            self._fail(error)
+            return
+        try:
+            self._look_around()
+        except Exception as failure:  # noqa: BLE001 - raised again on the main thread
+            self._fail(failure)
+
+    def _look_around(self) -> None:
+        """Go on with what depends on all records.
+
+        Raises:
+            RunError: The run has to end.
+        """
+        if self.error is not None:
+            return
+        if self._settlement.is_aborting:
+            self._batches.withdraw_aborted()
+            self._settlement.check_abort()
+            self._wake()
+            with self._changed:
+                self._changed.notify_all()
+        if self._is_closing and not self._under_way:
+            self._is_closing = False  # said once
+            self._tasks.start(self._conclude())
+
+    async def _conclude(self) -> None:
+        """Deliver what waited for the end of the input, and end."""
+        while batches := self._batches.deferred.release():
+            # Counted first, since a batch may be settled as soon as it is taken.
+            self._under_way += len(batches)
+            await asyncio.gather(*(self._deliver_batch(*batch) for batch in batches))
+        await self._batches.memory_check.finish()
+        self._ended.set()
+
+    async def _watch(self) -> None:
+        """End a run in which nothing happens any more, which only a mistake of ours can cause."""
+        ended = -1
+        while True:
+            await asyncio.sleep(WATCH)
+            is_still = self._tasks.ended == ended and not self._requests.in_flight
+            if is_still and self._tasks:
+                self._fail(RuntimeError("Nothing is in flight and nothing can be decided."))
+            ended = self._tasks.ended
+
+    def _close(self) -> None:
+        self._is_closing = True
+
+    def _fail(self, error: Exception) -> None:
+        """Keep the first error, and let nothing start any more."""
+        if self.error is None:
+            self.error, self._failed_at = error, self._tools.clock()
+        self._halt()
+
+    def _halt(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+        self._tools.pacer.stop()
+        self._wake()
+        self._ended.set()
+
+    def _on_lost_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Hear of an error that nobody waited for; after a stop that is in order."""
+        error = context.get("exception")
+        if self.error is None and isinstance(error, Exception):
+            self._fail(error)
+
+    def _end(self) -> None:
+        self._requests.close()
+        self._batches.close()
+        try:
+            if isinstance(self.error, EndedEarly):
+                self._batches.give_up_deferred()
+            self._settlement.close()
+        except Exception as error:  # noqa: BLE001 - raised again on the main thread
+            self._fail(error)

@@ -1,0 +1,82 @@
+"""Records that others are to be linked to: they are delivered like received ones.
+
+Nobody has received them: they have no STATE, no count and no reject of their own. What becomes of
+them is for those that asked for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from target_outreach.delivery.outcome import Delivered
+    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.errors import RecordFault
+    from target_outreach.records.folding import Group
+    from target_outreach.records.model import Desired, Reference, Resource, Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """What came of one record that others are to be linked to.
+
+    Attributes:
+        resource: What was found or created; None where nothing was.
+        is_new: Whether it was created.
+        fault: Why it could be neither found nor created.
+    """
+
+    resource: Resource | None = None
+    is_new: bool = False
+    fault: RecordFault | None = None
+
+
+class Delivers(Protocol):
+    """Delivers records that others are to be linked to."""
+
+    async def deliver_related(
+        self,
+        object_name: str,
+        wanted: Mapping[Reference, tuple[int, Desired]],
+        rules: Rules,
+    ) -> dict[Reference, Related]:
+        """Find them, or create them.
+
+        Args:
+            object_name: What they are, in the plural.
+            wanted: What is said of each, with the number of the first record that names it.
+            rules: How they are matched, and whether they are created.
+
+        Returns:
+            What became of each; one is missing where the run ends before its turn.
+        """
+
+
+class RelatedOutcomes:
+    """Collects what becomes of a batch of records that nobody has received."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[Item, Related] = {}
+
+    def delivered(
+        self, stream: Stream, deliveries: Iterable[tuple[Group[Item], Delivered]]
+    ) -> None:
+        """Note what was found or created; the first of a group stands for all that created it."""
+        del stream
+        for group, delivered in deliveries:
+            for position, item in enumerate(group.members):
+                is_new = delivered.outcome == "created" and position == 0
+                self.outcomes[item] = Related(delivered.resource, is_new)
+
+    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
+        """Note that nothing was found."""
+        del stream, reason
+        self.outcomes.update(dict.fromkeys(items, Related()))
+
+    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+        """Note why something can be neither found nor created."""
+        del stream
+        self.outcomes[item] = Related(fault=fault)
