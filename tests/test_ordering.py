@@ -185,12 +185,22 @@ def test_all_earlier_ones_can_be_waited_for(ordering):
         _, (first, second, third) = batch(
             ordering, (0, "a@x.test"), (1, "b@x.test"), (2, "c@x.test")
         )
-        turn = asyncio.create_task(ordering.after_all(second))
-        ordering.leave([third], Stage.SETTLED)
+        turn = asyncio.create_task(ordering.after_all(third))
         await asyncio.sleep(0)
-        assert not turn.done()
+        ordering.leave([second], Stage.SETTLED)
+        await asyncio.sleep(0)
+        assert (turn.done(), third.stage) == (False, Stage.WAITING)
         ordering.leave([first], Stage.SETTLED)
         await asyncio.wait_for(turn, 1)
+
+    asyncio.run(scenario())
+
+
+def test_later_ones_are_not_waited_for(ordering):
+    async def scenario():
+        _, (first, _) = batch(ordering, (0, "a@x.test"), (1, "b@x.test"))
+        batch(ordering, (2, "c@x.test"))
+        await asyncio.wait_for(ordering.after_all(first), 1)
 
     asyncio.run(scenario())
 
@@ -198,7 +208,7 @@ def test_all_earlier_ones_can_be_waited_for(ordering):
 def test_a_batch_that_comes_after_all_others_waits_for_the_earlier_ones_only(ordering):
     async def scenario():
         earlier, _ = batch(ordering, (0, "a@x.test"))
-        last = Batch(ordering.number(), earlier.stream, earlier.snapshot, Listener())
+        last, _ = batch(ordering)
         later, _ = batch(ordering, (1, "b@x.test"))
         first = asyncio.create_task(ordering.first(last))
         await asyncio.sleep(0)
@@ -247,6 +257,11 @@ def test_the_write_that_arrived_first_is_next(ordering):
         assert written[2:] == [(0, True), (1, True), (2, True), (3, True)]
         async with queue.place(items[0]) as first, queue.place(items[1]) as second:
             assert (first, second) == (False, False)
+            third = asyncio.create_task(write(queue, items[2], written, go_on))
+            await asyncio.sleep(0)
+            assert items[2].stage is Stage.QUEUED
+        await third
+        assert written[-1] == (2, True)
 
     asyncio.run(scenario())
 

@@ -107,7 +107,7 @@ class Ordering:
             if other is not None and other is not item:
                 return other
             about.update(snapshot.known_keys(record_id))
-        keys = item.keys | about if about else item.keys
+        keys = item.keys | about
         for near in self._near(item.batch):
             if near is item.batch:
                 if not about and not item.waits_for:
