@@ -24,6 +24,7 @@ from target_outreach.errors import (
     Retriable,
     Unanswered,
 )
+from target_outreach.outreach.answers import misfit
 from target_outreach.outreach.auth import Authorization
 from target_outreach.outreach.refusals import refusal, wait_asked_for
 from target_outreach.outreach.wire import Wire
@@ -103,8 +104,7 @@ class Client:
             RecordFault: Outreach refuses what was sent.
             RunError: No request can succeed, or none may be sent any more.
         """
-        body = None if document is None else json.dumps(document).encode("ascii")
-        return self._authorised(method, self._url(path), body)
+        return self._authorised(method, self._url(path), document)
 
     def request(self, method: str, path: str, document: Any = None) -> Answer:  # noqa: ANN401
         """Send a request until it is answered for good.
@@ -115,17 +115,16 @@ class Client:
             document: The JSON:API document to send.
 
         Returns:
-            A successful answer; that to GET, POST and PATCH holds a JSON document.
+            A successful answer; that to GET, POST and PATCH holds a JSON document without errors,
+            that to POST a resource, and that to PATCH the one that was sent.
 
         Raises:
             RecordFault: Outreach refuses what was sent.
             OutcomeUnknown: A create was sent and may have been carried out.
             RunError: No request can succeed, or none may be sent any more.
         """
-        url = self._url(path)
-        body = None if document is None else json.dumps(document).encode("ascii")
         try:
-            return self._repeated(method, url, body)
+            return self._repeated(method, self._url(path), document)
         except Retriable as error:
             if method == "POST" and isinstance(error, OutcomeUnknown):
                 raise
@@ -139,7 +138,7 @@ class Client:
             raise OutreachError("Outreach's next page is on another host, which is not followed.")
         return path
 
-    def _repeated(self, method: str, url: str, body: bytes | None) -> Answer:
+    def _repeated(self, method: str, url: str, document: Any) -> Answer:  # noqa: ANN401 - JSON
         """Send until an answer comes that counts; a create is repeated only if it never arrived."""
 
         def is_final(error: Exception) -> bool:
@@ -154,14 +153,15 @@ class Client:
             on_backoff=lambda details: self._log_retry(method, url, details),
             logger=None,
         )
-        return retrying(self._authorised)(method, url, body)
+        return retrying(self._authorised)(method, url, document)
 
     def _log_retry(self, method: str, url: str, details: Any) -> None:  # noqa: ANN401 - backoff's
         error = details["exception"]
         logger.info("%s %s: %s Trying again.", method, urlsplit(url).path, error)
 
-    def _authorised(self, method: str, url: str, body: bytes | None) -> Answer:
+    def _authorised(self, method: str, url: str, document: Any) -> Answer:  # noqa: ANN401 - JSON
         """Send with the present token, and once more with a newer one if it is refused."""
+        body = None if document is None else json.dumps(document).encode("ascii")
         answer, token = self._sent(method, url, body)
         if answer.status == UNAUTHORIZED and self._credentials.refused(token):
             answer, _ = self._sent(method, url, body)
@@ -169,9 +169,9 @@ class Client:
             raise CredentialsError(
                 f"Outreach refuses the access token (401): {self._credentials.advice}"
             )
-        return self._accepted(answer, method)
+        return self._accepted(answer, method, document)
 
-    def _accepted(self, answer: Answer, method: str) -> Answer:
+    def _accepted(self, answer: Answer, method: str, sent: Any) -> Answer:  # noqa: ANN401 - JSON
         """Return a usable answer, or raise what it means that it is none."""
         wait = wait_asked_for(answer, answer.server_time or datetime.now(UTC))
         error = refusal(answer, method, wait)
@@ -179,9 +179,9 @@ class Client:
             if isinstance(error, Retriable) and wait is not None:
                 self.pacer.pause(wait)
             raise error
-        if answer.document is None and method != "DELETE":
+        if method != "DELETE" and (why := misfit(answer, sent)) is not None:
             kind = OutcomeUnknown if method == "POST" else Retriable
-            raise kind(f"Outreach answered {answer.status} without JSON.", status=answer.status)
+            raise kind(f"Outreach answered {answer.status} {why}.", status=answer.status)
         return answer
 
     def _sent(self, method: str, url: str, body: bytes | None) -> tuple[Answer, str | None]:

@@ -87,6 +87,8 @@ class Profile:
             no headers at all (5).
         retry_after: Form of ``Retry-After`` on a 429 (5).
         latency_seconds: Time that every answer takes at least.
+        error_codes: Whether errors have a member `code` where one is known: ``taken`` and
+            ``is_using_excluded_email_address`` (3.4).
         taken_wording: How a taken address is refused: by the ``hash`` (2019 to 2023), by
             ``emails`` (newer), or as a violation of the ``index`` (3.4).
         taken_status: Status of that refusal; a 409 was never seen (10.10).
@@ -138,8 +140,8 @@ class Profile:
             may for batches; nothing at all; or a 422 (6.1, 10.9).
         import_opts_in: Whether an import can take back an opt-out; one of a file cannot (6.3).
         import_ignored: Attributes and relationships that imports leave out, without a word (10.4).
-        enrolled_code: Whether the refusal of a second enrolment has the member `code`, with the
-            text ``has already been in this sequence``, beside `detail` (2.6).
+        enrolled_code: Whether under `error_codes` the refusal of a second enrolment has one, with
+            the text ``has already been in this sequence``, beside `detail` (2.6).
         duplicate_enrolment: Whether a prospect may be in a sequence again: never, where it is
             finished there, or always; a ruleset says it (2.6).
         exclusive_sequences: Ids of sequences of which a prospect may be active in one only (2.6).
@@ -181,6 +183,7 @@ class Profile:
     limit_headers: LimitHeaders = "single"
     retry_after: RetryAfter = "epoch"
     latency_seconds: float = 0.0
+    error_codes: bool = True
     taken_wording: TakenWording = "hash"
     taken_status: int = 422
     repeated_emails: RepeatedEmails = "accepted"
