@@ -104,7 +104,7 @@ class Client:
             RecordFault: Outreach refuses what was sent.
             RunError: No request can succeed, or none may be sent any more.
         """
-        return self._authorised(method, self._url(path), document)
+        return self._authorised(method, self.address(path), document)
 
     def request(self, method: str, path: str, document: Any = None) -> Answer:  # noqa: ANN401
         """Send a request until it is answered for good.
@@ -124,14 +124,21 @@ class Client:
             RunError: No request can succeed, or none may be sent any more.
         """
         try:
-            return self._repeated(method, self._url(path), document)
+            return self._repeated(method, self.address(path), document)
         except Retriable as error:
             if method == "POST" and isinstance(error, OutcomeUnknown):
                 raise
             raise Unanswered(f"{error} That was the last of {TRIES} tries.") from None
 
-    def _url(self, path: str) -> str:
-        """Complete a path, and let no answer lead us to another host."""
+    def address(self, path: str) -> str:
+        """Return the whole address of a path, and let no answer lead us to another host.
+
+        Args:
+            path: A path below the API's URL with its query, or a whole URL of the same origin.
+
+        Raises:
+            OutreachError: It is the address of another host.
+        """
         if path.startswith("/"):
             return self.api_url + path
         if urlsplit(path)[:2] != urlsplit(self.api_url)[:2]:
