@@ -168,6 +168,7 @@ NO_FACTS = {
     "refresh_token_days": "known (7)",
     "refresh_token_cap": "known (7)",
     "access_token_seconds": "known, and told with each token (7)",
+    "access_token_calls": "a fault on purpose",
     "mint_throttle_seconds": "known (5); `mint_throttle_style` is contested",
     "rate_limit": "known, and told by headers (5)",
     "rate_window_seconds": "known (5)",

@@ -25,7 +25,7 @@ from target_outreach.errors import (
     Unanswered,
 )
 from target_outreach.outreach.answers import misfit
-from target_outreach.outreach.auth import Authorization
+from target_outreach.outreach.auth import Authorization, Successor
 from target_outreach.outreach.refusals import refusal, wait_asked_for
 from target_outreach.outreach.wire import Wire
 
@@ -45,6 +45,10 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
 LONGEST_THROTTLE = 60.0
 UNAUTHORIZED = 401
+
+#: Tokens that one request is sent with at most, and how many of them may be issued for it.
+MOST_TOKENS = 50
+MOST_ISSUED = 4
 TOO_MANY = 429
 
 
@@ -76,6 +80,7 @@ class Client:
         #: How far the server's clock is ahead of ours, as its last answer showed it.
         self.clock_offset = timedelta()
         self._credentials = credentials
+        self._was_let_in = False
         self._wire = Wire(api_url, user_agent=user_agent, parallel=parallel, timeout=timeout)
 
     def close(self) -> None:
@@ -167,16 +172,28 @@ class Client:
         logger.info("%s %s: %s Trying again.", method, urlsplit(url).path, error)
 
     def _authorised(self, method: str, url: str, document: Any) -> Answer:  # noqa: ANN401 - JSON
-        """Send with the present token, and once more with a newer one if it is refused."""
+        """Send with the present token, and with newer ones as long as that may help.
+
+        A token that other processes share may be dead by the time it is used: one from the
+        credentials file, or even one that was just issued. But what is refused although it was
+        issued for this very request is refused for good, unless tokens have served this run before.
+        """
         body = None if document is None else json.dumps(document).encode("ascii")
-        answer, token = self._sent(method, url, body)
-        if answer.status == UNAUTHORIZED and self._credentials.refused(token):
-            answer, _ = self._sent(method, url, body)
-        if answer.status == UNAUTHORIZED:
-            raise CredentialsError(
-                f"Outreach refuses the access token (401): {self._credentials.advice}"
-            )
-        return self._accepted(answer, method, document)
+        issued = 0
+        for _ in range(MOST_TOKENS):
+            answer, token = self._sent(method, url, body)
+            if answer.status != UNAUTHORIZED:
+                self._was_let_in = True
+                return self._accepted(answer, method, document)
+            if issued >= (MOST_ISSUED if self._was_let_in else 1):
+                break
+            successor = self._credentials.refused(token)
+            if successor is Successor.NONE:
+                break
+            issued += successor is Successor.ISSUED
+        raise CredentialsError(
+            f"Outreach refuses the access token (401): {self._credentials.advice}"
+        )
 
     def _accepted(self, answer: Answer, method: str, sent: Any) -> Answer:  # noqa: ANN401 - JSON
         """Return a usable answer, or raise what it means that it is none."""

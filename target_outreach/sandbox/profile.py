@@ -51,8 +51,8 @@ class Profile:
             ``sandbox-secret``), and a token endpoint that also takes clients, codes and refresh
             tokens that it has never seen, unless they were revoked (7).
         installations: The installed server-to-server apps (7).
-        strict_rotation: Whether a refresh token dies as soon as it has been used; otherwise it
-            lives on until it is too old or too many newer ones exist (7).
+        strict_rotation: Whether a refresh token is good for one use, as four clients of 2026 say;
+            otherwise it lives on until it is too old or too many newer ones exist (7).
         rotation_grace: Whether under `strict_rotation` the used refresh token lives on until the
             tokens that it brought are first used, as with many OAuth servers; no source says so
             of Outreach.
@@ -60,6 +60,8 @@ class Profile:
         refresh_token_cap: How many refresh tokens of an app live at once; the oldest die (7).
         access_token_seconds: Life of an access token, told as `expires_in` (7). Those of
             `installations` live for an hour.
+        access_token_calls: For how many requests an access token is good, whatever its life; None
+            for no such limit.
         mint_throttle_seconds: For how long after an access token the token endpoint answers 429
             to the same client, at 60 as documented; 0 for no such limit (5).
         mint_throttle_style: Body of that 429: ``errors`` with a ``Retry-After`` in the form of
@@ -159,11 +161,12 @@ class Profile:
     tokens: Mapping[str, Collection[str]] | None = None
     apps: Collection[App] = ()
     installations: Collection[Installation] = ()
-    strict_rotation: bool = False
+    strict_rotation: bool = True
     rotation_grace: bool = False
     refresh_token_days: float = 14
     refresh_token_cap: int = 100
     access_token_seconds: int = 7200
+    access_token_calls: int | None = None
     mint_throttle_seconds: float = 0
     mint_throttle_style: ThrottleStyle = "errors"
     grant_refusal: GrantRefusal = "oauth"
