@@ -84,7 +84,13 @@ class CredentialsError(RunError):
 
 
 class GrantRefused(CredentialsError):  # noqa: N818 - named for what happened
-    """A code or a refresh token is not accepted any more."""
+    """A code or a refresh token is not accepted any more.
+
+    Attributes:
+        after_lost_answer: Whether an earlier request with it may have been carried out.
+    """
+
+    after_lost_answer = False
 
 
 class OutputError(RunError):

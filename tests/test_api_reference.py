@@ -13,7 +13,8 @@ import documents
 import pytest
 from test_contested import FACTS
 
-from target_outreach.records.catalog import CUSTOM_NAME, load_catalog
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.model import CUSTOM_NAME
 
 PAGE = documents.ROOT / "docs" / "outreach-api.md"
 NUMBER = r"\d+[a-z]?(?:\.\d+)?"

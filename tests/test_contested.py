@@ -80,6 +80,7 @@ RECORDS = (
     fact("edge_links", "3.1", "Is there a `prev` of the first page?", "null", "absent"),
     fact("bare_refusals", "3.3, 10.1", "What does a 400 say?", *EITHER),
     fact("taken_wording", "3.4, 10.2", "How is it said?", "hash", "emails", "index"),
+    fact("error_codes", "3.4, 9a", "Do errors carry a code?", *EITHER),
     fact("taken_status", "10.10", "Is there any 409?", 422, 409),
     fact("repeated_emails", "3.4", "May a PATCH repeat addresses?", "accepted", "refused"),
     fact("purposeful_duplicates", "3.4", "May prospects share an address?", *EITHER),
@@ -167,6 +168,7 @@ NO_FACTS = {
     "refresh_token_days": "known (7)",
     "refresh_token_cap": "known (7)",
     "access_token_seconds": "known, and told with each token (7)",
+    "access_token_calls": "a fault on purpose",
     "mint_throttle_seconds": "known (5); `mint_throttle_style` is contested",
     "rate_limit": "known, and told by headers (5)",
     "rate_window_seconds": "known (5)",
@@ -405,7 +407,7 @@ def refused_people(profile):
     """Which addresses are refused, and with what code."""
     shut = profile.soft_delete and not profile.trash_frees_emails
     refused = {
-        "not@outreach.io": "validation_error",
+        "not@outreach.io": "excluded_address",
         "long@people.test": profile.max_name_length and "validation_error",
         "zone@people.test": profile.strict_time_zones and "validation_error",
         "gone@people.test": shut and not profile.purposeful_duplicates and "owner_not_visible",

@@ -219,6 +219,58 @@ def test_a_lost_answer_of_the_token_endpoint_strands_nobody(sync, sandbox, oauth
     assert sync(PERSON, **oauth).exit_code == 0
 
 
+CARRIED_OUT = ["reset_after", "truncate", "garbage", "hang_after", "status_after"]
+
+
+@pytest.mark.parametrize("kind", CARRIED_OUT)
+def test_a_lost_answer_uses_up_a_refresh_token_that_is_good_once_and_a_login_helps(
+    sync, sandbox, oauth, kind
+):
+    sandbox.add_fault(Fault(kind, path="/oauth/token", seconds=2, status=502))
+    run = sync(PERSON, request_timeout_seconds=1, **oauth)
+    assert (run.exit_code, run.states) == (1, [])
+    assert run.log.count("ERROR") == 1
+    assert "The answer with a new refresh token was lost on the way" in run.log
+    assert "log in with `target-outreach login`, or set a new refresh_token" in run.log
+    assert outcomes(sandbox) == ["issued", "invalid_grant"]
+    new = sandbox.issue_refresh_token(client_id=APP.client_id)
+    assert sync(PERSON, **oauth | {"refresh_token": new}).states == [{"n": 1}]
+
+
+@pytest.mark.parametrize("kind", CARRIED_OUT)
+def test_a_lost_answer_is_asked_for_again_where_refresh_tokens_survive(
+    sync, sandbox, oauth, profile, kind
+):
+    profile(strict_rotation=False)
+    sandbox.add_fault(Fault(kind, path="/oauth/token", seconds=2, status=502))
+    assert sync(PERSON, request_timeout_seconds=1, **oauth).states == [{"n": 1}]
+    assert outcomes(sandbox) == ["issued", "issued"]
+    assert sync(PERSON, **oauth).exit_code == 0
+
+
+def test_a_throttle_is_no_lost_answer(sync, sandbox, oauth):
+    sandbox.add_fault(Fault("status", path="/oauth/token", status=429))
+    run = sync(PERSON, **oauth | {"refresh_token": "long-gone"})
+    assert "was lost on the way" not in run.log
+    assert "Outreach refuses the refresh token" in run.log
+
+
+def test_after_a_lost_answer_a_run_goes_on_while_its_access_token_lives(sync, sandbox, oauth):
+    assert sync(PERSON, **oauth).exit_code == 0
+    path = Path(oauth["credentials_path"])
+    document = json.loads(path.read_text("utf-8"))
+    (chain,) = document["chains"].values()
+    ends_soon = chain["expires_at"] - time.time() - 60
+    chain["issued_at"] -= ends_soon
+    chain["expires_at"] -= ends_soon
+    path.write_text(json.dumps(document))
+    sandbox.add_fault(Fault("reset_after", path="/oauth/token"))
+    run = sync(rows(10), **oauth)
+    assert run.counts("prospects") == {"received": 10, "created": 10}
+    assert "was lost on the way" in run.log
+    assert "The present access token still serves for a while" in run.log
+
+
 def test_tokens_that_were_lost_before_they_were_kept_are_made_up_for(sync, sandbox, oauth, profile):
     profile(rotation_grace=True)
     assert sync(PERSON, **oauth).exit_code == 0
@@ -363,6 +415,58 @@ def test_single_use_tokens_that_die_every_90_requests_serve_two_processes_twice(
     assert sandbox.store.count("prospects") == 800
     assert set(outcomes(sandbox)) == {"issued"}
     assert len(outcomes(sandbox)) <= len(deaths) + 1
+
+
+def test_a_dead_token_in_the_file_is_not_the_last_word(sync, sandbox, oauth, profile):
+    """What another process has kept may have died since; then a token is asked for."""
+    assert sync(PERSON, **oauth).exit_code == 0
+    (chain,) = kept(oauth).values()
+    dead = chain["access_token"]
+    sandbox.revoke_all()
+    assert sync(PERSON, **oauth).exit_code == 0
+    profile(latency_seconds=0.02)
+    path = Path(oauth["credentials_path"])
+
+    def let_both_die():
+        while sandbox.store.count("prospects") < 20:
+            time.sleep(0.002)
+        document = json.loads(path.read_text("utf-8"))
+        (chain,) = document["chains"].values()
+        chain["access_token"] = dead
+        path.write_text(json.dumps(document))
+        sandbox.revoke_all()
+
+    thread = threading.Thread(target=let_both_die)
+    thread.start()
+    run = sync([*rows(60), state({"n": 60})], max_parallel_requests=4, **oauth)
+    thread.join()
+    assert run.states == [{"n": 60}]
+    assert outcomes(sandbox) == ["issued"] * 3
+
+
+def test_processes_that_use_up_each_others_tokens_all_finish(start, sandbox, oauth, profile):
+    profile(access_token_calls=12)
+    processes = [start(**oauth) for _ in range(6)]
+    for n, process in enumerate(processes):
+        people = (record("prospects", emails=f"{n}.{one}@x.test") for one in range(40))
+        process.stdin.write(lines([schema("prospects"), *people, state({"n": n})]).encode())
+        process.stdin.close()
+        process.stdin = None
+    ended = [(process.wait(timeout=90), process.stderr.read()) for process in processes]
+    assert [code for code, _ in ended] == [0] * 6, ended
+    assert sandbox.store.count("prospects") == 240
+    assert set(outcomes(sandbox)) == {"issued"}
+    calls = sum(request.status != 401 for request in sandbox.requests if "/api/" in request.path)
+    assert len(outcomes(sandbox)) <= calls / 12 + 6
+
+
+def test_a_request_that_is_refused_with_every_token_ends_the_run(sync, sandbox, oauth):
+    """Reading is let in, writing never is: tokens are not asked for without end."""
+    sandbox.add_fault(Fault("status", method="POST", path="/prospects", status=401, times=None))
+    run = sync(PERSON, **oauth)
+    assert (run.exit_code, run.states) == (1, [])
+    assert run.log.count("ERROR") == 1
+    assert len(outcomes(sandbox)) <= 6
 
 
 FAILURES = {

@@ -371,6 +371,121 @@ def test_an_account_whose_name_or_number_is_taken_meanwhile_is_updated(
     assert account["attributes"]["industry"] == "X"
 
 
+CODED = {
+    "taken": "already_taken",
+    "is_using_excluded_email_address": "excluded_address",
+}
+
+
+def coded(code, detail="In other words.", **more):
+    errors = [*more.get("before", []), {"id": "validationError", "detail": detail, "code": code}]
+    return {"kind": "status", "status": 422, "body": json.dumps({"errors": errors})}
+
+
+@pytest.mark.parametrize("code", CODED)
+@pytest.mark.parametrize("before", [[], [{"id": "validationError", "detail": "Name is odd."}]])
+def test_the_code_of_an_error_is_read_before_its_words(sync, sandbox, code, before):
+    sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
+    wrong = "Contacts email hash has already been taken." if "excluded" in code else "Not so."
+    sandbox.add_fault(Fault(**coded(code, wrong, before=before), method="PATCH"))
+    run = sync([schema("prospects"), record("prospects", emails="a@x.test", title="T")])
+    assert run.rejects[-1]["error"]["code"] == CODED[code]
+
+
+def test_a_code_that_is_not_known_leaves_the_word_to_the_words(sync, sandbox):
+    sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
+    fault = coded("something_new", "Emails has already been taken")
+    sandbox.add_fault(Fault(**fault, method="PATCH"))
+    run = sync([schema("prospects"), record("prospects", emails="a@x.test", title="T")])
+    assert run.rejects[-1]["error"]["code"] == "already_taken"
+
+
+@pytest.mark.parametrize("codes", [True, False])
+def test_an_excluded_address_names_the_exclusion_list(sync, sandbox, codes):
+    sandbox.profile = replace(sandbox.profile, error_codes=codes)
+    run = sync([schema("prospects"), record("prospects", emails="someone@outreach.io")])
+    error = run.rejects[-1]["error"]
+    assert (error["code"], error["status"]) == ("excluded_address", 422)
+    assert "exclusion list" in error["message"]
+
+
+@pytest.mark.parametrize("codes", [True, False])
+def test_an_owner_that_cannot_be_seen_may_be_in_the_trash_or_hidden(sync, sandbox, codes):
+    sandbox.profile = replace(sandbox.profile, error_codes=codes)
+    sandbox.store.trash("prospects", sandbox.store.seed("prospects", {"emails": ["a@x.test"]}))
+    run = sync([schema("prospects"), record("prospects", emails="a@x.test")])
+    error = run.rejects[-1]["error"]
+    assert error["code"] == "owner_not_visible"
+    assert "in the trash, for 15 days at most" in error["message"]
+    assert "governance profile" in error["message"]
+
+
+# Answers that do not fit what was asked
+
+USELESS = {
+    "errors": {"errors": [{"id": "x", "detail": "Said."}]},
+    "errors beside data": {"errors": [{"id": "x"}], "data": {"type": "prospect", "id": 1}},
+    "null": {"data": None},
+    "nothing": {},
+    "a list": {"data": [{"type": "prospect", "id": 1}]},
+    "no id": {"data": {"type": "prospect", "attributes": {}}},
+    "an odd id": {"data": {"type": "prospect", "id": float("inf")}},
+    "text": "Said.",
+}
+ANOTHER = {
+    "another record": {"data": {"type": "prospect", "id": 2, "attributes": {"title": "U"}}},
+    "another object": {"data": {"type": "account", "id": 1, "attributes": {}}},
+}
+
+
+@pytest.mark.parametrize("what", [*USELESS, *ANOTHER])
+def test_a_patch_whose_answer_does_not_fit_is_sent_again(sync, sandbox, what):
+    person, _ = sandbox.store.seed_many(
+        "prospects", [{"emails": ["a@x.test"]}, {"emails": ["b@x.test"]}]
+    )
+    body = json.dumps((USELESS | ANOTHER)[what])
+    sandbox.add_fault(Fault("status", method="PATCH", status=200, body=body, times=2))
+    run = sync([schema("prospects"), record("prospects", emails="a@x.test", title="T")])
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    assert sandbox.store.get("prospects", person)["attributes"]["title"] == "T"
+    assert [one.method for one in sandbox.requests].count("PATCH") == 3
+    assert "Said." not in run.log
+
+
+@pytest.mark.parametrize("what", USELESS)
+@pytest.mark.parametrize("name", ["prospects", "accounts"])
+def test_a_create_whose_answer_does_not_fit_is_looked_up(sync, sandbox, what, name):
+    body = json.dumps(USELESS[what])
+    sandbox.add_fault(Fault("status_after", method="POST", status=201, body=body))
+    values = {"prospects": {"emails": "a@x.test"}, "accounts": {"name": "Acme"}}[name]
+    run = sync([schema(name), record(name, **values)])
+    assert run.counts(name) == {"received": 1, "created": 1}
+    assert [one.method for one in sandbox.requests].count("POST") == 1
+    assert sandbox.store.count(name) == 1
+
+
+@pytest.mark.parametrize("kind", ["status", "status_after"])
+@pytest.mark.parametrize("name", ["prospects", "accounts"])
+def test_after_a_408_a_create_may_have_been_carried_out(sync, sandbox, kind, name):
+    sandbox.add_fault(Fault(kind, method="POST", status=408))
+    values = {"prospects": {"emails": "a@x.test"}, "accounts": {"name": "Acme"}}[name]
+    run = sync([schema(name), record(name, **values)])
+    assert run.counts(name) == {"received": 1, "created": 1}
+    assert sandbox.store.count(name) == 1
+
+
+def test_a_server_that_answers_each_patch_with_another_record_ends_the_run(
+    sync, sandbox, monkeypatch
+):
+    monkeypatch.setattr(client, "TRIES", 3)
+    sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
+    body = json.dumps(ANOTHER["another record"])
+    sandbox.add_fault(Fault("status", method="PATCH", status=200, body=body, times=None))
+    run = sync([schema("prospects"), record("prospects", emails="a@x.test", title="T")])
+    assert (run.exit_code, run.states) == (1, [])
+    assert "Outreach answered 200 with another record. That was the last of 3 tries" in run.log
+
+
 # What a record is refused for
 
 REFUSALS = {
@@ -416,8 +531,8 @@ def test_a_refusal_in_any_shape_rejects_its_record_in_outreachs_words(
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"emails": "someone@outreach.io"}, "excluded email address"),
-        ({"last_name": "x" * 51}, "Data provided is too long"),
+        ({"emails": "someone@outreach.io"}, ("excluded_address", "excluded email address")),
+        ({"last_name": "x" * 51}, ("validation_error", "Data provided is too long")),
     ],
 )
 def test_an_excluded_address_and_a_long_name_are_rejected_and_the_others_are_not(
@@ -430,8 +545,8 @@ def test_an_excluded_address_and_a_long_name_are_rejected_and_the_others_are_not
     assert run.counts("prospects") == {"received": 3, "created": 2, "rejected": 1}
     assert run.states == [{"n": 3}]
     error = run.rejects[-1]["error"]
-    assert (error["code"], error["status"]) == ("validation_error", 422)
-    assert words in error["message"]
+    assert (error["code"], error["status"]) == (words[0], 422)
+    assert words[1] in error["message"]
 
 
 @pytest.mark.parametrize("status", [400, 403, 422])

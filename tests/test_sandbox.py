@@ -458,6 +458,17 @@ def test_a_taken_address_is_refused_in_outreachs_words(client, sandbox, wording,
     assert client.found("filter[emails]=new@example.org") == []
 
 
+@pytest.mark.parametrize("codes", [True, False])
+def test_an_error_has_a_code_where_one_is_known_or_none_at_all(client, sandbox, codes):
+    adjust(sandbox, error_codes=codes)
+    client.post("prospects", {"emails": ["a@example.org"]})
+    found = [
+        client.post("prospects", {"emails": [address]}).json()["errors"][0].get("code")
+        for address in ("a@example.org", "a@outreach.io")
+    ]
+    assert found == (["taken", "is_using_excluded_email_address"] if codes else [None, None])
+
+
 def test_a_patch_cannot_take_an_address_but_may_keep_or_free_its_own(client):
     client.post("prospects", {"emails": ["a@example.org"]})
     client.post("prospects", {"emails": ["b@example.org"]})

@@ -24,6 +24,7 @@ from target_outreach.errors import (
     RecordFault,
 )
 from target_outreach.outreach.answers import read_resource
+from target_outreach.outreach.refusals import not_visible
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.matching import Picture, match
 from target_outreach.records.model import (
@@ -296,16 +297,7 @@ class _Attempt:
         looked_at = self.writer.clock()
         found = self._find()
         if not found:
-            raise self._counted(
-                RecordFault(
-                    "owner_not_visible",
-                    "Another record owns an address of this one, but a lookup does not show it: "
-                    "the token may not see it, or it is in the trash.",
-                    field=taken.field,
-                    status=taken.status,
-                    detail=taken.detail,
-                )
-            )
+            raise self._counted(not_visible(taken))
         read_at = datetime.now(UTC) - timedelta(seconds=self.writer.clock() - self.job.read.at)
         since = read_at + self.writer.client.clock_offset
         if not any(_created_since(resource, since) for resource in found):

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 SMALLEST_EPOCH = 10**9
 
+#: What a `code` says that is known (API reference 3.4).
+TAKEN = "taken"
+EXCLUDED = "is_using_excluded_email_address"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -52,9 +56,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ErrorWords:
-    """The first error of an answer, in Outreach's words; they may repeat values of a record."""
+    """One error of an answer, in Outreach's words; they may repeat values of a record.
+
+    Of several it is the first whose `code` is known, or else the first.
+    """
 
     id: str
+    code: str
     title: str
     detail: str
     pointer: str
@@ -81,12 +89,15 @@ class ErrorWords:
         """Find the error in a body of any shape."""
         document = answer.document if isinstance(answer.document, dict) else {}
         errors = document.get("errors")
-        error = errors[0] if isinstance(errors, list) and errors else document
-        if not isinstance(error, dict):
-            error = {}
+        listed = (
+            [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
+        )
+        known = (one for one in listed if one.get("code") in {TAKEN, EXCLUDED})
+        error = next(known, listed[0] if listed else document)
         source = error.get("source")
         return cls(
             id=_text(error.get("id")) or _text(error.get("error")),
+            code=_text(error.get("code")),
             title=_text(error.get("title")),
             detail=_text(error.get("detail") or error.get("details") or error.get("description"))
             or answer.text,
@@ -96,6 +107,35 @@ class ErrorWords:
 
 def _text(value: Any) -> str:  # noqa: ANN401 - whatever stands in an error body
     return value if isinstance(value, str) else ""
+
+
+def misfit(answer: Answer, sent: Any) -> str | None:  # noqa: ANN401 - JSON
+    """Say why a successful answer is none to what was sent.
+
+    Args:
+        answer: What Outreach answered to a POST or PATCH; to a GET, a list or a resource.
+        sent: The document that was sent, or None where there was none. A resource that had an id
+            must be answered as the same resource, and one that had none as a resource.
+
+    Returns:
+        What the answer has or lacks, as the end of a sentence, or None where all is well.
+    """
+    document = answer.document
+    if document is None:
+        return "without JSON"
+    if isinstance(document, dict) and document.get("errors"):
+        return "with errors"
+    if sent is None:
+        return None
+    try:
+        found = read_resource(document["data"]).id
+    except (KeyError, TypeError, ValueError):
+        return "without a resource"
+    asked = sent["data"]
+    if "id" not in asked:
+        return None
+    is_same = found == asked["id"] and document["data"].get("type", asked["type"]) == asked["type"]
+    return None if is_same else "with another record"
 
 
 def read_body(body: bytes) -> tuple[Any, str]:
@@ -119,7 +159,7 @@ def read_resource(document: Any) -> Resource:  # noqa: ANN401 - JSON
             attributes={**(document.get("attributes") or {})},
             links={name: _linked(link) for name, link in links.items()},
         )
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise ValueError("no JSON:API resource") from None
 
 

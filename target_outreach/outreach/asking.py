@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import requests
 
 from target_outreach.errors import CredentialsError, EndedEarly, Interrupted, Retriable, RunError
-from target_outreach.outreach.auth import Authorization
+from target_outreach.outreach.auth import Authorization, Successor
 from target_outreach.outreach.client import MEDIA_TYPE, TOO_MANY, UNAUTHORIZED
 from target_outreach.outreach.refusals import SERVER_ERROR, wait_asked_for
 
@@ -118,9 +118,12 @@ class Asker:
     def _authorised(self, path: str) -> Answer:
         token = self._credentials.token()
         answer = self._send(path, token)
-        if answer.status == UNAUTHORIZED and self._credentials.refused(token):
+        if answer.status == UNAUTHORIZED and self._has_newer(token):
             answer = self._send(path, self._credentials.token())
         return answer
+
+    def _has_newer(self, token: str | None) -> bool:
+        return self._credentials.refused(token) is not Successor.NONE
 
     def _guarded(self, action: Callable[[], T]) -> T:
         """Turn what keeps a question from being answered into the reason of a fact."""

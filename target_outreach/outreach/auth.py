@@ -7,12 +7,25 @@ answer; `renewal.RenewedToken` gets new tokens.
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Protocol
 
 from requests.auth import AuthBase
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
+
+
+class Successor(enum.Enum):
+    """What there is after a token that Outreach refused."""
+
+    NONE = enum.auto()
+
+    #: A token that another thread or process has got; it may be dead, too.
+    SHARED = enum.auto()
+
+    #: A token that was issued because of this refusal.
+    ISSUED = enum.auto()
 
 
 class Credentials(Protocol):
@@ -31,8 +44,8 @@ class Credentials(Protocol):
             RunError: None is to be had.
         """
 
-    def refused(self, token: str | None) -> bool:
-        """Hear that Outreach refused a token, and say whether a newer one is to be had.
+    def refused(self, token: str | None) -> Successor:
+        """Hear that Outreach refused a token, and say whether there is a newer one.
 
         Raises:
             RunError: There should be one, and it could not be had.
@@ -54,10 +67,10 @@ class BearerToken:
         """Return the token that was given."""
         return self._token
 
-    def refused(self, token: str | None) -> bool:
+    def refused(self, token: str | None) -> Successor:
         """Say that there is no other."""
         del token
-        return False
+        return Successor.NONE
 
 
 class NoCredentials:
@@ -68,10 +81,10 @@ class NoCredentials:
     def token(self) -> None:
         """Return no token."""
 
-    def refused(self, token: str | None) -> bool:
+    def refused(self, token: str | None) -> Successor:
         """Say that there is no other."""
         del token
-        return False
+        return Successor.NONE
 
 
 class Authorization(AuthBase):

@@ -24,7 +24,8 @@ from target_outreach.errors import (
     Retriable,
     Unanswered,
 )
-from target_outreach.outreach.auth import Authorization
+from target_outreach.outreach.answers import misfit
+from target_outreach.outreach.auth import Authorization, Successor
 from target_outreach.outreach.refusals import refusal, wait_asked_for
 from target_outreach.outreach.wire import Wire
 
@@ -44,6 +45,10 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
 LONGEST_THROTTLE = 60.0
 UNAUTHORIZED = 401
+
+#: Tokens that one request is sent with at most, and how many of them may be issued for it.
+MOST_TOKENS = 50
+MOST_ISSUED = 4
 TOO_MANY = 429
 
 
@@ -75,6 +80,7 @@ class Client:
         #: How far the server's clock is ahead of ours, as its last answer showed it.
         self.clock_offset = timedelta()
         self._credentials = credentials
+        self._was_let_in = False
         self._wire = Wire(api_url, user_agent=user_agent, parallel=parallel, timeout=timeout)
 
     def close(self) -> None:
@@ -103,8 +109,7 @@ class Client:
             RecordFault: Outreach refuses what was sent.
             RunError: No request can succeed, or none may be sent any more.
         """
-        body = None if document is None else json.dumps(document).encode("ascii")
-        return self._authorised(method, self._url(path), body)
+        return self._authorised(method, self.address(path), document)
 
     def request(self, method: str, path: str, document: Any = None) -> Answer:  # noqa: ANN401
         """Send a request until it is answered for good.
@@ -115,31 +120,37 @@ class Client:
             document: The JSON:API document to send.
 
         Returns:
-            A successful answer; that to GET, POST and PATCH holds a JSON document.
+            A successful answer; that to GET, POST and PATCH holds a JSON document without errors,
+            that to POST a resource, and that to PATCH the one that was sent.
 
         Raises:
             RecordFault: Outreach refuses what was sent.
             OutcomeUnknown: A create was sent and may have been carried out.
             RunError: No request can succeed, or none may be sent any more.
         """
-        url = self._url(path)
-        body = None if document is None else json.dumps(document).encode("ascii")
         try:
-            return self._repeated(method, url, body)
+            return self._repeated(method, self.address(path), document)
         except Retriable as error:
             if method == "POST" and isinstance(error, OutcomeUnknown):
                 raise
             raise Unanswered(f"{error} That was the last of {TRIES} tries.") from None
 
-    def _url(self, path: str) -> str:
-        """Complete a path, and let no answer lead us to another host."""
+    def address(self, path: str) -> str:
+        """Return the whole address of a path, and let no answer lead us to another host.
+
+        Args:
+            path: A path below the API's URL with its query, or a whole URL of the same origin.
+
+        Raises:
+            OutreachError: It is the address of another host.
+        """
         if path.startswith("/"):
             return self.api_url + path
         if urlsplit(path)[:2] != urlsplit(self.api_url)[:2]:
             raise OutreachError("Outreach's next page is on another host, which is not followed.")
         return path
 
-    def _repeated(self, method: str, url: str, body: bytes | None) -> Answer:
+    def _repeated(self, method: str, url: str, document: Any) -> Answer:  # noqa: ANN401 - JSON
         """Send until an answer comes that counts; a create is repeated only if it never arrived."""
 
         def is_final(error: Exception) -> bool:
@@ -154,24 +165,37 @@ class Client:
             on_backoff=lambda details: self._log_retry(method, url, details),
             logger=None,
         )
-        return retrying(self._authorised)(method, url, body)
+        return retrying(self._authorised)(method, url, document)
 
     def _log_retry(self, method: str, url: str, details: Any) -> None:  # noqa: ANN401 - backoff's
         error = details["exception"]
         logger.info("%s %s: %s Trying again.", method, urlsplit(url).path, error)
 
-    def _authorised(self, method: str, url: str, body: bytes | None) -> Answer:
-        """Send with the present token, and once more with a newer one if it is refused."""
-        answer, token = self._sent(method, url, body)
-        if answer.status == UNAUTHORIZED and self._credentials.refused(token):
-            answer, _ = self._sent(method, url, body)
-        if answer.status == UNAUTHORIZED:
-            raise CredentialsError(
-                f"Outreach refuses the access token (401): {self._credentials.advice}"
-            )
-        return self._accepted(answer, method)
+    def _authorised(self, method: str, url: str, document: Any) -> Answer:  # noqa: ANN401 - JSON
+        """Send with the present token, and with newer ones as long as that may help.
 
-    def _accepted(self, answer: Answer, method: str) -> Answer:
+        A token that other processes share may be dead by the time it is used: one from the
+        credentials file, or even one that was just issued. But what is refused although it was
+        issued for this very request is refused for good, unless tokens have served this run before.
+        """
+        body = None if document is None else json.dumps(document).encode("ascii")
+        issued = 0
+        for _ in range(MOST_TOKENS):
+            answer, token = self._sent(method, url, body)
+            if answer.status != UNAUTHORIZED:
+                self._was_let_in = True
+                return self._accepted(answer, method, document)
+            if issued >= (MOST_ISSUED if self._was_let_in else 1):
+                break
+            successor = self._credentials.refused(token)
+            if successor is Successor.NONE:
+                break
+            issued += successor is Successor.ISSUED
+        raise CredentialsError(
+            f"Outreach refuses the access token (401): {self._credentials.advice}"
+        )
+
+    def _accepted(self, answer: Answer, method: str, sent: Any) -> Answer:  # noqa: ANN401 - JSON
         """Return a usable answer, or raise what it means that it is none."""
         wait = wait_asked_for(answer, answer.server_time or datetime.now(UTC))
         error = refusal(answer, method, wait)
@@ -179,9 +203,9 @@ class Client:
             if isinstance(error, Retriable) and wait is not None:
                 self.pacer.pause(wait)
             raise error
-        if answer.document is None and method != "DELETE":
+        if method != "DELETE" and (why := misfit(answer, sent)) is not None:
             kind = OutcomeUnknown if method == "POST" else Retriable
-            raise kind(f"Outreach answered {answer.status} without JSON.", status=answer.status)
+            raise kind(f"Outreach answered {answer.status} {why}.", status=answer.status)
         return answer
 
     def _sent(self, method: str, url: str, body: bytes | None) -> tuple[Answer, str | None]:

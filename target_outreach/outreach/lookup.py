@@ -18,7 +18,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from target_outreach.errors import (
     OutcomeUnknown,
@@ -29,6 +29,7 @@ from target_outreach.errors import (
     UriTooLong,
 )
 from target_outreach.outreach.answers import read_resource
+from target_outreach.outreach.pages import next_page
 from target_outreach.outreach.refusals import NOT_FOUND, no_such_address
 from target_outreach.records.matching import comparable
 from target_outreach.records.values import domain_key
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.client import Client
+    from target_outreach.outreach.pages import NextPage
     from target_outreach.records.model import ObjectType, Resource, Value
 
 logger = logging.getLogger("target-outreach")
@@ -48,6 +50,9 @@ ALWAYS_ASKED = ("createdAt",)
 
 #: Values in a list, as long as none is seen to be left out.
 MOST_VALUES = 200
+
+#: Records that one value of a filter may have, on average, before a list is divided.
+RECORDS_A_VALUE = 10
 
 #: A value that goes into a query as it is.
 PLAIN = re.compile(r"[\w.~@-]*", re.ASCII)
@@ -85,13 +90,13 @@ class Page:
 
     Attributes:
         resources: What is on it.
-        following: The address of the next one, or None.
+        following: The address of the next one, to be read by the same `Lookup`, or None.
         count: How many records the list has, where that was asked for and said.
         server_time: When it was answered, by Outreach's clock.
     """
 
     resources: list[Resource]
-    following: str | None
+    following: NextPage | None
     count: int | None
     server_time: datetime
 
@@ -104,6 +109,7 @@ class Lookup:
         self._lock = threading.Lock()
         self._most: dict[tuple[str, str], int] = {}
         self._longest_url = LONGEST_URL
+        self._warned: set[tuple[str, str]] = set()
         #: Counts how often lists have shrunk: what was read before may be incomplete.
         self.version = 0
 
@@ -193,30 +199,57 @@ class Lookup:
         return f"/{object_type.name}?{_counted(object_type, asked)}"
 
     def read(self, path: str) -> list[Resource]:
-        """Read a list with all its pages.
+        """Read a list with all its pages, as far as it can have been asked for.
+
+        A list with far more records than values were asked for is asked for in parts; of one value
+        that has more, some are read.
 
         Raises:
-            OutreachError: An answer is no list of resources.
+            OutreachError: An answer is no list of resources, or a list has no end.
             RunError: As for any request.
         """
         parts = _halved(path)
         if len(path) <= self._longest_url or len(parts) == 1:
             try:
-                return self._read(path)
+                resources, is_whole = self._read(path)
             except UriTooLong:
                 if len(parts) == 1:
                     raise
                 self._longest_url = min(self._longest_url, max(map(len, parts)))
+            else:
+                if not is_whole and len(parts) == 1:
+                    self._warn_of_more(path)
+                if is_whole or len(parts) == 1:
+                    return resources
         return [resource for part in parts for resource in self.read(part)]
 
-    def _read(self, path: str) -> list[Resource]:
+    def _read(self, path: str) -> tuple[list[Resource], bool]:
+        """Read a list to its end, or until it has more than can have been asked for."""
+        most = _most_records(path)
         resources: list[Resource] = []
         following: str | None = path
         while following:
             page = self.page(following)
             resources += page.resources
             following = page.following
-        return resources
+            if following and most is not None and len(resources) > most:
+                return resources, False
+        return resources, True
+
+    def _warn_of_more(self, path: str) -> None:
+        """Say, once for each field, that one value has more records than are read."""
+        name, _, query = path.lstrip("/").partition("?")
+        fields = [unquote(part.partition("=")[0]) for part in query.split("&")]
+        field = next(part for part in fields if part.startswith("filter")).removesuffix("[]")
+        with self._lock:
+            is_new = (name, field) not in self._warned
+            self._warned.add((name, field))
+        if is_new:
+            logger.warning(
+                "Outreach has more %s for one value of %s than are read; the first ones count.",
+                name,
+                field,
+            )
 
     def page(self, path: str) -> Page:
         """Read one page of a list.
@@ -226,7 +259,7 @@ class Lookup:
             RunError: As for any request.
         """
         try:
-            return _page(self._client.get(path))
+            return _page(self._client.get(path), path, self._client.address(path))
         except (RecordFault, OutcomeUnknown) as error:
             if error.status == NOT_FOUND:  # a list is there, even where it is empty
                 raise OutreachError(no_such_address(NOT_FOUND)) from None
@@ -235,7 +268,8 @@ class Lookup:
     def page_once(self, path: str) -> Page | None:
         """Read one page by one request, or return None where that fails for whatever reason."""
         try:
-            return _page(self._client.request_once("GET", path))
+            answer = self._client.request_once("GET", path)
+            return _page(answer, path, self._client.address(path))
         except (RecordFault, Retriable, RunError):
             return None
 
@@ -305,27 +339,35 @@ class Lookup:
         return True
 
 
-def _page(answer: Answer) -> Page:
-    """Read one page of a list.
+def _page(answer: Answer, path: str, address: str) -> Page:
+    """Read one page of a list, which was asked for by a path and read from an address.
 
     Raises:
-        OutreachError: The answer is no list of resources.
+        OutreachError: The answer is no list of resources, or the list has no end.
     """
     document = answer.document
     try:
         resources = [read_resource(entry) for entry in document["data"]]
-    except (KeyError, TypeError, ValueError):
+        following = next_page(document.get("links"), path, address, len(resources))
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise OutreachError("Outreach answered with something else than a list.") from None
-    links = document.get("links")
-    following = links.get("next") if isinstance(links, dict) else None
     meta = document.get("meta")
     count = meta.get("count") if isinstance(meta, dict) else None
     return Page(
         resources,
-        following if isinstance(following, str) else None,
+        following,
         count if isinstance(count, int) else None,
         answer.server_time or datetime.now(UTC),
     )
+
+
+def _most_records(path: str) -> int | None:
+    """Return how many records a list can have been asked for; None for a list without a filter."""
+    query = unquote(path.partition("?")[2])
+    filters = [part.partition("=") for part in query.split("&") if part.startswith("filter")]
+    values = sum(1 + text.count(",") for _, _, text in filters)
+    is_by_id = all(name in {"filter[id]", "filter[id][]"} for name, _, _ in filters)
+    return (values if is_by_id else values * RECORDS_A_VALUE) or None
 
 
 def _halved(path: str) -> list[str]:

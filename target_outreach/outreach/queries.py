@@ -16,6 +16,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from target_outreach.outreach.deadlines import TimelyResponse
+
 if sys.version_info >= (3, 12):
     from typing import override
 else:
@@ -42,6 +44,8 @@ def put_aside(request: requests.Request) -> None:
 
 
 class _PutsBack(HTTPConnection):
+    response_class = TimelyResponse
+
     @override
     def request(
         self,
@@ -69,7 +73,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class QueryAdapter(HTTPAdapter):
-    """Connects directly, and puts queries back that were put aside."""
+    """Puts queries back that were put aside, and gives a whole answer one time-out."""
 
     @override
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:

@@ -18,7 +18,7 @@ from target_outreach.errors import (
     RunError,
     UriTooLong,
 )
-from target_outreach.outreach.answers import seconds_until
+from target_outreach.outreach.answers import EXCLUDED, TAKEN, seconds_until
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from target_outreach.outreach.answers import Answer, ErrorWords
 
 SCOPE = re.compile(r"'([a-z_]+\.[a-z]+)'", re.IGNORECASE)
-TAKEN = ("already been taken", "already exists")
+TAKEN_WORDS = ("already been taken", "already exists")
+EXCLUDED_WORDS = ("excluded email address",)
+UNPROCESSABLE = frozenset({409, 422})
 RETRIED = frozenset({408, 425, 429})
 NOT_FOUND = 404
 ERROR = 400
+REQUEST_TIMEOUT = 408
 SERVER_ERROR = 500
 CODES = {
     400: "bad_request",
@@ -56,8 +59,8 @@ def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None
         return None
     said = _said(answer)
     if status in RETRIED or status >= SERVER_ERROR:
-        sent = method == "POST" and status >= SERVER_ERROR
-        kind = OutcomeUnknown if sent else Retriable
+        was_worked_on = status >= SERVER_ERROR or status == REQUEST_TIMEOUT
+        kind = OutcomeUnknown if method == "POST" and was_worked_on else Retriable
         return kind(f"Outreach answered {said}.", wait=wait, status=status)
     if status < ERROR:
         return OutreachError(
@@ -120,10 +123,19 @@ def no_such_address(said: object) -> str:
 def _fault(answer: Answer, said: str) -> RecordFault:
     """Blame the record, keeping Outreach's words for the rejects file."""
     error = answer.error
-    if _is_taken(answer.status, error):
+    if _is_about(answer.status, error, TAKEN, TAKEN_WORDS):
         return AddressTaken(
             "already_taken",
             f"Another record already has what should be unique ({said}).",
+            field=error.field,
+            status=answer.status,
+            detail=error.words,
+        )
+    if _is_about(answer.status, error, EXCLUDED, EXCLUDED_WORDS):
+        return RecordFault(
+            "excluded_address",
+            "An address of the record is on the exclusion list of your Outreach organisation, "
+            f"which also covers the organisation's own domain ({said}).",
             field=error.field,
             status=answer.status,
             detail=error.words,
@@ -138,12 +150,28 @@ def _fault(answer: Answer, said: str) -> RecordFault:
     )
 
 
-def _is_taken(status: int, error: ErrorWords) -> bool:
-    """Match loosely: three wordings are known, and none of them is certain (API reference 3.4)."""
-    if status not in {409, 422}:
+def _is_about(status: int, error: ErrorWords, code: str, words: tuple[str, ...]) -> bool:
+    """Go by the code of an error, and where none is known by its words (API reference 3.4).
+
+    Words are matched loosely: three wordings of a taken address are known, none of them certain.
+    """
+    if error.code in {TAKEN, EXCLUDED}:
+        return error.code == code
+    if status not in UNPROCESSABLE:
         return False
-    return error.id == "validationDuplicateValueError" or any(
-        words in error.detail.lower() for words in TAKEN
+    is_duplicate = code == TAKEN and error.id == "validationDuplicateValueError"
+    return is_duplicate or any(part in error.detail.lower() for part in words)
+
+
+def not_visible(taken: AddressTaken) -> RecordFault:
+    """Say that an address is taken by a record that no lookup shows (API reference 3.4 and 8.8)."""
+    return RecordFault(
+        "owner_not_visible",
+        "Another record owns an address of this one, but a lookup does not show it: it is in the "
+        "trash, for 15 days at most, or the governance profile hides it from the token's user.",
+        field=taken.field,
+        status=taken.status,
+        detail=taken.detail,
     )
 
 

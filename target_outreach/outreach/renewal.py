@@ -11,10 +11,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from target_outreach.errors import CredentialsError, GrantRefused, OutreachError, RunError
+from target_outreach.outreach.auth import Successor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,10 @@ BETWEEN_WRITES = (0.2, 1.0)
 
 #: Seconds between tries to renew a token that is not at its end yet.
 BETWEEN_TRIES = 20.0
+
+
+#: Access tokens that are remembered as refused; a file without a lock may bring one back.
+REMEMBERED_DEAD = 100
 
 
 class Minter(Protocol):
@@ -83,6 +89,7 @@ class RenewedToken:
         self._lock = threading.Lock()
         self._deferral = deferral
         self._tokens: Tokens | None = None
+        self._dead: deque[str | None] = deque(maxlen=REMEMBERED_DEAD)
         self._failure: RunError | None = None
         self._next_try_at = 0.0
         self._is_unsaved = False
@@ -102,18 +109,19 @@ class RenewedToken:
             RunError: None is to be had.
         """
         tokens = self._tokens
-        if tokens is None or not self._is_usable(tokens, None):
-            tokens = self._renewed(refused=None)
+        if tokens is None or not self._is_usable(tokens):
+            tokens, _ = self._renewed()
         return tokens.access_token
 
-    def refused(self, token: str | None) -> bool:
-        """Get a newer token than one that Outreach refused.
+    def refused(self, token: str | None) -> Successor:
+        """Get another token than one that Outreach refused, and never one that it refused before.
 
         Raises:
-            RunError: None is to be had.
+            RunError: None is available.
         """
-        self._renewed(refused=token)
-        return True
+        self._dead.append(token)
+        _, successor = self._renewed()
+        return successor
 
     def close(self) -> None:
         """Save what could not be saved when it came."""
@@ -129,50 +137,59 @@ class RenewedToken:
                         error,
                     )
 
-    def _renewed(self, refused: str | None) -> Tokens:
+    def _renewed(self) -> tuple[Tokens, Successor]:
         """Renew the token, unless another thread has done so while we waited."""
+        successor = Successor.SHARED
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            if self._is_usable(self._tokens, refused):
+            if self._is_usable(self._tokens):
                 assert self._tokens is not None  # noqa: S101 - for the type checker
-                return self._tokens
+                return self._tokens, successor
             try:
-                self._tokens = self._shared(refused)
+                self._tokens, successor = self._shared()
             except (CredentialsError, OutreachError) as error:
-                if not self._can_wait(refused):
+                if not self._can_wait():
                     self._failure = error  # the other threads need not ask again
                     raise
                 self._next_try_at = self._clock() + BETWEEN_TRIES
                 logger.warning("%s The present access token still serves for a while.", error)
             assert self._tokens is not None  # noqa: S101 - for the type checker
-            return self._tokens
+            return self._tokens, successor
 
-    def _can_wait(self, refused: str | None) -> bool:
+    def _can_wait(self) -> bool:
         """Whether the present token has not ended, and nobody has refused it."""
-        return self._tokens is not None and refused is None and self._tokens.is_alive(self._clock())
+        tokens = self._tokens
+        return tokens is not None and not self._is_dead(tokens) and tokens.is_alive(self._clock())
 
-    def _is_usable(self, tokens: Tokens | None, refused: str | None) -> bool:
-        if tokens is None or tokens.access_token == refused:
+    def _is_dead(self, tokens: Tokens) -> bool:
+        return tokens.access_token in self._dead
+
+    def _is_usable(self, tokens: Tokens | None) -> bool:
+        if tokens is None or self._is_dead(tokens):
             return False
         now = self._clock()
         return tokens.is_good(now) or (now < self._next_try_at and tokens.is_alive(now))
 
-    def _shared(self, refused: str | None) -> Tokens:
+    def _shared(self) -> tuple[Tokens, Successor]:
         """Take what another process has kept, or get new tokens and keep them."""
         with self._chain.locked(self._rest):
             held = self._held()
-            if held is not None and held.access_token != refused and held.is_good(self._clock()):
-                return held
-            if self._tokens is None and held is not None and held.access_token != refused:
+            if held is not None and self._serves(held):
+                return held, Successor.SHARED
+            if self._tokens is None and held is not None and not self._is_dead(held):
                 self._tokens = held  # it serves while no other is to be had
             self._rest(0)
             self._chain.check()
             with self._deferral:  # a signal waits until what was got is kept
-                tokens = self._minted(held, refused)
+                tokens = self._minted(held)
                 self._keep(tokens)
         logger.info("The access token was renewed; it lives for %s.", _duration(tokens))
-        return tokens
+        return tokens, Successor.ISSUED
+
+    def _serves(self, tokens: Tokens) -> bool:
+        """Whether tokens that others have kept live long enough, and were not refused to us."""
+        return not self._is_dead(tokens) and tokens.is_good(self._clock())
 
     def _held(self) -> Tokens | None:
         """Return the newest tokens that are known: those of the file, or of this process."""
@@ -197,7 +214,7 @@ class RenewedToken:
                 self._is_unsaved = False
                 return
 
-    def _minted(self, held: Tokens | None, refused: str | None) -> Tokens:
+    def _minted(self, held: Tokens | None) -> Tokens:
         """Get new tokens; what is refused may have been used up by a process without our lock."""
         try:
             return self._minter.mint(held)
@@ -206,7 +223,7 @@ class RenewedToken:
             newest = self._held()
             if newest is None or newest == held:
                 raise
-            if newest.access_token != refused and newest.is_good(self._clock()):
+            if self._serves(newest):
                 return newest
             return self._minter.mint(newest)
 

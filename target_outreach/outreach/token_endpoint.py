@@ -1,8 +1,8 @@
 """OAuth's token endpoint: a code or a refresh token in, new tokens out (API reference 7).
 
 Nothing here repeats a request that was refused. One whose answer was lost is sent again with the
-same refresh token: where refresh tokens are good for one use, the usual server lets the old one
-live until the new one has been seen.
+same refresh token, which works where it survives its use, or lives on until the new one is first
+used. Where it is good for one use only, a login is the way out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from target_outreach.errors import CredentialsError, GrantRefused, Retriable
+from target_outreach.errors import CredentialsError, GrantRefused, OutcomeUnknown, Retriable
 from target_outreach.outreach.auth import Authorization
 from target_outreach.outreach.patience import ask_patiently, check_for_delay
 from target_outreach.outreach.tokens import Tokens
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.wire import Wire
+
+#: Statuses of requests that were turned away.
+NOT_CARRIED_OUT = frozenset({425, 429})
 
 LOGIN = "log in with `target-outreach login`, or set a new refresh_token"
 
@@ -87,9 +90,20 @@ class TokenEndpoint:
 
     def _asked(self, grant: dict[str, str], used: str | None, minted_at: float | None) -> Tokens:
         form = self._form | grant
-        return ask_patiently(
-            lambda: self._asked_once(form, used), self._rest, self._clock, minted_at
-        )
+        lost = False
+
+        def ask() -> Tokens:
+            nonlocal lost
+            try:
+                return self._asked_once(form, used)
+            except Retriable as error:
+                lost = lost or _may_be_carried_out(error)
+                raise
+            except GrantRefused as refusal:
+                refusal.after_lost_answer = lost
+                raise
+
+        return ask_patiently(ask, self._rest, self._clock, minted_at)
 
     def _asked_once(self, form: dict[str, str], used: str | None) -> Tokens:
         asked_at = self._clock()
@@ -101,7 +115,9 @@ class TokenEndpoint:
         try:
             return Tokens.read(answer.document, used=used, asked_at=asked_at)
         except ValueError:
-            raise Retriable("The token endpoint answered without a token.") from None
+            raise Retriable(
+                "The token endpoint answered without a token.", status=answer.status
+            ) from None
 
 
 class RefreshGrant:
@@ -126,21 +142,33 @@ class RefreshGrant:
         """
         known = held.refresh_tokens if held is not None else ()
         minted_at = held.issued_at if held is not None else None
+        was_lost = False
         for token in dict.fromkeys([*known, self._configured]):
             if token is None:
                 continue
             try:
                 tokens = self._endpoint.refresh(token, minted_at=minted_at)
-            except GrantRefused:
+            except GrantRefused as refusal:
+                was_lost = was_lost or refusal.after_lost_answer
                 continue
             if held is None:
                 return tokens
             issued_at = tokens.refresh_issued_at or held.refresh_issued_at
             return replace(tokens, refresh_issued_at=issued_at, organisation=held.organisation)
+        if was_lost:
+            raise GrantRefused(
+                "The answer with a new refresh token was lost on the way, and Outreach does not "
+                f"accept the one before it a second time; {LOGIN}."
+            )
         raise GrantRefused(
             "Outreach refuses the refresh token: it has expired (14 days after it was issued), was "
             f"revoked, or is mistyped, or the one that came after it could not be kept; {LOGIN}."
         )
+
+
+def _may_be_carried_out(error: Retriable) -> bool:
+    """Whether a request that brought no tokens may have used up its refresh token."""
+    return isinstance(error, OutcomeUnknown) or error.status not in {None, *NOT_CARRIED_OUT}
 
 
 def _raise_refusal(answer: Answer) -> None:

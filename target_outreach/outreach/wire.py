@@ -7,7 +7,6 @@ it was not given, and puts neither URL nor body into any word of an error.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from urllib3.exceptions import (
     ProxyError,
     ReadTimeoutError,
 )
+from urllib3.util import Timeout
 
 from target_outreach.errors import OutcomeUnknown, OutreachError, Retriable
 from target_outreach.outreach.answers import Answer, read_body
@@ -32,7 +32,7 @@ CONNECT_TIMEOUT = 10.0
 READ_BYTES = 1 << 16
 
 #: Bytes, unpacked; a page of a thousand records with all their attributes has some ten million.
-LONGEST_BODY = 1 << 27
+LONGEST_BODY = 32 << 20
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -56,10 +56,11 @@ class Wire:
             user_agent: The ``User-Agent`` header.
             setting: The setting that the address comes from, for errors.
             parallel: The most requests in flight, and so connections in the pool.
-            timeout: Seconds to wait for a whole answer.
+            timeout: Seconds to wait for a whole answer, from the connection to the last byte.
         """
         mute_urllib3()
-        self._timeout = timeout
+        # Requests takes this as well, but its types do not say so.
+        self._timeout: Any = Timeout(connect=CONNECT_TIMEOUT, read=timeout, total=timeout)
         self._setting = setting
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent
@@ -83,8 +84,8 @@ class Wire:
         """Send one request and read its answer, whatever its status.
 
         Raises:
-            OutcomeUnknown: A POST was sent, and its answer did not come or broke off.
-            Retriable: No answer came, or it never got there.
+            OutcomeUnknown: A POST was sent, and its answer did not come, broke off or is too long.
+            Retriable: No usable answer came, or it never got there.
             OutreachError: No request can get there.
         """
         method = request.method or ""
@@ -93,13 +94,17 @@ class Wire:
         try:
             response: Response = self._session.send(
                 self._session.prepare_request(request),
-                timeout=(CONNECT_TIMEOUT, self._timeout),
+                timeout=self._timeout,
                 allow_redirects=False,
                 **self._environment,
             )
-            body = _read_in_time(response, self._timeout)
+            body = _read_whole(response)
         except (RequestException, HTTPError, OSError) as error:
             raise self._lost(error, method) from None  # the chain would log the URL's query
+        if body is None:
+            said = f"Outreach answered {response.status_code} with more than 32 MiB."
+            kind = OutcomeUnknown if method == "POST" else Retriable
+            raise kind(said, status=response.status_code)
         document, text = read_body(body)
         return Answer(response.status_code, response.headers, document, text)
 
@@ -125,25 +130,20 @@ class Wire:
         return Retriable(f"No answer from Outreach ({what}).")
 
 
-def _read_in_time(response: Response, seconds: float) -> bytes:
-    """Read a body that may come in drips, but not for longer than a whole answer may take.
+def _read_whole(response: Response) -> bytes | None:
+    """Read and unpack a body, or return None where it is longer than any answer may be.
 
     Raises:
-        Timeout: It took too long.
-        ContentDecodingError: It is longer than any answer may be.
-        HTTPError: It broke off.
+        HTTPError: It broke off, or took too long.
     """
-    deadline = time.monotonic() + seconds
     pieces: list[bytes] = []
     length = 0
     with response:
         while piece := response.raw.read1(READ_BYTES, decode_content=True):
             pieces.append(piece)
             length += len(piece)
-            if time.monotonic() > deadline:
-                raise requests.exceptions.Timeout
             if length > LONGEST_BODY:
-                raise requests.exceptions.ContentDecodingError
+                return None
     return b"".join(pieces)
 
 

@@ -97,7 +97,8 @@ class Api:
         try:
             return self._route(request, profile, permit)
         except errors.ApiError as error:
-            return (errors.bared(error) if profile.bare_refusals else error).answer()
+            shown = errors.bared(error) if profile.bare_refusals else error
+            return (shown if profile.error_codes else errors.uncoded(shown)).answer()
 
     def _route(self, request: Request, profile: Profile, permit: Permit) -> Answer:
         path = request.path.rstrip("/")

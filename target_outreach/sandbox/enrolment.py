@@ -100,7 +100,7 @@ def _check_states(prospect: Record, sequence: Record, database: Database, profil
         other = state.relationships.get("sequence")
         going = state.attributes.get("state") not in _OVER
         if other == sequence.id and _is_refused(profile, going=going):
-            raise errors.already_enrolled(coded=profile.enrolled_code)
+            raise errors.already_enrolled(with_code=profile.enrolled_code)
         both = {other, sequence.id} <= set(profile.exclusive_sequences)
         if other != sequence.id and both and going:
             raise errors.invalid("Prospect active in another exclusive sequence")

@@ -54,6 +54,18 @@ def bared(error: ApiError) -> ApiError:
     return ApiError(error.status, "badRequest", "Bad Request")
 
 
+def coded(code: str, error: ApiError) -> ApiError:
+    """Add the `code` of the rule that was broken, where it is known (3.4)."""
+    error.error["code"] = code
+    return error
+
+
+def uncoded(error: ApiError) -> ApiError:
+    """Take the `code` from an error, which those that were recorded until 2023 did not have."""
+    error.error.pop("code", None)
+    return error
+
+
 def _title(error_id: str) -> str:
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", error_id.rpartition(".")[2])
     return words[:1].upper() + words[1:].replace("Oauth", "OAuth")
@@ -155,32 +167,35 @@ def too_long() -> ApiError:
 
 def excluded_address() -> ApiError:
     """Refuse an address of an excluded domain (3.4)."""
-    return invalid("Contacts contact is using an excluded email address.")
+    detail = "Contacts contact is using an excluded email address."
+    return coded("is_using_excluded_email_address", invalid(detail))
 
 
 def taken(wording: TakenWording, status: int) -> ApiError:
-    """Refuse an address that another prospect has, in one of three wordings (3.4)."""
+    """Refuse an address that another prospect has, in one of three wordings (3.4).
+
+    That of the index is the database's own, and no validation's: no code of it is known.
+    """
     if wording == "index":
         detail = "A Contact with this email_hash already exists."
         return ApiError(status, "validationDuplicateValueError", detail)
     detail = "Contacts email hash has already been taken."
     if wording == "emails":
         detail = "Emails has already been taken"
-    return ApiError(status, "validationError", detail, "/data")
+    return coded("taken", ApiError(status, "validationError", detail, "/data"))
 
 
 def taken_by_account(attribute: str) -> ApiError:
     """Refuse what another account has (2.3); the sentence is that of other records."""
     detail = f"{attribute[:1].upper()}{attribute[1:]} has already been taken."
-    return invalid(detail, f"/data/attributes/{attribute}")
+    return coded("taken", invalid(detail, f"/data/attributes/{attribute}"))
 
 
-def already_enrolled(*, coded: bool) -> ApiError:
+def already_enrolled(*, with_code: bool) -> ApiError:
     """Refuse a second enrolment; a client looks for the words in `code` (2.6)."""
-    error = invalid("Prospect has already been in this sequence")
-    if coded:
-        error.error["code"] = "has already been in this sequence"
-    return error
+    words = "has already been in this sequence"
+    error = invalid(f"Prospect {words}")
+    return coded(words, error) if with_code else error
 
 
 def too_many_records(status: int, limit: int) -> ApiError:

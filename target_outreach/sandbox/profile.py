@@ -51,8 +51,8 @@ class Profile:
             ``sandbox-secret``), and a token endpoint that also takes clients, codes and refresh
             tokens that it has never seen, unless they were revoked (7).
         installations: The installed server-to-server apps (7).
-        strict_rotation: Whether a refresh token dies as soon as it has been used; otherwise it
-            lives on until it is too old or too many newer ones exist (7).
+        strict_rotation: Whether a refresh token is good for one use, as four clients of 2026 say;
+            otherwise it lives on until it is too old or too many newer ones exist (7).
         rotation_grace: Whether under `strict_rotation` the used refresh token lives on until the
             tokens that it brought are first used, as with many OAuth servers; no source says so
             of Outreach.
@@ -60,6 +60,8 @@ class Profile:
         refresh_token_cap: How many refresh tokens of an app live at once; the oldest die (7).
         access_token_seconds: Life of an access token, told as `expires_in` (7). Those of
             `installations` live for an hour.
+        access_token_calls: For how many requests an access token is good, whatever its life; None
+            for no such limit.
         mint_throttle_seconds: For how long after an access token the token endpoint answers 429
             to the same client, at 60 as documented; 0 for no such limit (5).
         mint_throttle_style: Body of that 429: ``errors`` with a ``Retry-After`` in the form of
@@ -87,6 +89,8 @@ class Profile:
             no headers at all (5).
         retry_after: Form of ``Retry-After`` on a 429 (5).
         latency_seconds: Time that every answer takes at least.
+        error_codes: Whether errors have a member `code` where one is known: ``taken`` and
+            ``is_using_excluded_email_address`` (3.4).
         taken_wording: How a taken address is refused: by the ``hash`` (2019 to 2023), by
             ``emails`` (newer), or as a violation of the ``index`` (3.4).
         taken_status: Status of that refusal; a 409 was never seen (10.10).
@@ -138,8 +142,8 @@ class Profile:
             may for batches; nothing at all; or a 422 (6.1, 10.9).
         import_opts_in: Whether an import can take back an opt-out; one of a file cannot (6.3).
         import_ignored: Attributes and relationships that imports leave out, without a word (10.4).
-        enrolled_code: Whether the refusal of a second enrolment has the member `code`, with the
-            text ``has already been in this sequence``, beside `detail` (2.6).
+        enrolled_code: Whether under `error_codes` the refusal of a second enrolment has one, with
+            the text ``has already been in this sequence``, beside `detail` (2.6).
         duplicate_enrolment: Whether a prospect may be in a sequence again: never, where it is
             finished there, or always; a ruleset says it (2.6).
         exclusive_sequences: Ids of sequences of which a prospect may be active in one only (2.6).
@@ -157,11 +161,12 @@ class Profile:
     tokens: Mapping[str, Collection[str]] | None = None
     apps: Collection[App] = ()
     installations: Collection[Installation] = ()
-    strict_rotation: bool = False
+    strict_rotation: bool = True
     rotation_grace: bool = False
     refresh_token_days: float = 14
     refresh_token_cap: int = 100
     access_token_seconds: int = 7200
+    access_token_calls: int | None = None
     mint_throttle_seconds: float = 0
     mint_throttle_style: ThrottleStyle = "errors"
     grant_refusal: GrantRefusal = "oauth"
@@ -181,6 +186,7 @@ class Profile:
     limit_headers: LimitHeaders = "single"
     retry_after: RetryAfter = "epoch"
     latency_seconds: float = 0.0
+    error_codes: bool = True
     taken_wording: TakenWording = "hash"
     taken_status: int = 422
     repeated_emails: RepeatedEmails = "accepted"

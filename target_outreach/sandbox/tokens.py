@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,8 @@ class Tokens:
         self._issued = issued
         self._clock = clock
         self._organisation = organisation
+        self._calls: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     def permit(self, request: Request, profile: Profile) -> Permit | None:
         """Return what the request may do; None where it carries no token that is good."""
@@ -63,8 +67,21 @@ class Tokens:
             return None if self._issued.refuses_unknown() else _foreign(token, profile)
         if not issued.good or issued.kind not in {"access", "s2s"}:
             return None
+        if self._is_used_up(token, profile):
+            return None
         scopes = frozenset(issued.grant.scope.split())
         return Permit(scopes, issued.grant.client_id, issued.kind == "access")
+
+    def _is_used_up(self, token: str, profile: Profile) -> bool:
+        """Count a request, and let a token die that has served for as many as it may."""
+        if profile.access_token_calls is None:
+            return False
+        with self._lock:
+            self._calls[token] += 1
+            is_used_up = self._calls[token] > profile.access_token_calls
+        if is_used_up:
+            self._issued.kill(token)
+        return is_used_up
 
     def mint(self, kind: Kind, grant: Grant, seconds: int) -> str:
         """Issue an access token: a JWT to look at, of which only the file knows if it is good."""
