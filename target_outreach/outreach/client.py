@@ -129,7 +129,9 @@ class Client:
         except Retriable as error:
             if method == "POST" and isinstance(error, OutcomeUnknown):
                 raise
-            raise Unanswered(f"{error} That was the last of {TRIES} tries.") from None
+            unanswered = Unanswered(f"{error} That was the last of {TRIES} tries.")
+            unanswered.status = error.status
+            raise unanswered from None
 
     def _url(self, path: str) -> str:
         """Complete a path, and let no answer lead us to another host."""
