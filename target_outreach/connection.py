@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
+from target_outreach.destination import locate
 from target_outreach.errors import CredentialsError, RunError, SettingsError
 from target_outreach.outreach.auth import BearerToken, NoCredentials
 from target_outreach.outreach.client import Client
@@ -26,6 +27,7 @@ from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, Ser
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from target_outreach.delivery.place import Place
     from target_outreach.outreach.auth import Credentials
     from target_outreach.outreach.credentials_file import Chain
     from target_outreach.outreach.pacing import Pacer
@@ -93,30 +95,42 @@ class Connection:
         """The tokens in use, where they renew themselves and one has been needed."""
         return getattr(self.credentials, "tokens", None)
 
-    def place(self) -> str:
-        """Name the organisation and the API that this connects to; it costs a request.
+    def place(self) -> Place:
+        """Find out which organisation this connects to; it costs a request.
 
-        Where Outreach does not say which organisation it is, the credentials stand for it, so that
-        two organisations are never taken for one.
+        Where Outreach says neither the organisation nor the user, the credentials stand for them,
+        so that two organisations are never taken for one.
 
         Raises:
-            RunError: As for any request.
+            RunError: As for any request, except where Outreach only refuses to tell.
         """
-        identity = ask_identity(self.client)
-        organisation = identity.organisation_id if identity is not None else None
-        if isinstance(self._settings.access, LocalOutreach):
-            return f"sandbox {organisation}"
-        return f"{organisation or self._who()} {self.api_url}"
+        return locate(self._settings, ask_identity(self.client).keys, self._who())
+
+    def place_by_credentials(self) -> Place:
+        """Name the organisation after the credentials, where it cannot be asked for."""
+        return locate(self._settings, (), self._who())
 
     def _who(self) -> str:
+        """Return what stands for the credentials, and for no other organisation's."""
         access = self._settings.access
         if isinstance(access, OAuthApp):
-            secret = f"{access.client_id} {access.refresh_token}"
+            secret = f"{access.client_id} {self._origin(access)}"
         elif isinstance(access, ServerApp):
             secret = f"{access.guid} {access.install_id}"
         else:
             secret = access.access_token if isinstance(access, Bearer) else ""
         return hashlib.sha256(secret.encode()).hexdigest()
+
+    def _origin(self, app: OAuthApp) -> str:
+        """Return what the tokens of an app come from: its login, or the configured token."""
+        chain = oauth_chain(self._settings, app)
+        try:
+            tokens = self.tokens or chain.read()
+        except CredentialsError:  # which whoever needs a token will be told
+            tokens = None
+        if tokens is not None and tokens.login is not None:
+            return f"login {tokens.login}"
+        return app.refresh_token or f"login in {chain.path}"
 
     def _credentials(self, opened: ExitStack) -> Credentials:
         access = self._settings.access
@@ -188,8 +202,13 @@ def oauth_chain(settings: Settings, app: OAuthApp) -> Chain:
     return _chain(settings, _token_url(settings), app.client_id, app.refresh_token)
 
 
-def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> str | None:
-    """Ask whose tokens these are; None where Outreach does not say it."""
+def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> tuple[str, ...]:
+    """Ask whose tokens these are.
+
+    Returns:
+        What stands for the organisation, as `Identity.keys` has it; nothing where Outreach does
+        not say it, or cannot be asked.
+    """
     client = Client(
         settings.api_url,
         BearerToken(tokens.access_token),
@@ -199,10 +218,9 @@ def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> str | N
     )
     with closing(client):
         try:
-            identity = ask_identity(client)
+            return ask_identity(client).keys
         except RunError:
-            return None
-    return identity.organisation_id if identity is not None else None
+            return ()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,20 +21,26 @@ from target_outreach.delivery.progress import Moment, Progress
 from target_outreach.delivery.rejects import (
     RejectsFile,
     announce,
-    default_folder,
     mark_done,
+    refuse_foreign,
     unresolved,
 )
 from target_outreach.delivery.settlement import Settlement
 from target_outreach.delivery.tally import Count
 from target_outreach.delivery.timeline import Point
-from target_outreach.destination import destination
 from target_outreach.engine.dry_run import DryWriter
 from target_outreach.engine.enrolment import DryEnrolments, Enrolments
 from target_outreach.engine.loop import Engine
 from target_outreach.engine.tools import Tools
 from target_outreach.engine.writing import Writer
-from target_outreach.errors import EndedEarly, ExitCode, InputError, Interrupted, SettingsError
+from target_outreach.errors import (
+    EndedEarly,
+    ExitCode,
+    InputError,
+    Interrupted,
+    RunError,
+    SettingsError,
+)
 from target_outreach.outreach.imports import Imports
 from target_outreach.outreach.lookup import Lookup
 from target_outreach.outreach.pacing import Pacer
@@ -42,6 +48,7 @@ from target_outreach.outreach.types import ask_custom_fields
 from target_outreach.records.custom_fields import OwnObjects
 from target_outreach.report import Report
 from target_outreach.settings import SETTINGS, Settings
+from target_outreach.settings.access import LocalOutreach
 from target_outreach.settings.entries import EntryUse, check_entries, name_labels
 from target_outreach.singer import ExactTarget
 from target_outreach.sinks import OutreachSink
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
     from target_outreach.delivery.journal import Journal
+    from target_outreach.delivery.place import Place
     from target_outreach.delivery.tally import Tally
     from target_outreach.engine.enrolment import Enrols
     from target_outreach.engine.writing import Deliverer
@@ -128,19 +136,27 @@ class TargetOutreach(ExactTarget):
 
     def retry_rejects(self) -> None:
         """Replay what earlier runs have rejected, if the settings say so."""
-        if self.settings.retry_rejects:
-            self.replay(*unresolved(self._rejects_folder))
+        if not self.settings.retry_rejects:
+            return
+        try:
+            self.replay(*unresolved(self.settings.rejects_path or None, lambda: self.place))
+        except (RunError, SettingsError) as error:
+            logger.warning("What earlier runs rejected is not sent again: %s", error)
 
     @cached_property
     def rejects(self) -> RejectsFile | NoRejects:
         """Where rejected records go; a dry run keeps none."""
         if self.settings.dry_run:
             return NoRejects()
-        return RejectsFile(self._rejects_folder)
+        folder = self.settings.rejects_path or None
+        return RejectsFile(folder, lambda: self._place_of_rejects().folders[0])
 
-    @property
-    def _rejects_folder(self) -> str:
-        return self.settings.rejects_path or default_folder(destination(self.settings))
+    def _place_of_rejects(self) -> Place:
+        """Return where rejects belong; where that cannot be asked, they belong to credentials."""
+        if not isinstance(self.settings.access, LocalOutreach):
+            with suppress(RunError):
+                return self.place
+        return self.connection.place_by_credentials()
 
     @cached_property
     def settlement(self) -> Settlement:
@@ -158,7 +174,7 @@ class TargetOutreach(ExactTarget):
         """Delivers batches; its threads start with the first one."""
         client = self.connection.client
         if self.memory is not None:
-            self.memory.place = self.connection.place()
+            self._open_memory(self.memory)
         lookup = Lookup(client)
         writer: Deliverer
         enrolments: Enrols
@@ -179,6 +195,21 @@ class TargetOutreach(ExactTarget):
             parallel=self.settings.max_parallel_requests,
         )
         return Engine(tools, self.message_reader.inbox.wake)
+
+    def _open_memory(self, memory: Memory) -> None:
+        """Use of the memory what belongs to the organisation that records go to."""
+        if not self.place.is_known:
+            logger.warning(
+                "Outreach does not say whose these credentials are, so what %s remembers belongs "
+                "to them: with others the rows are compared with Outreach once more.",
+                self.settings.memory_path,
+            )
+        memory.belong(self.place.memory, self.place.earlier)
+
+    @cached_property
+    def place(self) -> Place:
+        """The organisation that records go to; it is asked for when something needs it."""
+        return self.connection.place()
 
     def _imports(self, client: Client) -> Imports | None:
         """Return what carries out many updates at a time, if the settings want that."""
@@ -239,12 +270,14 @@ class TargetOutreach(ExactTarget):
         """Find out before anything is read whether the run can begin, and tell of it from now on.
 
         Raises:
-            SettingsError: A setting cannot be used.
+            SettingsError: A setting cannot be used, or rejects are another organisation's.
             CredentialsError: There are no tokens yet.
+            RunError: It cannot be found out whose rejects may be sent.
         """
         if self.settings.rejects_path is not None and not self.settings.dry_run:
             _try_folder(self.settings.rejects_path)
         _ = self.connection
+        refuse_foreign(self._replayed, lambda: self.place.tags)
         _ = self.memory
         self.progress.start()
 

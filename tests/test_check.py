@@ -181,7 +181,15 @@ def test_an_oauth_app_that_is_well_has_a_line_for_each_thing(check, oauth, sandb
     ]
 
 
-def test_a_bearer_token_that_is_well_does_not_say_its_scopes(check, bearer, sandbox):
+def test_a_bearer_token_that_is_well_has_its_scopes_told(check, bearer, sandbox):
+    found = check(bearer)
+    assert found.code == 0
+    assert found.said("note") == [f"Asking {sandbox.api_url} with access_token."]
+    assert f"All scopes that the sync needs are there: {ALL}." in found.said("ok")
+
+
+def test_a_bearer_token_does_not_say_its_scopes_where_outreach_does_not(check, bearer, sandbox):
+    sandbox.profile = replace(sandbox.profile, identity="meta")
     found = check(bearer)
     assert found.code == 0
     assert found.said("note") == [
@@ -196,9 +204,9 @@ def test_a_server_to_server_app_that_is_well_has_no_user(check, server_app, sand
     found = check(server_app)
     assert found.code == 0
     assert found.said("note") == [
-        f"Asking {sandbox.api_url} with the tokens of the server-to-server app.",
-        f"Outreach does not say which scopes this token has; needed: {ALL}.",
+        f"Asking {sandbox.api_url} with the tokens of the server-to-server app."
     ]
+    assert f"All scopes that the sync needs are there: {ALL}." in found.said("ok")
     assert found.said("ok")[:2] == [
         "Outreach accepts the token in the organisation Sandbox.",
         "The access token lives for another 60 minutes, and is renewed.",
@@ -317,7 +325,11 @@ def test_a_bearer_token_that_may_not_read_is_a_problem(check, bearer, sandbox):
     sandbox.profile = replace(sandbox.profile, tokens={TOKEN: ["prospects.all"]})
     found = check(bearer)
     assert found.code == 1
-    (problem,) = found.said("problem")
+    *scopes, problem = found.said("problem")
+    advice = "give it to the app in Outreach, and get a new token."
+    assert scopes == [
+        f"The scope {scope} is missing: {advice}" for scope in ("accounts.read", "accounts.write")
+    ]
     assert problem.startswith("accounts cannot be read: The token lacks the scope accounts.read")
     assert problem.endswith("or set a token that has it.")
     assert "prospects can be read." in found.said("ok")
@@ -490,10 +502,11 @@ def test_a_wrong_address_is_a_problem(check, bearer):
 
 
 def test_a_server_that_does_not_say_whose_token_it_is_is_no_problem(check, bearer, sandbox):
-    sandbox.add_fault(Fault("status", path=r"/api/v2/$", status=404, body="{}"))
-    found = check(bearer)
-    assert found.code == 0
-    assert "Outreach does not say whose token it is (404)." in found.said("note")
+    for status in (403, 404):
+        sandbox.profile = replace(sandbox.profile, identity_refusal=status)
+        found = check(bearer)
+        assert found.code == 0
+        assert f"Outreach does not say whose token it is ({status})." in found.said("note")
 
 
 @pytest.mark.parametrize(
@@ -502,6 +515,8 @@ def test_a_server_that_does_not_say_whose_token_it_is_is_no_problem(check, beare
         ("[]", "."),
         ('{"meta": {"user": 5, "org": {"shortname": "acme"}}}', " in the organisation acme."),
         ('{"meta": {"user": {"name": "Ada"}}}', " of Ada."),
+        ('{"data": {"attributes": {"name": "Acme"}}}', " in the organisation Acme."),
+        ('{"meta": {"user": {"firstName": "Ada", "lastName": "B"}}}', " of Ada B."),
     ],
 )
 def test_whose_token_it_is_is_said_as_far_as_it_is_known(check, bearer, sandbox, body, words):

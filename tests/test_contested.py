@@ -69,6 +69,8 @@ THROTTLE = {"mint_throttle_seconds": 0.5}
 LIMIT = {"rate_limit": 12, "rate_window_seconds": 1}
 
 RECORDS = (
+    fact("identity", "1", "Where is the organisation?", "data", "meta", "user"),
+    fact("identity_refusal", "1", "Does `GET /` answer?", None, 403, 404),
     fact("strict_media_type", "1", "Is another media type a 415?", *EITHER),
     fact("undocumented_attributes", "2.1", "Do answers show more than is specified?", *EITHER),
     fact("max_name_length", "2.1, 9", "How long may a name be?", None, 50),
@@ -163,6 +165,8 @@ NO_FACTS = {
     "tokens": "who is let in",
     "apps": "who is let in",
     "installations": "who is let in",
+    "organisation": "which one it is",
+    "organisation_name": "which one it is",
     "governed": "what the user may write; that there is such a thing is known (3.3)",
     "excluded_domains": "a list of the organisation's; that there is one is known (8.13)",
     "refresh_token_days": "known (7)",

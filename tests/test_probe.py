@@ -93,6 +93,7 @@ def test_a_probe_says_how_outreach_behaves(filled, probe):
     assert facts["api"] == {"host": "another", "version": "v2"}
     readable = {"readable": True, "empty": False, "count_given": True}
     assert facts["objects"] == {"prospects": readable, "accounts": readable}
+    assert facts["identity"] == {"organisation": "data", "user": True, "scopes": True}
     assert set(facts["case"].values()) == {"ignored"}
     works = {"largest_that_works": 800, "smallest_that_fails": None, "failure": None}
     assert list(facts["list_length"].values()) == [works] * 3
@@ -107,6 +108,19 @@ def test_a_probe_says_how_outreach_behaves(filled, probe):
     remaining = facts["headers"]["known"]["x-ratelimit-remaining"]
     assert remaining == {"forms": ["one number"], "absent_from": [414]}
     assert facts["requests"] == filled.request_count - CHECK_REQUESTS
+
+
+@pytest.mark.parametrize(
+    ("switches", "identity"),
+    [
+        ({"identity": "meta"}, {"organisation": "meta", "user": True, "scopes": False}),
+        ({"identity": "user"}, {"organisation": None, "user": True, "scopes": False}),
+        ({"identity_refusal": 403}, {"refused": 403}),
+    ],
+)
+def test_a_probe_says_where_outreach_tells_whose_a_token_is(filled, probe, switches, identity):
+    filled.profile = replace(filled.profile, **switches)
+    assert probe().facts["identity"] == identity
 
 
 @pytest.mark.usefixtures("filled")

@@ -50,7 +50,7 @@ DIFFERS = (
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
     (re.compile(r"^\S+ \S+ \| [A-Z]+ +\| \S+ +\| ", re.MULTILINE), ""),  # before a line of the log
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)?"), "<time>"),
-    (re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b"), "<stamp>"),
+    (re.compile(r"\b\d{8}T\d{6}Z(?:-[0-9a-f]{8})+\b"), "<stamp>"),
     (re.compile(r"\b\d+(\.\d+)? ?(ms|s|seconds?|minutes?)\b"), "<duration>"),
     (re.compile(r"(?<![\w:/.~])~?/(?:[^\s/'\"]+/)+"), "<folder>/"),
 )

@@ -169,9 +169,29 @@ def test_a_fresh_file_has_users_stages_and_personas(client):
 
 
 def test_the_root_tells_user_and_organisation(client):
-    meta = client.get("/").json()["meta"]
-    assert meta["user"]["email"] == "ada@example.com"
-    assert meta["org"] == client.get("").json()["meta"]["org"]
+    told = client.get("/").json()
+    assert told["meta"]["user"]["email"] == "ada@example.com"
+    assert told["data"]["attributes"]["name"] == "Sandbox"
+    assert told["data"] == client.get("").json()["data"]
+
+
+def test_the_root_has_another_form_or_none_if_the_profile_says_so(client, sandbox):
+    sandbox.store.define_custom_field("prospects", 7, "Tier", "string")
+    sandbox.profile = replace(sandbox.profile, organisation=42, organisation_name="Acme")
+    told = client.get("/").json()
+    assert (told["data"]["id"], told["data"]["attributes"]["name"]) == (42, "Acme")
+    assert told["data"]["attributes"]["prospectLabel7"] == "Tier"
+    assert "prospects.all" in told["meta"]["scopes"]
+    sandbox.profile = replace(sandbox.profile, identity="meta")
+    told = client.get("/").json()
+    assert told["meta"]["org"] == {"guid": 42, "name": "Acme"}
+    assert "data" not in told
+    sandbox.profile = replace(sandbox.profile, identity="user")
+    told = client.get("/").json()
+    assert (sorted(told), sorted(told["meta"])) == (["links", "meta"], ["application", "user"])
+    for status in (403, 404):
+        sandbox.profile = replace(sandbox.profile, identity_refusal=status)
+        assert client.get("/").status_code == status
 
 
 def test_types_tell_labels_and_rules_of_custom_fields(client, sandbox):

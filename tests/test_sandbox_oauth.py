@@ -641,9 +641,17 @@ def test_a_fault_before_the_work_issues_no_token(sandbox, kind):
 
 def test_the_root_tells_user_organisation_and_app_of_a_token(sandbox):
     token = refresh(sandbox, sandbox.issue_refresh_token(["users.read"])).json()["access_token"]
-    meta = get(sandbox, token, "/").json()["meta"]
-    assert meta["user"] == {"id": 1, "email": "ada@example.com", "name": "Ada Byron"}
-    assert meta["org"]["name"] == "Sandbox"
+    told = get(sandbox, token, "/").json()
+    meta = told["meta"]
+    assert meta["user"] == {
+        "id": 1,
+        "email": "ada@example.com",
+        "firstName": "Ada",
+        "lastName": "Byron",
+        "name": "Ada Byron",
+    }
+    assert told["data"]["attributes"]["name"] == "Sandbox"
+    assert meta["scopes"] == ["users.read"]
     assert meta["application"] == {"name": SANDBOX_APP.name}
     user = get(sandbox, token, "/users/1").json()["data"]
     assert user["attributes"]["email"] == meta["user"]["email"]

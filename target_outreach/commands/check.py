@@ -20,7 +20,7 @@ from target_outreach.errors import (
     RunError,
 )
 from target_outreach.outreach.clock import clock_time
-from target_outreach.outreach.identity import read_identity
+from target_outreach.outreach.identity import ask_identity
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.outreach.refusals import NOT_FOUND, no_such_address
 from target_outreach.outreach.tokens import DAY, REFRESH_LIFETIME
@@ -85,9 +85,9 @@ def check(
         if connection.sandbox_is_new:
             findings.note("There was no such file: it was made, and the sandbox in it is empty.")
         try:
-            _check_token(connection, settings, findings)
+            identity = _check_token(connection, settings, findings)
             _mention_untried(connection, settings, began, findings)
-            _check_scopes(connection, settings, findings)
+            _check_scopes(identity, connection, settings, findings)
             _check_objects(connection, settings, findings)
             _check_budget(pacer, settings, findings)
             _check_clock(connection, findings)
@@ -159,21 +159,20 @@ def _at(budget: Budget) -> str:
     return clock_time(budget.resets_in)
 
 
-def _check_token(connection: Connection, settings: Settings, findings: Findings) -> None:
+def _check_token(connection: Connection, settings: Settings, findings: Findings) -> Identity:
     """Ask whose token it is.
 
     Raises:
         RunError: There is no answer.
     """
-    try:
-        identity = connection.client.get("/").document
-    except RecordFault as error:
-        findings.note(f"Outreach does not say whose token it is ({error.status}).")
-    else:
-        if not isinstance(settings.access, LocalOutreach):
-            findings.fine(_whose(read_identity(identity)))
+    identity = ask_identity(connection.client)
+    if identity.refusal is not None:
+        findings.note(f"Outreach does not say whose token it is ({identity.refusal}).")
+    elif not isinstance(settings.access, LocalOutreach):
+        findings.fine(_whose(identity))
     if (tokens := connection.tokens) is not None:
         _check_lifetime(tokens, findings)
+    return identity
 
 
 def _whose(identity: Identity) -> str:
@@ -221,7 +220,14 @@ def _check_lifetime(tokens: Tokens, findings: Findings) -> None:
     )
 
 
-def _check_scopes(connection: Connection, settings: Settings, findings: Findings) -> None:
+def _check_scopes(
+    identity: Identity, connection: Connection, settings: Settings, findings: Findings
+) -> None:
+    """Compare what the token may do with what the sync needs.
+
+    ``GET /`` tells it of every kind of token, the token endpoint only of an OAuth app's (API
+    reference 1 and 7).
+    """
     if isinstance(settings.access, LocalOutreach):
         return
     needed = [
@@ -229,7 +235,9 @@ def _check_scopes(connection: Connection, settings: Settings, findings: Findings
         for scope in needed_scopes(settings)
         if not (settings.dry_run and scope.endswith(".write"))
     ]
-    granted = connection.tokens.scopes if connection.tokens is not None else None
+    granted = identity.scopes
+    if granted is None and connection.tokens is not None:
+        granted = connection.tokens.scopes
     if granted is None:
         findings.note(
             f"Outreach does not say which scopes this token has; needed: {' '.join(needed)}."

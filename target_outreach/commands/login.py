@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
 import webbrowser
@@ -18,6 +17,7 @@ from target_outreach.errors import CredentialsError, ExitCode, GrantRefused, Set
 from target_outreach.outreach.authorization import Authorization
 from target_outreach.outreach.deferral import Deferral
 from target_outreach.outreach.listener import Listener, Page
+from target_outreach.outreach.ownership import marked
 from target_outreach.outreach.pacing import Pacer
 from target_outreach.scopes import missing_scopes, needed_scopes
 from target_outreach.settings.access import SERVER, Bearer, LocalOutreach, OAuthApp
@@ -89,7 +89,7 @@ def login(
             endpoint,
             chain,
             deferral,
-            organisation=lambda tokens: organisation_of(settings, tokens, pacer),
+            whose=lambda tokens: organisation_of(settings, tokens, pacer),
             may_replace=replace,
         )
         tokens = attempt.by_paste() if no_browser else attempt.in_browser()
@@ -144,7 +144,7 @@ class Login:
         endpoint: Trades the code for tokens.
         chain: Keeps them.
         deferral: Lets signals wait until they are kept.
-        organisation: Finds out whose they are, if that is to be had.
+        whose: Finds out whose they are, if that is to be had.
         may_replace: Whether they may take the place of another organisation's.
     """
 
@@ -152,7 +152,7 @@ class Login:
     endpoint: TokenEndpoint
     chain: Chain
     deferral: Deferral
-    organisation: Callable[[Tokens], str | None]
+    whose: Callable[[Tokens], tuple[str, ...]]
     may_replace: bool
 
     def by_paste(self) -> Tokens:
@@ -192,21 +192,11 @@ class Login:
     def _finish(self, redirected_to: str) -> Tokens:
         """Trade the code of the address that the browser was led to, and keep the tokens."""
         tokens = self._exchanged(self.authorization.code(redirected_to))
-        tokens = dataclasses.replace(tokens, organisation=self.organisation(tokens))
+        path = None if self.may_replace else self.chain.path
+        tokens = marked(tokens, self.chain.read(), self.whose, path)
         with self.deferral, self.chain.locked(self.deferral.rest):
-            self._refuse_another(self.chain.read(), tokens)
             self.chain.write(tokens)
         return tokens
-
-    def _refuse_another(self, held: Tokens | None, tokens: Tokens) -> None:
-        """Let no login silently change the organisation that runs with this file write to."""
-        if held is None or self.may_replace or held.organisation is None:
-            return
-        if held.organisation != tokens.organisation:
-            raise CredentialsError(
-                f"{self.chain.path} holds the tokens of another organisation for this app: set "
-                "another credentials_path for this one, or log in with --replace."
-            )
 
     def _exchanged(self, code: str) -> Tokens:
         try:

@@ -69,6 +69,17 @@ CREATE TABLE IF NOT EXISTS delivered (
 CREATE INDEX IF NOT EXISTS delivered_id ON delivered (scope, id);
 """
 
+#: Adds what one scope keeps to another. The number of the first is not free afterwards: a run that
+#: is still at work may go on using it.
+ADD_TO_ANOTHER = (
+    "UPDATE OR IGNORE delivered SET scope = :kept WHERE scope = :other",
+    "UPDATE delivered SET edited = edited | :edited WHERE scope = :kept",
+    "DELETE FROM delivered WHERE scope = :other",
+    "DELETE FROM questions WHERE scope = :other",
+    "DELETE FROM seen WHERE scope = :other",
+    "UPDATE scopes SET name = :name WHERE number = :other",
+)
+
 #: Marks the file as ours, of this form.
 APPLICATION_ID = 0x0E7A_4C01
 
@@ -133,8 +144,8 @@ class Memory:
     """A memory in a SQLite file, used on the engine's thread only; also a journal.
 
     Attributes:
-        place: Names the organisation and the address of its API; to be set before anything is
-            asked.
+        place: Names the organisation and the address of its API; `belong` sets it before anything
+            is asked.
         writes: How many records were written in this run.
         edits: How often others had changed what was delivered, by stream and attribute.
     """
@@ -187,6 +198,55 @@ class Memory:
     def close(self) -> None:
         """Close the file; what was not committed is forgotten."""
         self._connection.close()
+
+    # Whose it is
+
+    def belong(self, place: str, earlier: Iterable[str]) -> None:
+        """Use the part of the file that belongs to an organisation.
+
+        What earlier runs kept under another name of the same organisation is taken over. Where the
+        two names have kept something of the same stream, nothing says which is newer: all of it is
+        compared with Outreach when it comes.
+
+        Args:
+            place: Names the organisation and the address of its API.
+            earlier: Other names of the very same.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        self.place = place
+        names = tuple(earlier)
+        if not self._kept_under(names):
+            return
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for number, rest in self._kept_under(names):
+                    self._take_over(number, f"{place}{rest}")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def _kept_under(self, places: Iterable[str]) -> list[tuple[int, str]]:
+        """List the numbers of what is kept under other names, and what follows those names."""
+        named = self._run("SELECT number, name FROM scopes ORDER BY number", ())
+        return [
+            (number, name.removeprefix(place))
+            for place in places
+            for number, name in named
+            if name.startswith(f"{place} ")
+        ]
+
+    def _take_over(self, number: int, name: str) -> None:
+        """Give a part of the file another name, or add it to the part that has that name."""
+        execute = self._connection.execute
+        kept = execute("SELECT number FROM scopes WHERE name = ?", (name,)).fetchone()
+        if kept is None:
+            execute("UPDATE scopes SET name = ? WHERE number = ?", (name, number))
+            return
+        both = {"kept": kept[0], "other": number, "edited": EDITED, "name": f"- {number}"}
+        for sql in ADD_TO_ANOTHER:
+            execute(sql, both)
 
     # What is known
 

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 from singer_sdk.singerlib.json import deserialize_json, serialize_json
 
+from target_outreach.delivery.place import tag
 from target_outreach.delivery.tally import counted
-from target_outreach.errors import OutputError
+from target_outreach.errors import OutputError, SettingsError
 from target_outreach.json_reader import read_exact_json
 from target_outreach.stored import StoredObject, public_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from target_outreach.delivery.place import Place
     from target_outreach.errors import RecordFault
 
 logger = logging.getLogger("target-outreach")
@@ -55,21 +58,72 @@ def default_folder(place: str) -> str:
     return str(_home() / place)
 
 
-def unresolved(folder: str) -> list[Path]:
+def unresolved(folder: str | None, whose: Callable[[], Place]) -> list[Path]:
     """List the rejects files of earlier runs that are not done, the oldest first.
 
-    Files in the user's state folder that do not say where their records belong are none of these,
-    and are named in a warning.
+    Those of other organisations are none of these. Files of which nothing says whose they are count
+    in a folder of the user's choice; in the user's state folder they are named in a warning.
+
+    Args:
+        folder: The folder that is configured, if one is.
+        whose: Finds out whose rejects are wanted; called only where there are any.
+
+    Raises:
+        RunError: It cannot be found out.
     """
     home = _home()
-    if Path(folder).parent == home and (unplaced := sorted(home.glob("*.jsonl"))):
+    found = [*home.glob("*.jsonl"), *home.glob("*/*.jsonl")] if folder is None else []
+    found = sorted(Path(folder).glob("*.jsonl") if folder is not None else found, key=_by_age)
+    if not found or (folder is not None and not any(map(_mark, found))):
+        return found
+    place = whose()
+    ours = [file for file in found if (_mark(file) or tag(place.folders[0])) in place.tags]
+    if folder is not None:
+        if foreign := [file for file in found if file not in ours]:
+            logger.warning(
+                "Ignored, since they are rejects of another organisation: %s. Send them with the "
+                "configuration that they were written with.",
+                ", ".join(map(str, foreign)),
+            )
+        return ours
+    if unplaced := [file for file in found if file.parent in (home, home / place.shared)]:
         logger.warning(
             "Left alone, since they do not say which Outreach they are for: %s. Send them by "
             "`target-outreach replay FILE`, or move them to %s.",
             ", ".join(map(str, unplaced)),
-            folder,
+            default_folder(place.folders[0]),
         )
-    return sorted(Path(folder).glob("*.jsonl"))
+    return [file for file in ours if file.parent.name in place.folders]
+
+
+def refuse_foreign(files: Sequence[Path], tags: Callable[[], Collection[str]]) -> None:
+    """Refuse rejects files of another organisation.
+
+    Args:
+        files: The files; nothing says whose those are that lack a mark.
+        tags: Returns the marks of this one; called only where there is a mark to compare.
+
+    Raises:
+        SettingsError: One of them is another's.
+        RunError: It cannot be found out.
+    """
+    for file in files:
+        if (mark := _mark(file)) is not None and mark not in tags():
+            raise SettingsError(
+                f"{file} holds what another organisation, or other credentials, were to get: use "
+                f"the configuration that it was written with. If it is meant for this one, take "
+                f"{mark}- out of its name."
+            )
+
+
+def _mark(file: Path) -> str | None:
+    """Return what the name of a rejects file says of where its records belong, if it does."""
+    found = re.match(r"\d{8}T\d{6}Z-([0-9a-f]{8})-[0-9a-f]{8}\b", file.name)
+    return None if found is None else found[1]
+
+
+def _by_age(file: Path) -> tuple[str, str]:
+    return file.name, str(file)
 
 
 def announce(files: Sequence[Path], *, clock: Callable[[], datetime] | None = None) -> None:
@@ -128,23 +182,41 @@ def now_utc() -> datetime:
 class RejectsFile:
     """The rejects of one run, under a folder or an fsspec URL."""
 
-    def __init__(self, folder: str, *, clock: Callable[[], datetime] = now_utc) -> None:
+    def __init__(
+        self,
+        folder: str | None,
+        place: Callable[[], str] | None = None,
+        *,
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
         """Write nothing yet: a run without rejects leaves no file.
 
         Args:
-            folder: A local folder, or a URL that fsspec knows.
+            folder: A local folder, or a URL that fsspec knows; None for the user's state folder.
+            place: Names where the records were to go; called for the first reject. The name of the
+                file says it, so that it is not sent elsewhere.
             clock: Tells the time.
         """
         self._clock = clock
-        if "://" in folder:
+        if folder is not None and "://" in folder:
             StoredObject(folder, "rejects_path")  # says at the start if that can be used
-        folder = folder.removeprefix("file://")
-        name = f"{clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.jsonl"
-        self.path = f"{folder.rstrip('/')}/{name}" if "://" in folder else str(Path(folder) / name)
+        self._folder = folder
+        self._place = place
+        self._begun = clock()
         self._file: _LocalFile | _RemoteFile | None = None
         self._schemas: dict[str, str] = {}
         self._seen: dict[bytes, int] = {}
         self.lines = 0
+
+    @cached_property
+    def path(self) -> str:
+        """Where the file is; to be asked for where there are rejects."""
+        place = "" if self._place is None else self._place()
+        folder = default_folder(place) if self._folder is None else self._folder
+        folder = folder.removeprefix("file://")
+        marks = [tag(place)] * bool(place) + [secrets.token_hex(4)]
+        name = f"{self._begun:%Y%m%dT%H%M%SZ}-{'-'.join(marks)}.jsonl"
+        return f"{folder.rstrip('/')}/{name}" if "://" in folder else str(Path(folder) / name)
 
     def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
         """Write one rejected record, unless it stands there already.

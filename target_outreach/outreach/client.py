@@ -133,7 +133,9 @@ class Client:
         except Retriable as error:
             if method == "POST" and isinstance(error, OutcomeUnknown):
                 raise
-            raise Unanswered(f"{error} That was the last of {TRIES} tries.") from None
+            unanswered = Unanswered(f"{error} That was the last of {TRIES} tries.")
+            unanswered.status = error.status
+            raise unanswered from None
 
     def address(self, path: str) -> str:
         """Return the whole address of a path, and let no answer lead us to another host.

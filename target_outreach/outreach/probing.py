@@ -22,6 +22,8 @@ from target_outreach.outreach.answers import (
     read_resource,
 )
 from target_outreach.outreach.asking import Asker, NoAnswer, Unknown
+from target_outreach.outreach.identity import read_identity
+from target_outreach.outreach.refusals import ERROR
 from target_outreach.outreach.scrubbing import Scrubber
 from target_outreach.records.catalog import load_catalog, stream_objects
 from target_outreach.records.model import FieldType, Resource
@@ -110,6 +112,7 @@ class _Probe:
             self._take_samples(name, fields)
         tried = [(name, field) for name, fields in FILTERS.items() for field in fields]
         facts: Facts = {
+            "identity": _identity(identity),
             "objects": {name: _fact(self._object, name) for name in FILTERS},
             "case": {_key(*one): _fact(self._case, *one) for one in tried},
             "list_length": {_key(*one): _fact(self._list, *one) for one in tried},
@@ -269,6 +272,28 @@ class _Probe:
             return "" if answer.status == OK else f"status {answer.status}"
 
         return _largest(URL_BYTES, failure)
+
+
+def _identity(answer: Answer | str) -> Facts:
+    """Say where Outreach tells whose a token is, and what it may do (API reference 1)."""
+    if isinstance(answer, str):
+        return {"unknown": answer}
+    if answer.status >= ERROR:
+        return {"refused": answer.status}
+    told = read_identity(answer.document)
+    places = (place for place in ("data", "meta") if _organisation_in(place, answer.document))
+    return {
+        "organisation": next(places, None),
+        "user": told.user is not None,
+        "scopes": told.scopes is not None,
+    }
+
+
+def _organisation_in(place: str, document: Any) -> bool:  # noqa: ANN401 - JSON
+    part = document.get(place) if isinstance(document, dict) else None
+    members = part.items() if isinstance(part, dict) else ()
+    others = {name: value for name, value in members if name != "user"}
+    return bool(read_identity({place: others}).keys)
 
 
 def _fact(question: Callable[..., Any], *about: str) -> Any:  # noqa: ANN401 - a value of JSON

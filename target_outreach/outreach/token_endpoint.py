@@ -8,6 +8,7 @@ used. Where it is good for one use only, a login is the way out.
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -71,7 +72,8 @@ class TokenEndpoint:
             CredentialsError: The code or the app is refused.
             OutreachError: The endpoint does not answer.
         """
-        return self._asked({"grant_type": "authorization_code", "code": code}, None, None)
+        tokens = self._asked({"grant_type": "authorization_code", "code": code}, None, None)
+        return replace(tokens, login=secrets.token_hex(8))
 
     def refresh(self, refresh_token: str, *, minted_at: float | None = None) -> Tokens:
         """Trade a refresh token.
@@ -136,6 +138,8 @@ class RefreshGrant:
     def mint(self, held: Tokens | None) -> Tokens:
         """Trade the newest refresh token, and if it is refused, those before it.
 
+        The configured one is the last of them, unless a login has taken its place.
+
         Raises:
             GrantRefused: None of them is accepted any more.
             RunError: No tokens are to be had.
@@ -143,7 +147,9 @@ class RefreshGrant:
         known = held.refresh_tokens if held is not None else ()
         minted_at = held.issued_at if held is not None else None
         was_lost = False
-        for token in dict.fromkeys([*known, self._configured]):
+        is_login = held is not None and (held.login or held.organisation) is not None
+        # After a login, the configured token may be another organisation's.
+        for token in dict.fromkeys([*known, None if is_login else self._configured]):
             if token is None:
                 continue
             try:
@@ -153,8 +159,12 @@ class RefreshGrant:
                 continue
             if held is None:
                 return tokens
-            issued_at = tokens.refresh_issued_at or held.refresh_issued_at
-            return replace(tokens, refresh_issued_at=issued_at, organisation=held.organisation)
+            return replace(
+                tokens,
+                refresh_issued_at=tokens.refresh_issued_at or held.refresh_issued_at,
+                organisation=held.organisation,
+                login=held.login,
+            )
         if was_lost:
             raise GrantRefused(
                 "The answer with a new refresh token was lost on the way, and Outreach does not "

@@ -38,6 +38,8 @@ class Tokens:
         scopes: What it may do, or None where the answer did not say.
         refresh_issued_at: When the newest refresh token was issued, likewise.
         organisation: Whose they are, where a login has found that out.
+        login: Stands for the login that they come from; None where they come from none that is
+            known.
     """
 
     access_token: str = field(repr=False)
@@ -47,6 +49,7 @@ class Tokens:
     scopes: tuple[str, ...] | None = None
     refresh_issued_at: float | None = None
     organisation: str | None = None
+    login: str | None = None
 
     def is_alive(self, now: float) -> bool:
         """Say whether the access token has not ended yet."""
@@ -96,6 +99,7 @@ class Tokens:
             "scopes": None if self.scopes is None else list(self.scopes),
             "refresh_issued_at": self.refresh_issued_at,
             "organisation": self.organisation,
+            "login": self.login,
         }
 
     @classmethod
@@ -117,6 +121,7 @@ class Tokens:
                 scopes=None if scopes is None else tuple(map(str, scopes)),
                 refresh_issued_at=None if refresh_issued_at is None else float(refresh_issued_at),
                 organisation=kept.get("organisation"),
+                login=kept.get("login"),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError("no tokens") from None

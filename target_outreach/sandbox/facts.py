@@ -19,6 +19,8 @@ def profile_from_facts(facts: Mapping[str, Any], base: Profile | None = None) ->
     ==========================  ===================================================================
     switch                      facts
     ==========================  ===================================================================
+    `identity`                  ``identity``: where the organisation is told
+    `identity_refusal`          ``identity.refused``
     `case_sensitive_filters`    ``case``: whether any of the filters minds it
     `list_cap`                  ``list_length``: the shortest of the longest lists that work, where
                                 longer ones leave values out; refused ones are no cap
@@ -35,7 +37,8 @@ def profile_from_facts(facts: Mapping[str, Any], base: Profile | None = None) ->
         base: The profile to begin with.
     """
     found = (
-        _case(facts)
+        _identity(facts)
+        | _case(facts)
         | _list_cap(facts)
         | _longest_url(facts)
         | _oversized_page(facts)
@@ -43,6 +46,13 @@ def profile_from_facts(facts: Mapping[str, Any], base: Profile | None = None) ->
         | _unauthorized(facts)
     )
     return replace(base or Profile(), **found)
+
+
+def _identity(facts: Mapping[str, Any]) -> dict[str, Any]:
+    told = _part(facts, "identity")
+    if (status := told.get("refused")) in {403, 404}:
+        return {"identity_refusal": status}
+    return {"identity": told["organisation"] or "user"} if "organisation" in told else {}
 
 
 def _case(facts: Mapping[str, Any]) -> dict[str, Any]:

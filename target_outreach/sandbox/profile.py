@@ -30,6 +30,7 @@ ImportUnknown = Literal["failure", "skipped", "created"]
 ImportEmpty = Literal["all", "refused", "nothing"]
 DuplicateEnrolment = Literal["disallow", "only_if_inactive", "allow"]
 OptedOutEnrolment = Literal["refused", "accepted", "opted_out"]
+IdentityForm = Literal["data", "meta", "user"]
 DisabledMailbox = Literal["accepted", "refused", "failed"]
 
 
@@ -70,6 +71,12 @@ class Profile:
             ``oauth``, or ``empty``; the statuses are known (7).
         unauthorized_style: Form of a 401: plain ``text`` (2018), the ``gateway``'s JSON (2026),
             a list of ``errors``, or one error, ``flat``, at the top level (3.3).
+        organisation: Id of the organisation, as ``GET /`` tells it; None for one that the file
+            made up.
+        organisation_name: Its name.
+        identity: Where ``GET /`` tells the organisation: in ``data``, with the scopes in `meta`;
+            in ``meta``, as an older reading had it; or nowhere, only the ``user`` (1).
+        identity_refusal: Status with which ``GET /`` is refused; None where it answers (1).
         governed: What the user may read but not write: ``"accounts"`` or ``"prospects/7"`` (3.3).
         strict_media_type: Whether POST and PATCH insist on JSON:API's media type (1).
         string_relationship_ids: Whether related ids may be numbers in text (3.1).
@@ -171,6 +178,10 @@ class Profile:
     mint_throttle_style: ThrottleStyle = "errors"
     grant_refusal: GrantRefusal = "oauth"
     unauthorized_style: UnauthorizedStyle = "gateway"
+    organisation: int | str | None = None
+    organisation_name: str = "Sandbox"
+    identity: IdentityForm = "data"
+    identity_refusal: Literal[403, 404] | None = None
     governed: Collection[str] = ()
     strict_media_type: bool = True
     string_relationship_ids: bool = False
