@@ -31,7 +31,7 @@ from target_outreach.records.fingerprints import (
     remember,
 )
 from target_outreach.records.matching import Resource
-from target_outreach.records.planning import Create, Unchanged, Update
+from target_outreach.records.planning import Create, Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -591,7 +591,11 @@ def _as_seen(delivered: Delivered) -> Resource:
     yet; it is to be noticed later.
     """
     decided, answer = delivered.decided, delivered.resource
-    if not isinstance(decided, Update):
+    if isinstance(decided, Create):
+        # An account that Outreach has made for it may be shown here, and nowhere else.
+        linked = {k: v for k, v in answer.links.items() if k in decided.relationships}
+        return Resource(answer.id, answer.attributes, linked)
+    if isinstance(decided, Unchanged):
         return answer
     seen = decided.resource
     written = {k: v for k, v in answer.attributes.items() if k in decided.attributes}

@@ -19,6 +19,7 @@ from target_outreach.delivery.errand import Errand
 from target_outreach.delivery.finder import Finder
 from target_outreach.delivery.links import Links
 from target_outreach.delivery.load import Load, Read
+from target_outreach.delivery.named import NamedAccounts
 from target_outreach.delivery.put_off import PutOff
 from target_outreach.delivery.recall import Recall
 from target_outreach.delivery.seen import Seen
@@ -123,12 +124,15 @@ class Scheduler:
             put_off=self._put_off_to_end,
             counts=settlement,
         )
+        self._named = NamedAccounts(
+            lookup, objects["accounts"], send=self._ask, ready=self._links.find, clock=clock
+        )
         self._recall = Recall(
             memory,
             lookup,
             pacer,
             send=self._ask,
-            ready=self._is_due,
+            ready=self._are_recalled,
             unchanged=self._are_unchanged,
             find=self._finder.find,
             clock=clock,
@@ -277,8 +281,18 @@ class Scheduler:
         return not load.is_errand and self._put_off.concerns(load.object.name, keys)
 
     def _are_found(self, load: Load, groups: Iterable[Records]) -> None:
-        """Hear that groups are looked up; what they are to be linked to is found next."""
-        self._links.find(load, groups)
+        """Hear that groups are looked up; what they are linked to is found next."""
+        self._named.find(load, groups)
+
+    def _are_recalled(self, load: Load, groups: Iterable[Records]) -> None:
+        """Hear of groups of which memory says what to do, or what Outreach holds."""
+        seen: list[Records] = []
+        for group in groups:
+            if group in load.recalled:
+                self._is_due(load, [group])
+            else:
+                seen.append(group)
+        self._are_found(load, seen)
 
     def _is_due(self, load: Load, groups: Iterable[Records]) -> None:
         """Hear that groups can be decided on; each is decided once for each time it is ready."""
@@ -372,6 +386,9 @@ class Scheduler:
             found = _chosen(load, matches)
             if found is not None and self._underway.spans_others(load, group, found):
                 self._unfold(load, [group, *mixed_with(load, group, found)])
+                return
+            if found is not None and self._named.is_unknown(load, group, found):
+                self._named.find(load, [group])
                 return
             decided = plan(load.object, group.desired, found, rules)
             if not self._can_act(load, group, found, decided):
