@@ -53,6 +53,9 @@ ALWAYS_ASKED = ("createdAt",)
 #: honour it is not (API reference 2.3).
 NAMED_ONLY = "&actionParams%5BwithUnnamedAccount%5D=false"
 
+#: Lets lists of accounts show unnamed ones too, which are said not to be there (API reference 2.3).
+NAMED_OR_NOT = "filter%5Bnamed%5D=__notnull__"
+
 #: Values in a list, as long as none is seen to be left out.
 MOST_VALUES = 200
 
@@ -201,9 +204,12 @@ class Lookup:
         return f"/{object_type.name}?{self._counted(object_type, asked)}"
 
     def _common(self, object_type: ObjectType, asked: Sequence[str]) -> str:
-        return _common(object_type, asked) + (
-            self._named_only if object_type.name == "prospects" and "account" in asked else ""
-        )
+        common = _common(object_type, asked)
+        if object_type.name == "prospects" and "account" in asked:
+            return common + self._named_only
+        if object_type.name == "accounts" and "named" in asked:
+            return f"{common}&{NAMED_OR_NOT}"
+        return common
 
     def _counted(self, object_type: ObjectType, asked: Sequence[str]) -> str:
         return self._common(object_type, asked).replace("count=false", "count=true")
@@ -373,8 +379,8 @@ def _halved(path: str) -> list[str]:
     """Divide a lookup into two with half of its values each, if it has several."""
     start, _, query = path.partition("?")
     parts = query.split("&")
-    lists = [part for part in parts if part.startswith("filter")]
-    others = [part for part in parts if not part.startswith("filter")]
+    lists = [part for part in parts if part.startswith("filter") and part != NAMED_OR_NOT]
+    others = [part for part in parts if part not in lists]
     if len(lists) == 1:
         name, _, values = lists[0].partition("=")
         texts = values.split(",")

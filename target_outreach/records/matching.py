@@ -5,7 +5,8 @@ decides. A match by a later field is none when Outreach holds a different value 
 that the record carries: two companies may both be called Acme.
 
 Unnamed accounts, which Outreach makes for prospects and does not show, are found by their id only
-(API reference 2.3): whoever sends an account called Acme wants to see one of that name.
+(API reference 2.3): whoever sends an account called Acme wants to see one of that name. A record
+that says itself whether it is `named` may be about either.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> li
             resource.id: resource
             for key in keys
             for resource in picture.having(key)
-            if not _is_unnamed(resource) or desired.attributes.get("named") is False
+            if not _is_unnamed(resource) or "named" in desired.attributes
         }
         earlier = match_fields[:position]
         fitting = [

@@ -63,7 +63,7 @@ class Look:
 
     def counts(self) -> dict[str, int]:
         """Return how many records there are of each object."""
-        return {name: self._store.count(name, _shown_in_lists(name)) for name in load_catalog()}
+        return {name: self._store.count(name) for name in load_catalog()}
 
     def records(self, name: str, search: str, number: int, linked: tuple[str, int] | None) -> Cell:
         """Return a page of a list, what was changed last first.
@@ -78,7 +78,8 @@ class Look:
             KeyError: The object has no such relationship.
         """
         last_write = self._store.last_write()
-        where = _shown_in_lists(name)
+        # Unnamed accounts are not shown, as in Outreach's own pages (2.3).
+        where = [NAMED] if name == "accounts" else []
         where += [_found(word) for word in search[:MAX_SEARCH].split()]
         if linked is not None:
             link = object_type(name).relationships[linked[0]]
@@ -215,11 +216,6 @@ def _title(name: str, record: Record) -> str:
     title = title or f"{object_type(name).type} {record.id}"
     is_unnamed = name == "accounts" and record.attributes.get("named") is False
     return f"{title} (unnamed)" if is_unnamed else title
-
-
-def _shown_in_lists(name: str) -> list[Condition]:
-    """Leave out the accounts that Outreach's pages do not show (2.3)."""
-    return [NAMED] if name == "accounts" else []
 
 
 def _linked(link: str, record_id: int) -> Condition:
