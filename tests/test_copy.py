@@ -255,7 +255,7 @@ def assert_same(source, sandbox):
         assert shared("prospects", copied) == shared("prospects", original)
         assert standing(sandbox.store, copied) == standing(source.store, original)
         linked = account_of(original)
-        assert account_of(copied) == (linked and accounts[linked]["id"])
+        assert named_account_of(sandbox, copied) == (linked and accounts[linked]["id"])
 
 
 def assert_strangers_are_untouched(sandbox):
