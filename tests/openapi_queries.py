@@ -30,6 +30,7 @@ PAGING = BY_CURSOR | BY_OFFSET
 
 _BADGE = re.compile(r"badges/(\w+)\.svg")
 _FILTERABLE_LINK = re.compile(r"You can use (?:only the attribute|attributes) (.+?) to filter")
+_ACTION_PARAMETER = re.compile(r"adding in the request (actionParams\[\w+\])")
 _OPEN_LINK = re.compile(r"You can use any filterable attribute of (\w+)")
 _FILTER = re.compile(r"filter((?:\[\w*\])+)")
 _FIELDS = re.compile(r"fields\[(\w+)\]")
@@ -58,6 +59,12 @@ class Resource:
     def sortable(self) -> set[str]:
         """What the object can be sorted by."""
         return {"id"} | self._with_badge("sortable")
+
+    @cached_property
+    def action_parameters(self) -> set[str]:
+        """What else a read may ask for, as a relationship says."""
+        found = (part.get("description", "") for part in self.relationships.values())
+        return {name for text in found for name in _ACTION_PARAMETER.findall(text)}
 
     @cached_property
     def filterable_links(self) -> dict[str, set[str]]:
@@ -142,11 +149,15 @@ class QueryChecker:
             yield from _page(name, text)
         elif name == "sort":
             yield from self._sort(text)
-        elif name not in {"count", "newFilterSyntax"}:
+        elif name not in {"count", "newFilterSyntax"} | self._resource.action_parameters:
             yield f"no parameter is called {name}"
         elif text not in {"true", "false"}:
             yield f"{name} is true or false"
-        if not self._lists and name != "include" and not _FIELDS.fullmatch(name):
+        if (
+            not self._lists
+            and name not in {"include"} | self._resource.action_parameters
+            and not _FIELDS.fullmatch(name)
+        ):
             yield f"{name} is for lists only"
 
     def _fields(self, kind: str, text: str) -> Iterator[str]:

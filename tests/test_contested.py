@@ -75,7 +75,19 @@ RECORDS = (
     fact("undocumented_attributes", "2.1", "Do answers show more than is specified?", *EITHER),
     fact("max_name_length", "2.1, 9", "How long may a name be?", None, 50),
     fact("company_from_account", "2.1", "Does `company` show the account's name?", *EITHER),
-    fact("company_account", "2.1, 2.3", "Does a company link an account?", "none", "linked"),
+    fact(
+        "company_account",
+        "2.1, 2.3, 9a",
+        "What links a prospect to an account?",
+        *("unnamed", "linked", "none"),
+    ),
+    fact(
+        "unnamed_parameter",
+        "2.3",
+        "Do lists hide links to unnamed accounts?",
+        *("honoured", "ignored", "refused"),
+    ),
+    fact("unnamed_listed", "2.3", "Are unnamed accounts listed?", *EITHER),
     fact("unique_accounts", "2.3, 9", "What is unique of accounts?", (), ("name", "customId")),
     fact("normalise_phones", "2.5", "Are numbers kept as E.164?", *EITHER),
     fact("string_relationship_ids", "3.1", "May related ids be text?", *EITHER),
@@ -195,6 +207,7 @@ DEFAULT = (
     {"unique_accounts": ("name", "customId")},
     {"custom_answers": "typed"},
     {"company_account": "linked"},
+    {"unnamed_parameter": "ignored"},
 )
 
 
@@ -618,6 +631,51 @@ def test_links_lead_to_the_same_accounts_twice(sync, outreach):
     assert [one["stage"]["data"] for one in links][:7] == [{"type": "stage", "id": 2}] * 7
     assert links[7]["owner"]["data"] == {"type": "user", "id": 2}
     assert store.count("accounts") == 7
+
+
+def companies_of_people(**row):
+    yield schema("prospects", {"id": NUMBER} | dict.fromkeys(("email", *row), TEXT))
+    for n in range(9):
+        yield record("prospects", id=n, email=f"p{n}@people.test", **row)
+
+
+@pytest.mark.parametrize("switches", sides(RECORDS))
+def test_a_company_changes_beside_all_accounts_but_named_ones(sync, outreach):
+    store = outreach.store
+    acme = store.seed("accounts", {"name": "Acme"})
+    sync(companies_of_people(company="Old"))
+    for person in (2, 5):
+        store.update("prospects", person, {}, {"account": acme})
+    messages = [*companies_of_people(company="New")]
+    first, second = sync(messages), sync(messages)
+    assert first.counts("prospects") == {"received": 9, "updated": 7, "unchanged": 2}
+    assert second.counts("prospects") == {"received": 9, "unchanged": 9}
+    kept = Counter(one["attributes"]["company"] for one in store.all("prospects"))
+    assert kept == {"Old": 2, "New": 7}
+    rules = {"streams": [{"stream": "prospects", "field_rules": {"account": "if_empty"}}]}
+    store.seed("accounts", {"name": "Beta", "domain": "beta.test"})
+    messages = [*companies_of_people(account_domain="beta.test")]
+    first, second = sync(messages, **rules), sync(messages, **rules)
+    assert first.counts("prospects") == {"received": 9, "updated": 7, "unchanged": 2}
+    assert second.counts("prospects") == {"received": 9, "unchanged": 9}
+
+
+@pytest.mark.parametrize("switches", sides(RECORDS))
+@pytest.mark.parametrize("rule", ["merge", "replace"])
+def test_a_national_number_and_the_one_that_outreach_makes_of_it_are_one(sync, outreach, rule):
+    store = outreach.store
+    store.update("users", 2, {"phoneCountryCode": "GB"})
+    columns = {"id": NUMBER} | dict.fromkeys(("email", "mobile_phone", "owner_email"), TEXT)
+    messages = [schema("prospects", columns)]
+    for n in range(3):
+        row = {"mobile_phone": f"020 7946 095{n}", "owner_email": "grace@example.com"}
+        messages.append(record("prospects", id=n, email=f"p{n}@people.test", **row))
+    first, second = sync(messages, array_fields=rule), sync(messages, array_fields=rule)
+    assert first.counts("prospects") == {"received": 3, "created": 3}
+    assert second.counts("prospects") == {"received": 3, "unchanged": 3}
+    kept = [one["attributes"]["mobilePhones"] for one in store.all("prospects")]
+    form = "+44207946095{}" if outreach.profile.normalise_phones else "020 7946 095{}"
+    assert sorted(kept) == [[form.format(n)] for n in range(3)]
 
 
 # Lost answers

@@ -37,11 +37,13 @@ def people(rows, *columns):
 
 
 def links(sandbox, name="account"):
-    """The id that each prospect is linked to, by address."""
-    return {
+    """The id that each prospect is linked to, by address; unnamed accounts do not count."""
+    unnamed = {one["id"] for one in sandbox.store.unnamed_accounts() if name == "account"}
+    found = {
         one["attributes"]["emails"][0]: (one["relationships"][name]["data"] or {}).get("id")
         for one in sandbox.store.all("prospects")
     }
+    return {email: None if link in unnamed else link for email, link in found.items()}
 
 
 def sent(sandbox, since=0):

@@ -173,7 +173,7 @@ def test_rows_of_one_key_become_one_write_that_keeps_both(sync, sandbox):
     assert run.counts("prospects") == {"received": 2, "created": 1, "superseded": 1}
     (person,) = sandbox.store.all("prospects")
     assert person["attributes"]["title"] == "Head"
-    assert person["attributes"]["workPhones"] == ["4155550100"]
+    assert person["attributes"]["workPhones"] == ["+14155550100"]
     assert [write.method for write in sandbox.store.writes("prospects", person["id"])] == ["POST"]
 
 

@@ -145,6 +145,23 @@ def test_refusals_are_shown_without_what_they_quote(probe):
     }
 
 
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("answer", ["honoured", "ignored", "refused"])
+def test_what_lists_do_with_unnamed_accounts_is_found_out(filled, probe, answer, listed):
+    filled.profile = replace(PROFILE, unnamed_parameter=answer, unnamed_listed=listed)
+    account = filled.store.seed("accounts", {"name": "Whispered", "named": False})
+    filled.store.update("prospects", 2, {}, {"account": account})
+    filled.store.update("prospects", 3, {}, {"account": 1})
+    assert probe().facts["unnamed_accounts"]["in_lists"] == answer
+
+
+def test_without_an_unnamed_account_nobody_knows(filled, probe):
+    assert "unknown" in probe().facts["unnamed_accounts"]
+    filled.store.update("prospects", 3, {}, {"account": 1})
+    reason = "none of 1 prospects has an unnamed account"
+    assert probe().facts["unnamed_accounts"] == {"unknown": reason}
+
+
 def test_pages_of_a_large_organisation_are_seen_to_be_clamped(sandbox, probe):
     sandbox.store.seed_many("prospects", [{"firstName": "Ada"}] * 1001)
     assert probe().facts["page_size"] == {"1000": "full", "1001": "clamped"}

@@ -417,10 +417,74 @@ def test_the_company_may_be_that_of_the_account(client, sandbox):
 
 
 def test_telephone_numbers_may_be_normalised(client, sandbox):
-    adjust(sandbox, normalise_phones=True)
-    phones = ["(855) 256-7346", "+49 30 1234", "none"]
+    phones = ["(855) 256-7346", "+49 30 1234", "none", "+44 (0)20 7946 0958", "0044 20 79460958"]
     stored = client.post("prospects", {"workPhones": phones}).json()["data"]["attributes"]
-    assert stored["workPhones"] == ["+18552567346", "+49301234", "none"]
+    british = ["+442079460958"] * 2
+    assert stored["workPhones"] == ["+18552567346", "+49301234", "none", *british]
+    adjust(sandbox, normalise_phones=False)
+    stored = client.post("prospects", {"workPhones": phones}).json()["data"]["attributes"]
+    assert stored["workPhones"] == phones
+
+
+@pytest.mark.parametrize(
+    ("country", "typed", "kept"),
+    [
+        ("GB", "020 7946 0958", "+442079460958"),
+        ("GB", "44 20 7946 0958", "+442079460958"),
+        ("FR", "06 12 34 56 78", "+33612345678"),
+        ("IT", "06 1234 5678", "+390612345678"),
+        ("US", "1 (212) 555-0100", "+12125550100"),
+        (None, "212 555 0100", "+12125550100"),
+    ],
+)
+def test_they_are_by_the_country_of_the_owner(client, sandbox, country, typed, kept):
+    sandbox.store.update("users", 2, {"phoneCountryCode": country})
+    owner = {"owner": {"data": {"type": "user", "id": 2}}}
+    client.post("prospects", {"mobilePhones": [typed]}, owner)
+    client.patch("prospects", 1, {"workPhones": [typed]})
+    stored = client.get("/prospects/1").json()["data"]["attributes"]
+    assert stored["mobilePhones"] == stored["workPhones"] == [kept]
+
+
+def linked_account(answer):
+    return answer.json()["data"]["relationships"]["account"]["data"]
+
+
+def test_a_new_prospect_without_an_account_gets_an_unnamed_one(client, sandbox):
+    first = client.post("prospects", {"company": "Acme", "emails": ["a@x.test"]})
+    client.post("prospects", {"emails": ["b@Mail.test"]})
+    client.post("prospects", {"firstName": "Ada"})
+    account = sandbox.store.seed("accounts", {"name": "Named"})
+    client.post("prospects", {"company": "Other"}, account_link(account))
+    client.patch("prospects", 1, {"company": "New"})
+    made = [one["attributes"]["name"] for one in sandbox.store.unnamed_accounts()]
+    assert made == ["Acme", "mail.test"]
+    assert linked_account(first) == {"type": "account", "id": 1}
+    hidden = "actionParams[withUnnamedAccount]=false"
+    assert linked_account(client.get("/prospects/1")) == {"type": "account", "id": 1}
+    assert linked_account(client.get(f"/prospects/1?{hidden}")) is None
+    assert linked_account(client.get(f"/prospects/4?{hidden}")) == {"type": "account", "id": 3}
+    listed = client.get(f"/prospects?{hidden}").json()["data"]
+    links = [one["relationships"]["account"]["data"] for one in listed]
+    assert links == [None, None, None, {"type": "account", "id": 3}]
+    assert client.found("", "accounts") == [3]
+    assert client.found("filter[id]=1,2,3", "accounts") == [3]
+    assert client.found("filter[named]=false", "accounts") == [1, 2]
+    assert client.found("filter[account][named]=true") == [4]
+    assert client.get("/accounts/1").json()["data"]["attributes"]["named"] is False
+
+
+def test_what_lists_do_with_unnamed_accounts_is_a_switch(client, sandbox):
+    client.post("prospects", {"company": "Acme"})
+    path = "/prospects?actionParams[withUnnamedAccount]=false"
+    adjust(sandbox, unnamed_parameter="ignored", unnamed_listed=True)
+    (listed,) = client.get(path).json()["data"]
+    assert listed["relationships"]["account"]["data"] == {"type": "account", "id": 1}
+    assert client.found("", "accounts") == [1]
+    adjust(sandbox, unnamed_parameter="refused")
+    assert client.get(path).status_code == 400
+    adjust(sandbox, company_account="none")
+    assert linked_account(client.post("prospects", {"company": "Acme"})) is None
 
 
 @pytest.mark.parametrize(
@@ -584,8 +648,8 @@ def test_prospects_are_filtered(client, query, expected):
         ("filter[name]=m%C3%9CLLER", [2]),
         ("filter[name]=Acme, Inc.", []),
         ("newFilterSyntax=true&filter[name][]=acme,+inc.", [1]),
-        ("filter[named]=false", [1]),
-        ("filter[named]=true", [2]),
+        ("filter[named]=false", []),
+        ("filter[named]=true", [1, 2]),
         ("filter[buyerIntentScore]=2..3", [2]),
         ("filter[buyerIntentScore]=__null__", [1]),
     ],

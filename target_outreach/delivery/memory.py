@@ -30,7 +30,7 @@ from target_outreach.records.fingerprints import (
     key_hash,
     remember,
 )
-from target_outreach.records.model import Create, Resource, Unchanged, Update
+from target_outreach.records.model import Create, Resource, Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -650,7 +650,11 @@ def _as_seen(delivered: Delivered) -> Resource:
     yet; it is to be noticed later.
     """
     decided, answer = delivered.decided, delivered.resource
-    if not isinstance(decided, Update):
+    if isinstance(decided, Create):
+        # An account that Outreach has made for it may be shown here, and nowhere else.
+        linked = {k: v for k, v in answer.links.items() if k in decided.relationships}
+        return Resource(answer.id, answer.attributes, linked)
+    if isinstance(decided, Unchanged):
         return answer
     seen = decided.resource
     written = {k: v for k, v in answer.attributes.items() if k in decided.attributes}

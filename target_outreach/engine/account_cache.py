@@ -43,7 +43,7 @@ class AccountCache:
         if self._picture.get(resource.id) is None:
             self._order.append(resource.id)
         known = {**desired.attributes, **resource.attributes}
-        said = {name: known.get(name) for name in self._fields}
+        said = {name: known.get(name) for name in (*self._fields, "named")}
         self._picture.put(Resource(resource.id, said, {}))
         if len(self._order) > MOST:
             self._picture.forget(self._order.popleft())

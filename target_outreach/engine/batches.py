@@ -180,14 +180,21 @@ class Batches:
 
     def _go_on(self, batch: Batch, items: Sequence[WorkItem]) -> None:
         """Let work items go on that are looked up, or known from the memory."""
-        linked = [item for item in items if item.desired.references and item.read is not None]
+        looked_up = [item for item in items if item.read is not None]
+        doubtful = self._delivery.named_accounts.doubtful(batch, looked_up)
+        linked = {*doubtful, *(item for item in looked_up if item.desired.references)}
         if linked:
-            self._tasks.start(self._link(batch, linked))
-            items = [item for item in items if not item.desired.references or item.read is None]
+            links = [item for item in items if item in linked]
+            self._tasks.start(self._link(batch, links, doubtful))
+            items = [item for item in items if item not in linked]
         self._sort_out(batch, items)
 
-    async def _link(self, batch: Batch, items: Sequence[WorkItem]) -> None:
-        """Find what work items are to be linked to, many at a time."""
+    async def _link(
+        self, batch: Batch, items: Sequence[WorkItem], doubtful: Sequence[WorkItem]
+    ) -> None:
+        """Find what work items are linked to, or are to be, many at a time."""
+        if doubtful:
+            await self._delivery.named_accounts.resolve(batch, doubtful)
         for unlinked in await self._references.resolve(batch, items, self):
             self._delivery.end_unlinked(unlinked)
         self._sort_out(batch, [item for item in items if item.is_open])

@@ -6,7 +6,7 @@ request nor a wait. Each work item that is left lives in `Delivery.deliver`, whi
 
 1. its turn: no earlier record that may be about the same one of Outreach is open (`ordering`);
 2. what Outreach holds of it (`resolver`), unless the memory knows enough (`memory_check`);
-3. the records that it is to be linked to (`references`);
+3. the records that it is linked to, or is to be (`named_accounts`, `references`);
 4. a test of the lookup, where a plan rests on Outreach not having something (`resolver`);
 5. a place in the queue of writes, and the write itself (`writing`, `bulk`).
 
@@ -27,6 +27,7 @@ from target_outreach.engine.batch import Batch, Read, Stage, WorkItem
 from target_outreach.engine.bulk import Alone, BulkUpdates, Change
 from target_outreach.engine.deferred import Deferred
 from target_outreach.engine.memory_check import MemoryCheck
+from target_outreach.engine.named_accounts import NamedAccounts
 from target_outreach.engine.ordering import Ordering, WriteQueue
 from target_outreach.engine.references import References
 from target_outreach.engine.remote_changes import RemoteChanges
@@ -58,6 +59,7 @@ class Need(Enum):
 
     LOOKUP = "what Outreach holds of it"
     FRESH_LOOKUP = "what Outreach holds of it now"
+    NAMED_ACCOUNT = "whether the account that its record is linked to is a named one"
     LINKS = "what it is to be linked to"
     TEST = "a lookup that is known to show what is there"
     SPLIT = "a write for each of its records"
@@ -92,6 +94,9 @@ class Delivery:
         self.deferred = Deferred(is_over=self._settlement.stops_at_rejects)
         self._accounts = AccountCache(tools.objects["accounts"])
         self.resolver = Resolver(lookup, requests, tools.writer, self._accounts, clock=clock)
+        self.named_accounts = NamedAccounts(
+            lookup, requests, tools.objects["accounts"], clock=clock
+        )
         self.references = References(lookup, requests, self.deferred, self._settlement)
         changes = None
         if tools.memory is not None:
@@ -139,6 +144,8 @@ class Delivery:
         found = _chosen(item)
         if found is not None and self.ordering.spans_others(item, found):
             return Need.SPLIT
+        if found is not None and self.named_accounts.is_unknown(item, found):
+            return Need.NAMED_ACCOUNT
         decided = plan(batch.object, item.desired, found, rules)
         if isinstance(decided, Unchanged) and not item.desired.references:
             return decided
@@ -157,30 +164,39 @@ class Delivery:
             RecordFault: It cannot be delivered.
         """
         match step:
+            case Need():
+                return await self._obtain(item, step)
+            case Create() | Update():
+                return await self._write(item, step)
             case Unchanged():
                 self.settle(item.batch, [(item, as_it_should_be(item, step))])
             case Skip():
                 item.batch.listener.skipped(item.batch.stream, item.members, step.reason)
                 self.ordering.leave([item], Stage.SETTLED)
-            case Need.LOOKUP:
-                await self.resolver.find_one(item, anew=False)
-                return False
-            case Need.FRESH_LOOKUP:
-                await self.resolver.find_one(item, anew=True)
-                return False
+        return True
+
+    async def _obtain(self, item: WorkItem, need: Need) -> bool:
+        """Wait for what a work item needs; say whether it has come to its end instead.
+
+        Raises:
+            RecordFault: It cannot be delivered.
+        """
+        batch = item.batch
+        match need:
+            case Need.LOOKUP | Need.FRESH_LOOKUP:
+                await self.resolver.find_one(item, anew=need is Need.FRESH_LOOKUP)
+            case Need.NAMED_ACCOUNT:
+                await self.named_accounts.resolve(batch, [item])
             case Need.LINKS:
-                unlinked = await self.references.resolve(item.batch, [item], self._related)
+                unlinked = await self.references.resolve(batch, [item], self._related)
                 return bool(unlinked) and self.end_unlinked(unlinked[0])
             case Need.TEST:
-                await self.resolver.test(item.batch)
-                return False
+                await self.resolver.test(batch)
             case Need.SPLIT:
                 self._split(item)
             case Need.END_OF_INPUT:
                 self.defer(item)
-            case Create() | Update():
-                return await self._write(item, step)
-        return True
+        return not item.is_open
 
     # Writing
 

@@ -45,8 +45,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("target-outreach")
 
 LONGEST_URL = 6000
+BAD_REQUEST = 400
 PAGE_SIZE = 1000
 ALWAYS_ASKED = ("createdAt",)
+
+#: Lets Outreach show no link to an unnamed account. It is documented for prospects; that lists
+#: honour it is not (API reference 2.3).
+NAMED_ONLY = "&actionParams%5BwithUnnamedAccount%5D=false"
+
+#: Lets lists of accounts show unnamed ones too, which are said not to be there (API reference 2.3).
+NAMED_OR_NOT = "filter%5Bnamed%5D=__notnull__"
 
 #: Values in a list, as long as none is seen to be left out.
 MOST_VALUES = 200
@@ -110,6 +118,7 @@ class Lookup:
         self._most: dict[tuple[str, str], int] = {}
         self._longest_url = LONGEST_URL
         self._warned: set[tuple[str, str]] = set()
+        self._named_only = NAMED_ONLY
         #: Counts how often lists have shrunk: what was read before may be incomplete.
         self.version = 0
 
@@ -160,7 +169,7 @@ class Lookup:
         special = [value for value in wanted if "," in value or ".." in value or value[:2] == "__"]
         plain = [_quoted(value) for value in wanted if value not in special]
         start, newer = f"/{object_type.name}?", "newFilterSyntax=true&"
-        common = _common(object_type, asked)
+        common = self._common(object_type, asked)
         name = quote("filter" + "".join(f"[{part}]" for part in field.split(".")), safe="")
         pairs = [f"{name}%5B%5D={_quoted(value)}" for value in special]
         room = self._longest_url - len(self._client.api_url) - len(start) - len(common)
@@ -187,7 +196,7 @@ class Lookup:
             return f"/{object_type.name}?page[size]=1&count=false"
         from_then = f"{since:%Y-%m-%dT%H:%M:%SZ}..inf"
         changed = urlencode({"filter[updatedAt]": from_then, "sort": "-updatedAt"}, safe=":")
-        return f"/{object_type.name}?{changed}&{_counted(object_type, (*asked, 'updatedAt'))}"
+        return f"/{object_type.name}?{changed}&{self._counted(object_type, (*asked, 'updatedAt'))}"
 
     def whole_path(self, object_type: ObjectType, asked: Sequence[str]) -> str:
         """Write the request for all records of an object, and how many there are.
@@ -196,7 +205,18 @@ class Lookup:
             object_type: Whose records.
             asked: The attributes and relationships to read.
         """
-        return f"/{object_type.name}?{_counted(object_type, asked)}"
+        return f"/{object_type.name}?{self._counted(object_type, asked)}"
+
+    def _common(self, object_type: ObjectType, asked: Sequence[str]) -> str:
+        common = _common(object_type, asked)
+        if object_type.unnamed_link in asked:
+            return common + self._named_only
+        if "named" in object_type.attributes and "named" in asked:
+            return f"{common}&{NAMED_OR_NOT}"
+        return common
+
+    def _counted(self, object_type: ObjectType, asked: Sequence[str]) -> str:
+        return self._common(object_type, asked).replace("count=false", "count=true")
 
     def read(self, path: str) -> list[Resource]:
         """Read a list with all its pages, as far as it can have been asked for.
@@ -260,10 +280,35 @@ class Lookup:
         """
         try:
             return _page(self._client.get(path), path, self._client.address(path))
+        except OutreachError as error:
+            if error.status != BAD_REQUEST or NAMED_ONLY not in path:
+                raise
+            self._named_only = ""  # that lists know the parameter is not documented
+            return self.page(path.replace(NAMED_ONLY, ""))
         except (RecordFault, OutcomeUnknown) as error:
             if error.status == NOT_FOUND:  # a list is there, even where it is empty
                 raise OutreachError(no_such_address(NOT_FOUND)) from None
             raise OutreachError(f"Outreach cannot be read: {error}") from None
+
+    def has_no_named_account(self, object_type: ObjectType, resource_id: int) -> bool:
+        """Read whether one prospect is linked to no account, or to an unnamed one.
+
+        Single reads are documented to tell (API reference 2.3).
+
+        Raises:
+            RunError: As for any request.
+        """
+        fields = f"fields%5B{object_type.type}%5D=account"
+        path = f"/{object_type.name}/{resource_id}?{fields}{NAMED_ONLY}"
+        try:
+            resource = read_resource(self._client.get(path).document["data"])
+        except (RecordFault, OutcomeUnknown, KeyError, TypeError, ValueError):
+            return False
+        except OutreachError as error:
+            if error.status != BAD_REQUEST:
+                raise
+            return False
+        return resource.links.get("account", resource_id) is None
 
     def page_once(self, path: str) -> Page | None:
         """Read one page by one request, or return None where that fails for whatever reason."""
@@ -374,8 +419,8 @@ def _halved(path: str) -> list[str]:
     """Divide a lookup into two with half of its values each, if it has several."""
     start, _, query = path.partition("?")
     parts = query.split("&")
-    lists = [part for part in parts if part.startswith("filter")]
-    others = [part for part in parts if not part.startswith("filter")]
+    lists = [part for part in parts if part.startswith("filter") and part != NAMED_OR_NOT]
+    others = [part for part in parts if part not in lists]
     if len(lists) == 1:
         name, _, values = lists[0].partition("=")
         texts = values.split(",")
@@ -424,13 +469,11 @@ def _texts_to_test(
 
 
 def _common(object_type: ObjectType, asked: Sequence[str]) -> str:
-    fields = ",".join(dict.fromkeys((*asked, *ALWAYS_ASKED)))
+    # Which accounts are unnamed is to be known whatever they are read for.
+    always = (*ALWAYS_ASKED, "named") if "named" in object_type.attributes else ALWAYS_ASKED
+    fields = ",".join(dict.fromkeys((*asked, *always)))
     sparse = {f"fields[{object_type.type}]": fields, "page[size]": PAGE_SIZE, "count": "false"}
     return urlencode(sparse, safe=",")
-
-
-def _counted(object_type: ObjectType, asked: Sequence[str]) -> str:
-    return _common(object_type, asked).replace("count=false", "count=true")
 
 
 def _chunks(texts: Iterable[str], room: int, most: int) -> Iterator[list[str]]:

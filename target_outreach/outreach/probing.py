@@ -49,6 +49,9 @@ URL_BYTES = (2048, 4096, 6144, 8192, 12_288, 16_384)
 
 MAX_PAGE = 1000
 
+#: Lets prospects show no link to an unnamed account (API reference 2.3).
+NAMED_ONLY = "actionParams%5BwithUnnamedAccount%5D=false"
+
 #: Characters of a value that is looked up.
 LONGEST_VALUE = 200
 OK = 200
@@ -117,6 +120,7 @@ class _Probe:
             "case": {_key(*one): _fact(self._case, *one) for one in tried},
             "list_length": {_key(*one): _fact(self._list, *one) for one in tried},
             "page_size": _fact(self._page_size),
+            "unnamed_accounts": _fact(self._unnamed_accounts),
             "errors": self._errors(),
             "types": _fact(self._types),
             "url_bytes": _fact(self._url_bytes),
@@ -226,6 +230,29 @@ class _Probe:
             else:
                 found[str(size)] = _fullness(size, len(answer.document["data"]))
         return found
+
+    def _unnamed_accounts(self) -> Facts:
+        """Find out whether lists of prospects can be read without links to unnamed accounts."""
+        path = f"/prospects?fields%5Bprospect%5D=account&page%5Bsize%5D={SAMPLE}&count=false"
+        linked = _linked(_resources(self._asker.ask(path)))
+        if not linked:
+            raise Unknown("no prospect has an account")
+        answer = self._asker.ask(f"{path}&{NAMED_ONLY}")
+        if answer.status != OK:
+            return {"in_lists": "refused", "refusal": self._scrub.refusal(answer)}
+        shown = _linked(_resources(answer))
+        if linked.keys() - shown.keys():
+            return {"in_lists": "honoured"}
+        ids = ",".join(map(str, dict.fromkeys(shown.values())))
+        asked = f"fields%5Baccount%5D=named&page%5Bsize%5D={MAX_PAGE}&count=false"
+        accounts = _resources(self._asker.ask(f"/accounts?filter%5Bid%5D={ids}&{asked}"))
+        named = {one.id for one in accounts if one.attributes.get("named") is not False}
+        for prospect in [one for one, account in shown.items() if account not in named][:1]:
+            single = f"/prospects/{prospect}?fields%5Bprospect%5D=account&{NAMED_ONLY}"
+            document = self._asker.ask(single).document
+            if read_resource(document["data"]).links["account"] is None:
+                return {"in_lists": "ignored"}
+        raise Unknown(f"none of {len(shown)} prospects has an unnamed account")
 
     def _errors(self) -> Facts:
         """Read what cannot be read, to see how that is refused."""
@@ -355,6 +382,12 @@ def _fullness(size: int, count: int) -> str:
     if count >= size:
         return "full"
     return "clamped" if count == MAX_PAGE else "accepted"  # there may be no more records
+
+
+def _linked(prospects: Iterable[Resource]) -> dict[int, int]:
+    """Return the account of each prospect that has one."""
+    links = {one.id: one.links.get("account") for one in prospects}
+    return {prospect: account for prospect, account in links.items() if account is not None}
 
 
 def _among(known: frozenset[str], text: str) -> str:

@@ -3,6 +3,10 @@
 Match fields are tried in their order, each only if the record has it; the first with a match
 decides. A match by a later field is none when Outreach holds a different value in an earlier field
 that the record carries: two companies may both be called Acme.
+
+Unnamed accounts, which Outreach makes for prospects and does not show, are found by their id only
+(API reference 2.3): whoever sends an account called Acme wants to see one of that name. A record
+that says itself whether it is `named` may be about either.
 """
 
 from __future__ import annotations
@@ -155,7 +159,12 @@ def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> li
         return [known]
     for position, field in enumerate(match_fields):
         keys = field_keys(picture.object, desired, field)
-        found = {resource.id: resource for key in keys for resource in picture.having(key)}
+        found = {
+            resource.id: resource
+            for key in keys
+            for resource in picture.having(key)
+            if not _is_unnamed(resource) or "named" in desired.attributes
+        }
         earlier = match_fields[:position]
         fitting = [
             resource
@@ -165,6 +174,11 @@ def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> li
         if fitting:
             return fitting if len(fitting) == 1 else sorted(fitting, key=_age)
     return []
+
+
+def _is_unnamed(resource: Resource) -> bool:
+    """Whether it is an account that Outreach made for a prospect, and does not show (2.3)."""
+    return resource.attributes.get("named") is False
 
 
 def _age(resource: Resource) -> tuple[str, int]:

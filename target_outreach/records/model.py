@@ -170,6 +170,8 @@ class ObjectType:
             names it, or not at all.
         unique_by: The attribute of which Outreach refuses a second record with the same value (API
             reference 3.4); None where it takes a second one.
+        unnamed_link: The relationship that Outreach fills with a record that its pages do not show,
+            where nothing else is linked (API reference 2.3).
         is_large: Whether there are too many records to read them all.
         created_for_links: Whether one can be created because another record names it.
         linked_by: How a column may say which record another one is linked to: the part of the
@@ -191,6 +193,7 @@ class ObjectType:
     required_links: tuple[str, ...] = field(default=(), repr=False)
     stream: Literal["by_name", "by_entry"] | None = field(default=None, repr=False)
     unique_by: str | None = field(default=None, repr=False)
+    unnamed_link: str | None = field(default=None, repr=False)
     is_large: bool = field(default=False, repr=False)
     created_for_links: bool = field(default=False, repr=False)
     linked_by: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -136,6 +136,40 @@ def plan_unseen(
     return Unchanged(unseen, held_back)
 
 
+def depends_on_account(
+    object_type: ObjectType, desired: Desired, found: Resource, rules: Rules
+) -> bool:
+    """Whether a plan depends on whether the account that is linked is a named one.
+
+    Outreach links an unnamed account, which it does not show, to each new prospect without one
+    (API reference 2.3). That protects no `company`, and is no link that `if_empty` keeps.
+
+    Args:
+        object_type: The object that the record is for.
+        desired: What the record says.
+        found: What it is about, with the account as it was read.
+        rules: The settings of its stream.
+    """
+    if object_type.unnamed_link is None:
+        return False
+    if (held := found.links.get(object_type.unnamed_link)) is None:
+        return False
+    if "account" in desired.references and _rule("account", rules) == "if_empty":
+        return True
+    if (link := desired.relationships.get("account", held)) is None:
+        return rules.on_null == "clear"
+    if link != held and _rule("account", rules) == "if_empty":
+        return True
+    company = desired.attributes.get("company")
+    return (
+        "company" in desired.attributes
+        and "company" not in rules.field_rules
+        and not _links_account(desired, rules)
+        and says_something("company", company, rules)
+        and (rules.detection == "none" or company != found.attributes.get("company"))
+    )
+
+
 def _depends_on_held(object_type: ObjectType, name: str, value: Value, rules: Rules) -> bool:
     if object_type.attributes[name].is_array or _rule(name, rules) == "if_empty":
         return True

@@ -269,10 +269,14 @@ def _texts(value: Any) -> list[str]:  # noqa: ANN401
 
 
 def _phones(value: Any) -> list[str]:  # noqa: ANN401
-    phones = [phone.strip() for phone in _texts(value)]
-    if len(phones) == 1:
-        return phones
-    return unique(phones, key=lambda phone: digits(phone) or phone)
+    kept: list[str] = []
+    for phone in map(str.strip, _texts(value)):
+        place = next((n for n, other in enumerate(kept) if same_phone(phone, other)), None)
+        if place is None:
+            kept.append(phone)
+        elif len(digits(phone)) > len(digits(kept[place])):
+            kept[place] = phone  # it says more: the area, or the country
+    return kept
 
 
 def _emails(value: Any) -> list[str]:  # noqa: ANN401
@@ -345,13 +349,18 @@ def domain_key(domain: str) -> str:
 
 
 def digits(phone: str) -> str:
-    """Return the digits of a telephone number, which is what identifies it."""
-    return NO_DIGITS.sub("", phone)
+    """Return the digits of a telephone number, without a trunk ``0`` behind the country's code."""
+    return NO_DIGITS.sub("", phone.replace("(0)", ""))
 
 
 def same_phone(one: str, other: str) -> bool:
-    """Whether two numbers are equal, or one ends with the other's seven digits or more."""
-    ours, theirs = sorted((digits(one), digits(other)), key=len)
+    """Whether two numbers are equal, or one ends with the other's seven digits or more.
+
+    Zeros in front do not count: they stand for a trunk or an international call, and are gone where
+    Outreach writes the number with its country's code (API reference 2.5).
+    """
+    forms = (digits(phone).lstrip("0") or digits(phone) for phone in (one, other))
+    ours, theirs = sorted(forms, key=len)
     if not ours:
         return one.strip() == other.strip()
     return ours == theirs or (len(ours) >= SHORTEST_PHONE_SUFFIX and theirs.endswith(ours))

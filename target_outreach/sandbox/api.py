@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import errors, paging
-from target_outreach.sandbox.accounts import check_uniqueness, with_account_of_company
+from target_outreach.sandbox.accounts import NAMED, check_uniqueness, unnamed_among
 from target_outreach.sandbox.database import EmailTakenError
 from target_outreach.sandbox.discovery import USER_ID, answer_identity, answer_types
 from target_outreach.sandbox.enrolment import complete
@@ -18,13 +18,14 @@ from target_outreach.sandbox.importing import Importer
 from target_outreach.sandbox.imports import Imports
 from target_outreach.sandbox.limits import limit_headers, retry_after
 from target_outreach.sandbox.messages import Answer, json_answer, page_answer
+from target_outreach.sandbox.prospects import completed
 from target_outreach.sandbox.resources import UNDOCUMENTED, Record, object_type, render
 from target_outreach.sandbox.rights import check_governance, check_method, check_scope
 from target_outreach.sandbox.validation import read_change
 from target_outreach.sandbox.values import show_types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from target_outreach.sandbox.access import Access
     from target_outreach.sandbox.database import Database
@@ -147,13 +148,25 @@ class Api:
         parameters = dict(pairs)
         fields = _fields(name, pairs)
         where = conditions(name, pairs, profile)
+        hides_links = name == "prospects" and _hides_unnamed(parameters)
+        if hides_links and profile.unnamed_parameter == "refused":
+            raise errors.invalid_parameter("actionParams")
+        if (
+            name == "accounts"
+            and not profile.unnamed_listed
+            and not any(key.startswith("filter[named]") for key in parameters)
+        ):
+            where = [*where, NAMED]
         counted = parameters.get("count") == "true"
         by_offset = {"page[limit]", "page[offset]"} & parameters.keys()
         read = paging.by_offset if by_offset else paging.by_cursor
         page = read(self._database, name, where, parameters, profile)
         count = self._database.count(name, where) if counted else None
+        records = page.records
+        if hides_links and profile.unnamed_parameter == "honoured":
+            records = self._without_unnamed(records)
         document: dict[str, Any] = {
-            "data": self._rendered(name, page.records, fields, profile),
+            "data": self._rendered(name, records, fields, profile),
             "meta": {"count": count, "count_truncated": False},
         }
         links = paging.link_urls(page, f"{self._url}/{name}", pairs, profile)
@@ -195,7 +208,7 @@ class Api:
                 account = None if before is None else before.id
                 check_uniqueness(change, account, self._database, profile)
             case "prospects":
-                return with_account_of_company(change, before, self._database, profile)
+                return completed(change, before, self._database, profile)
             case "sequenceStates":
                 return complete(change, self._database, profile)
         return change
@@ -224,8 +237,12 @@ class Api:
     def _shown(
         self, status: int, name: str, record: Record, request: Request, profile: Profile
     ) -> Answer:
-        fields = _fields(name, _parameters(request))
-        (resource,) = self._rendered(name, [record], fields, profile)
+        parameters = _parameters(request)
+        fields = _fields(name, parameters)
+        records = [record]
+        if name == "prospects" and _hides_unnamed(dict(parameters)):
+            records = self._without_unnamed(records)
+        (resource,) = self._rendered(name, records, fields, profile)
         return json_answer(status, {"data": resource})
 
     def _rendered(
@@ -241,13 +258,33 @@ class Api:
                 resource["attributes"] |= UNDOCUMENTED
         return shown
 
+    def _without_unnamed(self, records: Sequence[Record]) -> list[Record]:
+        """Take from prospects the links to unnamed accounts."""
+        linked = {one.relationships["account"] for one in records if "account" in one.relationships}
+        unnamed = unnamed_among(linked, self._database)
+        return [
+            replace(
+                one,
+                relationships={
+                    link: related
+                    for link, related in one.relationships.items()
+                    if link != "account" or related not in unnamed
+                },
+            )
+            for one in records
+        ]
+
     def _with_company(self, record: Record) -> Record:
         account = record.relationships.get("account")
         found = None if account is None else self._database.find("accounts", account)
-        if found is None:
+        if found is None or found.attributes.get("named") is False:
             return record
         attributes = {**record.attributes, "company": found.attributes.get("name")}
         return Record(record.id, attributes, record.relationships)
+
+
+def _hides_unnamed(parameters: Mapping[str, str]) -> bool:
+    return parameters.get("actionParams[withUnnamedAccount]") == "false"
 
 
 def _repeats_emails(change: Change, record: Record) -> bool:

@@ -137,9 +137,9 @@ def _on_attribute(object_name: str, name: str, one: _Filter, profile: Profile) -
         text = _Column(name, attribute.kind, schema.folded_text(name), schema.value(name))
         return _alternatives(text, one, profile)
     value = schema.value(name)
-    # Blank booleans and counters are not stored, but they are false and 0, not null.
-    if blank_attributes(object_name)[name] is not None:
-        value = f"ifnull({value}, 0)"
+    # Blank booleans and counters are not stored, but they are true, false or 0, not null.
+    if (blank := blank_attributes(object_name)[name]) is not None:
+        value = f"ifnull({value}, {int(blank)})"
     return _alternatives(_Column(name, attribute.kind, value), one, profile)
 
 

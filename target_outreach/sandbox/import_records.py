@@ -10,6 +10,7 @@ from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import errors
 from target_outreach.sandbox.database import EmailTakenError
 from target_outreach.sandbox.discovery import USER_ID
+from target_outreach.sandbox.prospects import completed
 from target_outreach.sandbox.resources import Change, blank_attributes, object_type
 from target_outreach.sandbox.rights import check_governance
 from target_outreach.sandbox.validation import members, read_members
@@ -137,7 +138,7 @@ class RecordWriter:
             change = _only_missing(sent.name, change, before)
         if not self._profile.import_opts_in:
             change = _without_opt_ins(change, before)
-        self._save(sent.name, before.id, change)
+        self._save(sent.name, before, change)
         return "updated"
 
     def _change(self, sent: Sent, at: float, *, new: bool) -> Change:
@@ -169,7 +170,7 @@ class RecordWriter:
                 kept[section][name] = value
         return kept
 
-    def _save(self, name: str, record_id: int | None, change: Change) -> None:
+    def _save(self, name: str, before: Record | None, change: Change) -> None:
         """Write a change as a whole or not at all.
 
         Raises:
@@ -178,10 +179,12 @@ class RecordWriter:
         with self._database.transaction() as connection:
             connection.execute("SAVEPOINT record")
             try:
-                if record_id is None:
+                if name == "prospects":
+                    change = completed(change, before, self._database, self._profile)
+                if before is None:
                     self._database.create(name, change)
                 else:
-                    self._database.modify(name, record_id, change)
+                    self._database.modify(name, before.id, change)
             except EmailTakenError:
                 connection.execute("ROLLBACK TO record")
                 raise errors.taken(

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.records.catalog import load_catalog
+from target_outreach.sandbox.accounts import NAMED
 from target_outreach.sandbox.database import Condition
 from target_outreach.sandbox.discovery import WITH_CUSTOM_FIELDS
 from target_outreach.sandbox.resources import Record, links_to, object_type, render
@@ -67,7 +68,9 @@ class Look:
             KeyError: The object has no such relationship.
         """
         last_write = self._store.last_write()
-        where = [_found(word) for word in search[:MAX_SEARCH].split()]
+        # Unnamed accounts are not shown, as in Outreach's own pages (2.3).
+        where = [NAMED] if name == "accounts" else []
+        where += [_found(word) for word in search[:MAX_SEARCH].split()]
         if linked is not None:
             link = object_type(name).relationships[linked[0]]
             where.append(_linked(link.name, linked[1]))
@@ -200,7 +203,9 @@ def _text(content: object) -> str:
 def _title(name: str, record: Record) -> str:
     given: Iterable[object] = map(record.attributes.get, ("name", "email"))
     title = next((text for text in given if isinstance(text, str) and text.strip()), None)
-    return title or f"{object_type(name).type} {record.id}"
+    title = title or f"{object_type(name).type} {record.id}"
+    is_unnamed = name == "accounts" and record.attributes.get("named") is False
+    return f"{title} (unnamed)" if is_unnamed else title
 
 
 def _linked(link: str, record_id: int) -> Condition:

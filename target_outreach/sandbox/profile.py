@@ -19,7 +19,8 @@ OversizedPage = Literal["clamp", "error"]
 ThrottleStyle = Literal["errors", "text"]
 EdgeLinks = Literal["null", "absent"]
 RepeatedEmails = Literal["accepted", "refused"]
-CompanyAccount = Literal["none", "linked"]
+CompanyAccount = Literal["unnamed", "linked", "none"]
+UnnamedParameter = Literal["honoured", "ignored", "refused"]
 CustomAnswers = Literal["text", "typed"]
 NullArrays = Literal["cleared", "refused"]
 ImportShape = Literal["wrapped", "flat", "both"]
@@ -115,10 +116,19 @@ class Profile:
         soft_delete: Whether a deleted record keeps its addresses, unseen, in the trash (8.8).
         trash_listed: Whether such prospects are seen all the same, with `trashedAt` set (8.8).
         trash_frees_emails: Whether they let go of their addresses (8.8).
-        company_account: Whether writing the `company` of a prospect without an account links it to
-            the account of that name, which is made where there is none: ``linked`` (2.1, 2.3).
-        company_from_account: Whether `company` shows the name of the linked account (2.1).
-        normalise_phones: Whether telephone numbers are stored as ``+`` and digits (2.5).
+        company_account: What links a prospect without an account to one: its creation does, an
+            ``unnamed`` account being made for it, which is called like its company or the domain of
+            its address; or writing its `company`, which finds the account of that name or makes an
+            unnamed one: ``linked``; or nothing: ``none`` (2.1, 2.3, 9a).
+        unnamed_parameter: What lists of prospects do about
+            ``actionParams[withUnnamedAccount]=false``: they show no link to an unnamed account; the
+            parameter is ignored; or it is refused with a 400. Single reads honour it (2.3).
+        unnamed_listed: Whether lists of accounts show unnamed ones where no filter asks for them;
+            the specification says that they do not (2.3).
+        company_from_account: Whether `company` shows the name of the linked account, if that is a
+            named one (2.1).
+        normalise_phones: Whether telephone numbers are stored as ``+`` and digits, by the country
+            of the record's owner, else as American; users have it as `phoneCountryCode` (2.5).
         import_refusal: Status with which ``bulkUpsert`` is refused, as 403, 404 or 501; None where
             it works. No public client uses it (6.2, 6.4).
         import_s2s: Whether tokens of server to server are good for imports (6.1).
@@ -211,9 +221,11 @@ class Profile:
     soft_delete: bool = False
     trash_listed: bool = False
     trash_frees_emails: bool = False
-    company_account: CompanyAccount = "none"
+    company_account: CompanyAccount = "unnamed"
+    unnamed_parameter: UnnamedParameter = "honoured"
+    unnamed_listed: bool = False
     company_from_account: bool = False
-    normalise_phones: bool = False
+    normalise_phones: bool = True
     import_refusal: int | None = None
     import_s2s: bool = True
     import_record_scopes: bool = True

@@ -112,7 +112,8 @@ def _blank(attribute: Attribute) -> object:
     if attribute.kind == "histogram":
         return [[0, 0]] * 12
     if attribute.kind == "boolean":
-        return False
+        # An account is a named one, unless a prospect has brought it about (2.3).
+        return attribute.name == "named"
     if attribute.name == "userId":
         return None  # Outreach's own, but no counter
     # Counters and the engaged score are Outreach's own and begin at 0; `score` is the caller's.

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from target_outreach.sandbox.accounts import NAMED, UNNAMED
 from target_outreach.sandbox.database import Database
 from target_outreach.sandbox.resources import Change, object_type, render, timestamp
 from target_outreach.sandbox.values import moment
 
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from target_outreach.sandbox.database import Condition
     from target_outreach.sandbox.import_records import ImportOutcome
 
 CustomFieldType = Literal[
@@ -149,8 +157,21 @@ class Store(Database):
         self.modify(object_name, record_id, change)
 
     def all(self, object_name: str) -> list[dict[str, Any]]:
-        """Return all records as JSON:API resources in the order of their ids."""
-        return [render(object_name, record) for record in self.select(object_name)]
+        """Return all records as JSON:API resources in the order of their ids.
+
+        Of accounts these are the named ones, as on the pages of Outreach.
+        """
+        found = self.select(object_name, _shown(object_name))
+        return [render(object_name, record) for record in found]
+
+    def unnamed_accounts(self) -> list[dict[str, Any]]:
+        """Return the accounts that prospects have brought about, likewise (2.3)."""
+        return [render("accounts", record) for record in self.select("accounts", [UNNAMED])]
+
+    @override
+    def count(self, object_name: str, where: Iterable[Condition] | None = None) -> int:
+        """Return how many records meet all conditions; without any, how many `all` returns."""
+        return super().count(object_name, _shown(object_name) if where is None else where)
 
     def get(self, object_name: str, record_id: int) -> dict[str, Any]:
         """Return one record as a JSON:API resource.
@@ -250,6 +271,10 @@ class Store(Database):
                 "INSERT OR REPLACE INTO custom_fields VALUES (?, ?, ?)",
                 (object_type(object_name).name, f"custom{number}", json.dumps(validation)),
             )
+
+
+def _shown(object_name: str) -> Sequence[Condition]:
+    return [NAMED] if object_name == "accounts" else ()
 
 
 class _Reader(Store):

@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 from target_outreach.sandbox import errors
 from target_outreach.sandbox.messages import JSON_API
 from target_outreach.sandbox.resources import Change, object_type
-from target_outreach.sandbox.values import international, obeys, read_value
+from target_outreach.sandbox.values import obeys, read_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,19 +160,13 @@ def _check_time_zone(name: str) -> None:
 
 
 def _contact(attributes: dict[str, Any], profile: Profile) -> dict[str, Any]:
-    """Apply the rules for addresses and telephone numbers."""
+    """Apply the rules for addresses."""
     emails = attributes.get("emails") or []
     if any(_excluded(address, profile) for address in emails):
         raise errors.excluded_address()
-    contact = dict(attributes)
-    if emails:
-        contact["emails"] = [address.strip() for address in emails]
-    if profile.normalise_phones:
-        known = object_type("prospects").attributes
-        for name, phones in attributes.items():
-            if known[name].kind == "phones" and phones:
-                contact[name] = [international(phone) for phone in phones]
-    return contact
+    if not emails:
+        return attributes
+    return {**attributes, "emails": [address.strip() for address in emails]}
 
 
 def _excluded(address: str, profile: Profile) -> bool:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _URL = re.compile(r"https?://\S+|[^\s/:@]+\.\S+")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
-_US_DIGITS = 10
 
 NUMERIC_TYPES = ("currency", "numerical", "percentage")
 
@@ -104,16 +103,6 @@ _READERS: dict[str, Callable[[object], object]] = {
     "date": _date,
     "date-time": lambda given: moment(_text(given)),
 }
-
-
-def international(phone: str) -> str:
-    """Write a telephone number with ``+`` and digits; ten digits are taken for American (2.5)."""
-    digits = re.sub(r"\D", "", phone)
-    if not digits:
-        return phone
-    if len(digits) == _US_DIGITS and not phone.strip().startswith("+"):
-        return f"+1{digits}"
-    return f"+{digits}"
 
 
 def _are_options(text: str, options: Sequence[str]) -> bool:
