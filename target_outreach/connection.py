@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from target_outreach.errors import CredentialsError, RunError, SettingsError
+from target_outreach.errors import CredentialsError, Interrupted, RunError, SettingsError
 from target_outreach.outreach.auth import BearerToken, NoCredentials
 from target_outreach.outreach.client import Client
 from target_outreach.outreach.deferral import Deferral
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from target_outreach.outreach.auth import Credentials
     from target_outreach.outreach.credentials_file import Chain
+    from target_outreach.outreach.identity import Identity
     from target_outreach.outreach.pacing import Pacer
     from target_outreach.outreach.renewal import Minter
     from target_outreach.outreach.token_endpoint import TokenEndpoint
@@ -188,7 +189,7 @@ def oauth_chain(settings: Settings, app: OAuthApp) -> Chain:
     return _chain(settings, _token_url(settings), app.client_id, app.refresh_token)
 
 
-def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> str | None:
+def identity_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> Identity | None:
     """Ask whose tokens these are; None where Outreach does not say it."""
     client = Client(
         settings.api_url,
@@ -199,10 +200,11 @@ def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> str | N
     )
     with closing(client):
         try:
-            identity = ask_identity(client)
+            return ask_identity(client)
+        except Interrupted:
+            raise
         except RunError:
             return None
-    return identity.organisation_id if identity is not None else None
 
 
 @contextmanager

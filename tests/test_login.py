@@ -19,7 +19,7 @@ import logins
 import pytest
 import requests
 from conftest import record, schema
-from logins import APP, Login, decide, kept, visit
+from logins import APP, Login, browse, decide, kept, visit
 
 from target_outreach.errors import CredentialsError, SettingsError
 from target_outreach.outreach.authorization import Authorization
@@ -163,12 +163,12 @@ def test_what_else_a_browser_asks_for_does_not_end_or_hold_up_the_login(login, c
     address = running.opened()
     with socket.create_connection(("127.0.0.1", port)) as idle:  # as browsers do ahead of time
         for path in ("favicon.ico", "", "callback/", "callbac"):
-            status, title, _ = visit(f"http://127.0.0.1:{port}/{path}?code=c&state=s")
+            status, title, _ = visit(f"https://127.0.0.1:{port}/{path}?code=c&state=s")
             assert (status, title) == (404, "Nothing here")
         for method in ("HEAD", "POST", "OPTIONS"):
-            assert requests.request(method, config["redirect_uri"], timeout=10).status_code == 501
+            assert browse(method, config["redirect_uri"]).status_code == 501
         led_to = decide(address, "authorize")
-        assert requests.head(led_to, timeout=10).status_code == 501  # a scanner of links
+        assert browse("HEAD", led_to).status_code == 501  # a scanner of links
         idle.settimeout(0)
         with pytest.raises(BlockingIOError):  # nobody has lost patience with it yet
             idle.recv(1)
@@ -206,6 +206,8 @@ def test_the_scopes_that_the_configured_sync_needs_are_asked_for(login, config, 
     address = running.opened()
     asked = query(address)
     assert asked.pop("state")
+    assert re.fullmatch(r"[\w-]{43}", asked.pop("code_challenge"))
+    assert asked.pop("code_challenge_method") == "S256"
     assert asked == {
         "client_id": APP.client_id,
         "redirect_uri": config["redirect_uri"],
@@ -235,11 +237,11 @@ def test_a_scope_that_was_not_granted_is_named(login, sandbox):
 
 
 def test_the_browser_may_look_for_localhost_at_either_of_its_addresses(login, port):
-    running = login(redirect_uri=f"http://localhost:{port}/callback")
+    running = login(redirect_uri=f"https://localhost:{port}/callback")
     address = running.opened()
     hosts = ["127.0.0.1", "[::1]"] if socket.has_ipv6 and _has_ipv6_loopback() else ["127.0.0.1"]
     for host in hosts:
-        assert visit(f"http://{host}:{port}/callback?code=c")[1] == "Not this login"
+        assert visit(f"https://{host}:{port}/callback?code=c")[1] == "Not this login"
     assert visit(decide(address, "authorize"))[0] == 200
     assert running.end()[0] == 0
 
@@ -251,7 +253,7 @@ def _has_ipv6_loopback():
 
 @pytest.mark.skipif(not _has_ipv6_loopback(), reason="this machine has no ::1")
 def test_a_redirect_uri_may_be_an_address_of_ipv6(login, port):
-    running = login(redirect_uri=f"http://[::1]:{port}/callback")
+    running = login(redirect_uri=f"https://[::1]:{port}/callback")
     assert visit(decide(running.opened(), "authorize"))[0] == 200
     assert running.end()[0] == 0
 
@@ -288,7 +290,6 @@ def test_a_credentials_path_that_cannot_be_written_is_found_before_the_browser_o
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"redirect_uri": None}, "login needs redirect_uri"),
         ({"redirect_uri": "localhost:8765/callback"}, "redirect_uri must be a whole address"),
         ({"redirect_uri": "http://[nonsense"}, "redirect_uri must be a whole address"),
         ({"redirect_uri": "http://127.0.0.1:99999/"}, "redirect_uri must be a whole address"),
@@ -430,7 +431,7 @@ def test_without_a_browser_the_address_that_it_ended_at_is_pasted(login, config,
 
 
 @pytest.mark.parametrize(
-    "redirect_uri", ["https://localhost:8443/callback", "https://client.example.test/oauth"]
+    "redirect_uri", ["https://client.example.test/oauth", "http://client.example.test/oauth"]
 )
 def test_a_redirect_uri_that_cannot_be_listened_on_is_pasted_too(login, sandbox, redirect_uri):
     app = logins.App(APP.client_id, APP.client_secret, [redirect_uri])

@@ -61,14 +61,20 @@ class TokenEndpoint:
         self._rest = rest
         self._clock = clock
 
-    def exchange(self, code: str) -> Tokens:
+    def exchange(self, code: str, verifier: str) -> Tokens:
         """Trade the code that a login brought.
+
+        Args:
+            code: What the browser came back with.
+            verifier: The secret whose hash the login began with (PKCE, RFC 7636); a server that
+                does not know it ignores it.
 
         Raises:
             CredentialsError: The code or the app is refused.
             OutreachError: The endpoint does not answer.
         """
-        return self._asked({"grant_type": "authorization_code", "code": code}, None, None)
+        grant = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier}
+        return self._asked(grant, None, None)
 
     def refresh(self, refresh_token: str, *, minted_at: float | None = None) -> Tokens:
         """Trade a refresh token.
