@@ -65,7 +65,15 @@ def oauth_config(sandbox, tmp_path, port):
 class Login:
     """`target-outreach login`, running."""
 
-    def __init__(self, folder, config, *options, browser=None, stdin=subprocess.DEVNULL):
+    def __init__(
+        self,
+        folder,
+        config,
+        *options,
+        browser=None,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    ):
         self.config = config
         self._opened = folder / "opened"
         path = folder / "login.json"
@@ -73,7 +81,7 @@ class Login:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "target_outreach", "login", "--config", str(path), *options],
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             encoding="utf-8",
             env=os.environ | {"BROWSER": browser or self._recorder(folder)},
@@ -179,7 +187,7 @@ def leads_to(page):
 
 
 def browse(method, address):
-    """Ask the listener, and go on past the warning: trust its certificate, if it fits the address."""
+    """Ask the listener; over https trust the certificate that it shows, if it fits the address."""
     parts = urlsplit(address)
     if parts.scheme == "http":
         return requests.request(method, address, timeout=30)

@@ -338,13 +338,20 @@ def _confirm() -> None:
     Raises:
         CredentialsError: They are not.
     """
-    try:
-        is_right = click.confirm("Should runs write to Outreach with this login?", default=None)
-    except click.Abort:  # the end of the input
-        click.echo()
-        is_right = False
-    if not is_right:
+    # By hand, since Python itself writes the question of a prompt to standard error.
+    click.echo("Should runs write to Outreach with this login? [y/n]: ", nl=False)
+    if not _is_yes():
         raise CredentialsError("The tokens of this login were not kept: log in again.")
+
+
+def _is_yes() -> bool:
+    """Read yes or no from standard input, whose end means no."""
+    for line in sys.stdin.buffer:
+        answer = line.decode(errors="replace").strip().casefold()
+        if answer in {"y", "yes", "n", "no"}:
+            return answer.startswith("y")
+        click.echo("Type y or n: ", nl=False)
+    return False
 
 
 def _pasted() -> str:

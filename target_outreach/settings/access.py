@@ -55,9 +55,9 @@ ACCESS = ("sandbox", *BEARER, *OAUTH, *SERVER)
 LOGIN_REDIRECT_URI = "https://localhost:8766/callback"
 
 NONE = (
-    "No credentials: set access_token, or client_id and client_secret (and run "
-    "`target-outreach login`, or set refresh_token too), or s2s_guid, s2s_private_key and "
-    "s2s_install_id; or set sandbox to try it without an account."
+    "No credentials: set access_token, or client_id and client_secret and run `target-outreach "
+    f"login` (redirect_uri is {LOGIN_REDIRECT_URI} by default) or set refresh_token beside them, "
+    "or s2s_guid, s2s_private_key and s2s_install_id; or set sandbox to try it without an account."
 )
 
 #: What follows the client id and secret where no refresh token is set.
