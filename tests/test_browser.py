@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import logins
 import pytest
-from logins import APP, Login, kept
+from logins import APP, Login, decide, kept, visit
+from playwright.sync_api import Error
 
 from target_outreach.sandbox import App, Profile, Sandbox
 
@@ -116,6 +117,20 @@ def test_who_authorizes_the_app_sees_that_it_worked(open_page, login, config):
     assert code == 0
     assert "Logged in." in out
     assert len(kept(config)) == 1
+
+
+def test_all_that_a_browser_has_against_the_certificate_is_that_no_authority_issued_it(
+    browser, login, config
+):
+    running = login()
+    led_to = decide(running.opened(), "authorize")
+    context = browser.new_context()
+    with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
+        context.new_page().goto(led_to)
+    context.close()
+    assert kept(config) == {}
+    assert visit(led_to)[:2] == (200, "Logged in")  # once the user goes on
+    assert running.end()[0] == 0
 
 
 def test_who_denies_sees_that_nothing_is_kept(open_page, login, config):
