@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from target_outreach.destination import locate
-from target_outreach.errors import CredentialsError, RunError, SettingsError
+from target_outreach.errors import CredentialsError, Interrupted, RunError, SettingsError
 from target_outreach.outreach.auth import BearerToken, NoCredentials
 from target_outreach.outreach.client import Client
 from target_outreach.outreach.deferral import Deferral
-from target_outreach.outreach.identity import ask_identity
+from target_outreach.outreach.identity import Identity, ask_identity
 from target_outreach.outreach.wire import LOOPBACK, Wire
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
 
@@ -202,12 +202,14 @@ def oauth_chain(settings: Settings, app: OAuthApp) -> Chain:
     return _chain(settings, _token_url(settings), app.client_id, app.refresh_token)
 
 
-def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> tuple[str, ...]:
+def identity_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> Identity:
     """Ask whose tokens these are.
 
     Returns:
-        What stands for the organisation, as `Identity.keys` has it; nothing where Outreach does
-        not say it, or cannot be asked.
+        What Outreach says, which is nothing where it cannot be asked.
+
+    Raises:
+        Interrupted: A signal has ended the run meanwhile.
     """
     client = Client(
         settings.api_url,
@@ -218,9 +220,11 @@ def organisation_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> tuple[s
     )
     with closing(client):
         try:
-            return ask_identity(client).keys
+            return ask_identity(client)
+        except Interrupted:
+            raise
         except RunError:
-            return ()
+            return Identity()
 
 
 @contextmanager

@@ -35,7 +35,8 @@ Configure one kind of credentials: an OAuth app, a server-to-server app, or an a
 `sandbox`, a local Outreach, none.
 """
 NEXT_STEPS = """\
-1. With an OAuth app, log in once in the browser: `meltano invoke target-outreach:login`
+1. With an OAuth app, give it the redirect URI `https://localhost:8766/callback` in Outreach. Then
+   log in once in the browser: `meltano invoke target-outreach:login` (on a server: `--no-browser`)
 2. See whether Outreach lets the sync in, on what budget: `meltano invoke target-outreach:check`
 3. See what a run would write: `TARGET_OUTREACH_DRY_RUN=true meltano run <tap> target-outreach`
 """
@@ -174,7 +175,7 @@ def hub_entry(pip_url: str) -> dict[str, Any]:
         "capabilities": sorted(said["capabilities"]),
         "supported_python_versions": [name for name in pythons if re.fullmatch(r"3\.\d+", name)],
         "settings_group_validation": [
-            [*OAUTH_NEEDS, "redirect_uri"],
+            [*OAUTH_NEEDS],
             [*OAUTH_NEEDS, "refresh_token"],
             [*SERVER],
             [*BEARER],

@@ -1,20 +1,25 @@
 """A login as a process of its own, and the parts of a browser that it needs.
 
 python tests/logins.py ADDRESS    authorizes the app as a browser in the terminal would
+
+ADDRESS is what `target-outreach login` prints, or the page that it has the browser open.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -48,7 +53,7 @@ def oauth_config(sandbox, tmp_path, port):
     return {
         "client_id": APP.client_id,
         "client_secret": APP.client_secret,
-        "redirect_uri": f"http://127.0.0.1:{port}/callback",
+        "redirect_uri": f"https://127.0.0.1:{port}/callback",
         "credentials_path": str(tmp_path / "state of it" / "credentials.json"),
         "api_url": sandbox.api_url,
         "oauth_url": sandbox.oauth_url,
@@ -60,7 +65,15 @@ def oauth_config(sandbox, tmp_path, port):
 class Login:
     """`target-outreach login`, running."""
 
-    def __init__(self, folder, config, *options, browser=None, stdin=subprocess.DEVNULL):
+    def __init__(
+        self,
+        folder,
+        config,
+        *options,
+        browser=None,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    ):
         self.config = config
         self._opened = folder / "opened"
         path = folder / "login.json"
@@ -68,7 +81,7 @@ class Login:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "target_outreach", "login", "--config", str(path), *options],
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             encoding="utf-8",
             env=os.environ | {"BROWSER": browser or self._recorder(folder)},
@@ -83,7 +96,11 @@ class Login:
         return f"{script} %s"
 
     def opened(self):
-        """Wait for the browser to be started, and return what it is to open."""
+        """Wait for the browser to be started, and return where the page that it opens leads to."""
+        return leads_to(self.page())
+
+    def page(self):
+        """Wait for the browser to be started, and return the page that it is to open."""
         return self._opened.read_text("utf-8").strip()
 
     def printed(self, words):
@@ -162,9 +179,27 @@ def decide(address, decision):
     return answer.headers["Location"]
 
 
+def leads_to(page):
+    """The address that a page of this machine leads to, by itself and by its link."""
+    text = Path(urlsplit(page).path).read_text("utf-8")
+    (address,) = set(re.findall('href="([^"]*)"', text) + re.findall('0; url=([^"]*)"', text))
+    return html.unescape(address)
+
+
+def browse(method, address):
+    """Ask the listener; over https trust the certificate that it shows, if it fits the address."""
+    parts = urlsplit(address)
+    if parts.scheme == "http":
+        return requests.request(method, address, timeout=30)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "certificate.pem"
+        path.write_text(ssl.get_server_certificate((parts.hostname, parts.port), timeout=30))
+        return requests.request(method, address, timeout=30, verify=str(path))
+
+
 def visit(address):
     """Load a page of the listener; return its status, title and text."""
-    answer = requests.get(address, timeout=30)
+    answer = browse("GET", address)
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     (title,) = re.findall("<h1>(.*)</h1>", answer.text)
@@ -173,8 +208,9 @@ def visit(address):
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:] or not sys.argv[1].startswith(("http://", "https://")):
+    given = sys.argv[1] if sys.argv[1:] else ""
+    if not given.startswith(("http://", "https://", "file://")):
         sys.exit("Give the address that `target-outreach login` prints.")
-    words = visit(decide(sys.argv[1], "authorize"))
+    words = visit(decide(leads_to(given) if given.startswith("file:") else given, "authorize"))
     # In one piece, since `login` writes to the same terminal at this moment.
     sys.stdout.write(" ".join(map(str, words)) + "\n")

@@ -7,11 +7,13 @@ from urllib.parse import urlsplit
 
 import logins
 import pytest
-from logins import APP, Login, kept
+from logins import APP, Login, decide, kept, visit
+from playwright.sync_api import Error
 
 from target_outreach.sandbox import App, Profile, Sandbox
 
-LOOPBACK = {"127.0.0.1", "localhost"}
+#: A page of this machine has no host.
+LOOPBACK = {"127.0.0.1", "localhost", None}
 SCREENS = {"phone": (320, 568), "desktop": (1280, 800)}
 
 # The colours of a page that sets none of its own are those of the browser's scheme.
@@ -71,7 +73,8 @@ def open_page(browser):
     @contextmanager
     def _open(address, **options):
         requested, complaints = [], []
-        context = browser.new_context(**options)
+        # As a user who goes on past the warning of a certificate that no authority issued.
+        context = browser.new_context(ignore_https_errors=True, **options)
         context.set_default_timeout(30_000)
         context.on("request", lambda request: requested.append(request.url))
         context.on("console", lambda message: complaints.append(message.text))
@@ -104,7 +107,8 @@ def check_looks(page, scheme):
 
 def test_who_authorizes_the_app_sees_that_it_worked(open_page, login, config):
     running = login()
-    with open_page(running.opened()) as page:
+    with open_page(running.page()) as page:  # what a browser is given is only the way there
+        page.get_by_role("heading", name=f"{APP.name} asks for access").wait_for()
         assert page.title() == f"{APP.name} asks for access"
         press(page, "Authorize", "Logged in")
         assert "You can close this page." in page.locator("main").inner_text()
@@ -113,6 +117,20 @@ def test_who_authorizes_the_app_sees_that_it_worked(open_page, login, config):
     assert code == 0
     assert "Logged in." in out
     assert len(kept(config)) == 1
+
+
+def test_all_that_a_browser_has_against_the_certificate_is_that_no_authority_issued_it(
+    browser, login, config
+):
+    running = login()
+    led_to = decide(running.opened(), "authorize")
+    context = browser.new_context()
+    with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
+        context.new_page().goto(led_to)
+    context.close()
+    assert kept(config) == {}
+    assert visit(led_to)[:2] == (200, "Logged in")  # once the user goes on
+    assert running.end()[0] == 0
 
 
 def test_who_denies_sees_that_nothing_is_kept(open_page, login, config):

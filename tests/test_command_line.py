@@ -271,8 +271,8 @@ def test_a_sandbox_prints_a_configuration_that_can_be_logged_in_with(tmp_path, t
         while not printed.endswith("}\n"):
             printed += process.stdout.readline()
         config = json.loads(printed)
-        assert config["redirect_uri"] == "http://localhost:8766/callback"
-        config["redirect_uri"] = f"http://127.0.0.1:{port}/callback"
+        assert config["redirect_uri"] == "https://localhost:8766/callback"
+        config["redirect_uri"] = f"https://127.0.0.1:{port}/callback"
         config["credentials_path"] = str(tmp_path / config["credentials_path"])
         login = logins.Login(tmp_path, config)
         assert logins.visit(logins.decide(login.opened(), "authorize"))[0] == 200

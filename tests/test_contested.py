@@ -197,7 +197,10 @@ NO_FACTS = {
 }
 
 #: Contested, but with a test of its own instead of sides for all.
-ELSEWHERE = {"trash_listed": "8.8: test_what_is_listed_in_the_trash_does_not_count_as_delivered"}
+ELSEWHERE = {
+    "trash_listed": "8.8: test_what_is_listed_in_the_trash_does_not_count_as_delivered",
+    "http_redirects": "7: test_plain_http_serves_where_the_app_has_it",
+}
 
 #: The sides that are run each time.
 DEFAULT = (

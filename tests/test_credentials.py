@@ -836,7 +836,10 @@ SERVER = {"s2s_guid": "g", "s2s_private_key": "k", "s2s_install_id": "i"}
         (WHOLE | SERVER, ["2 kinds"]),
         (TOKEN | WHOLE | SERVER, ["3 kinds"]),
         (TOKEN | {"s2s_guid": "g"}, ["2 kinds", "access_token; s2s_guid"]),
-        ({"client_id": "c"}, ["beside client_id, set client_secret; and redirect_uri for `target"]),
+        (
+            {"client_id": "c"},
+            ["beside client_id, set client_secret; then run `target-outreach"],
+        ),
         ({"refresh_token": "r"}, ["set client_id and client_secret"]),
         ({"redirect_uri": "http://x"}, ["beside redirect_uri, set client_id and client_secret."]),
         ({"s2s_guid": "g"}, ["set s2s_private_key and s2s_install_id"]),

@@ -21,7 +21,7 @@ from target_outreach.sandbox import SANDBOX_APP, App, Fault, Installation, Profi
 
 NOW = 1_722_592_612.0
 DAY = 86_400
-HOME = "http://127.0.0.1:8765/callback"
+HOME = "https://127.0.0.1:8765/callback"
 APP = {"client_id": SANDBOX_APP.client_id, "client_secret": SANDBOX_APP.client_secret}
 OTHER = App("other", "its-secret", ["https://client.example.test/oauth"], "The other <app>")
 
@@ -204,10 +204,20 @@ def test_a_wrong_request_is_told_to_the_user_and_never_redirected(sandbox, chang
 
 @pytest.mark.parametrize(
     "address",
-    ["http://localhost:1/a?b=c", "http://[::1]:65535", "https://127.0.0.1/deep/path", HOME],
+    ["https://localhost:1/a?b=c", "https://[::1]:65535", "https://127.0.0.1/deep/path", HOME],
 )
-def test_an_app_without_addresses_may_use_any_of_this_machine(sandbox, address):
+def test_an_app_without_addresses_may_use_any_https_one_of_this_machine(sandbox, address):
     assert authorize(sandbox, redirect_uri=address).status_code == 200
+    plain = address.replace("https:", "http:")
+    assert authorize(sandbox, redirect_uri=plain).status_code == 400
+    adjust(sandbox, http_redirects=True)
+    assert authorize(sandbox, redirect_uri=plain).status_code == 200
+
+
+def test_an_http_address_that_an_app_lists_is_good(sandbox):
+    plain = "http://127.0.0.1:8765/callback"
+    adjust(sandbox, apps=[replace(SANDBOX_APP, redirect_uris=[plain])])
+    assert authorize(sandbox, redirect_uri=plain).status_code == 200
 
 
 def test_an_app_may_not_ask_for_more_than_it_is_registered_for(sandbox):
@@ -273,11 +283,49 @@ def test_a_code_is_good_for_ten_minutes(sandbox, clock):
     assert error(exchange(sandbox, second)) == (400, "invalid_grant")
 
 
-@pytest.mark.parametrize("redirect_uri", [None, f"{HOME}/", "http://127.0.0.1:8766/callback"])
+@pytest.mark.parametrize("redirect_uri", [None, f"{HOME}/", "https://127.0.0.1:8766/callback"])
 def test_a_code_is_good_for_the_address_it_was_sent_to(sandbox, redirect_uri):
     given = code(sandbox)
     assert error(exchange(sandbox, given, redirect_uri)) == (400, "invalid_grant")
     assert exchange(sandbox, given).status_code == 200
+
+
+#: RFC 7636, appendix B.
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CHALLENGE = {
+    "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+    "code_challenge_method": "S256",
+}
+
+
+def test_a_code_with_a_challenge_is_good_for_who_has_the_verifier(sandbox):
+    given = code(sandbox, **CHALLENGE)
+    for wrong in ({}, {"code_verifier": ""}, {"code_verifier": VERIFIER.lower()}):
+        assert error(exchange(sandbox, given, **wrong)) == (400, "invalid_grant")
+    assert exchange(sandbox, given, code_verifier=VERIFIER).status_code == 200
+
+
+def test_a_code_without_a_challenge_is_no_good_for_who_has_a_verifier(sandbox):
+    given = code(sandbox)
+    assert error(exchange(sandbox, given, code_verifier=VERIFIER)) == (400, "invalid_grant")
+    assert exchange(sandbox, given).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code_challenge_method": "plain"},
+        {"code_challenge_method": None},
+        {"code_challenge": "too-short"},
+    ],
+)
+def test_a_challenge_is_one_of_sha_256(sandbox, changes):
+    assert authorize(sandbox, **(CHALLENGE | changes)).status_code == 400
+
+
+def test_the_consent_page_hands_the_challenge_on(sandbox):
+    fields = Form(authorize(sandbox, **CHALLENGE).text).fields
+    assert {name: fields[name] for name in CHALLENGE} == CHALLENGE
 
 
 def test_a_code_is_no_refresh_token_and_no_access_token(sandbox):

@@ -14,14 +14,12 @@ import click
 from target_outreach.commands import config_option, explained, read_config
 from target_outreach.errors import ExitCode
 from target_outreach.sandbox import SANDBOX_APP, serve
+from target_outreach.settings.access import LOGIN_REDIRECT_URI
 
 if TYPE_CHECKING:
     from target_outreach.sandbox import Sandbox
 
 DEFAULT_PATH = "outreach.db"
-
-#: Where a login waits for the browser.
-LOGIN_PORT = 8766
 
 
 @click.command()
@@ -68,11 +66,12 @@ def sandbox(context: click.Context, configs: tuple[str, ...], path: str | None, 
 
 def _config_for(served: Sandbox) -> dict[str, str]:
     """Return a configuration for what is served, by the app that any sandbox knows."""
-    port = LOGIN_PORT + (urlsplit(served.url).port == LOGIN_PORT)
+    login = urlsplit(LOGIN_REDIRECT_URI)
+    port = (login.port or 0) + (urlsplit(served.url).port == login.port)
     return {
         "client_id": SANDBOX_APP.client_id,
         "client_secret": SANDBOX_APP.client_secret,
-        "redirect_uri": f"http://localhost:{port}/callback",
+        "redirect_uri": f"{login.scheme}://{login.hostname}:{port}{login.path}",
         "credentials_path": "credentials.json",
         "rejects_path": "rejects",
         "api_url": served.api_url,

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import errno
 import html
+import io
+import os
 import queue
-import re
 import socket
 import socketserver
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from target_outreach.errors import CredentialsError, OutreachError, SettingsError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
     from target_outreach.outreach.authorization import Authorization
@@ -26,8 +28,20 @@ if TYPE_CHECKING:
 #: Seconds that one look for a request lasts, so that a signal is heard.
 LOOK = 0.25
 
-#: Seconds that a browser may take to say what it wants, or to take its page.
+#: Seconds that a browser may take for the TLS handshake and its request together, and then again
+#: to take its page.
 SLOWEST_REQUEST = 5.0
+
+#: Bytes that a request may have.
+LONGEST_REQUEST = 1 << 15
+
+#: Connections that are open at once. Whoever opens more pushes out the oldest of those that have
+#: asked for nothing yet. Some systems give a process 256 files.
+MOST_CONNECTIONS = 100
+
+#: Connections that wait to be accepted. The system refuses more, and a browser would try again
+#: after seconds only.
+BACKLOG = 1024
 
 #: A machine without IPv6 says one of these.
 NO_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -70,33 +84,43 @@ NOT_THIS_LOGIN = Page(
 class Listener:
     """Waits on this machine for the browser to come back; a context manager.
 
-    A browser may open connections that it never uses, so each has a thread of its own; what is
-    asked is decided in the thread that waits.
+    A browser may open connections that it never uses, so each has a thread of its own, in which
+    TLS begins too; what is asked is decided in the thread that waits.
     """
 
     def __init__(self, redirect_uri: str) -> None:
-        """Listen at a loopback redirect URI.
+        """Listen at a loopback redirect URI; over https with a certificate made for this login.
 
         Raises:
             SettingsError: That is not possible there.
         """
         self._visits: queue.SimpleQueue[_Visit] = queue.SimpleQueue()
+        self._connections = _Connections()
         parts = urlsplit(redirect_uri)
+        usual, context = (443, _make_context()) if parts.scheme == "https" else (80, None)
         with ExitStack() as opened:
             try:
+                port = usual if parts.port is None else parts.port
                 for host in _hosts(parts.hostname or ""):
-                    address = (host, 80 if parts.port is None else parts.port)
-                    self._listen(address, parts.path or "/", opened)
+                    self._listen((host, port), parts.path or "/", context, opened)
             except (OSError, ValueError, OverflowError) as error:
                 reason = getattr(error, "strerror", None) or "no such port"
+                written = parts.netloc.rpartition(":")[2]
+                port_name = written if written.isascii() and written.isdigit() else usual
                 raise SettingsError(
-                    f"redirect_uri cannot be listened on ({reason}): free {_port(parts.netloc)}, "
+                    f"redirect_uri cannot be listened on ({reason}): free port {port_name}, "
                     "set another redirect_uri that the app has in Outreach, or use --no-browser."
                 ) from None
             self._opened = opened.pop_all()
 
-    def _listen(self, address: tuple[str, int], path: str, opened: ExitStack) -> None:
-        server = _Server(address, path, self._visits)
+    def _listen(
+        self,
+        address: tuple[str, int],
+        path: str,
+        context: ssl.SSLContext | None,
+        opened: ExitStack,
+    ) -> None:
+        server = _Server(address, path, self._visits, self._connections, context)
         opened.callback(server.server_close)
         thread = threading.Thread(target=server.serve_forever, args=(LOOK / 10,), daemon=True)
         thread.start()
@@ -148,10 +172,10 @@ class Listener:
         )
 
 
-def _port(netloc: str) -> str:
-    """Name the port of an address, whatever stands there."""
-    port = re.search(r":(\d+)$", netloc, re.ASCII)
-    return f"port {port[1] if port else 80}"
+def _make_context() -> ssl.SSLContext:
+    from target_outreach.outreach.certificate import make_server_context  # noqa: PLC0415 - https
+
+    return make_server_context()
 
 
 def _hosts(name: str) -> Sequence[str]:
@@ -197,27 +221,103 @@ class _Visit:
         self.is_over.wait(SLOWEST_REQUEST)
 
 
+class _Connections:
+    """The open connections of a listener, which are never too many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._silent: dict[socket.socket, None] = {}
+        self._asking: dict[socket.socket, None] = {}
+
+    def add(self, connection: socket.socket) -> bool:
+        """Take in a connection, and say whether there is room for it.
+
+        Where there are too many, the oldest of those that have asked for nothing is hung up on.
+        """
+        with self._lock:
+            if len(self._silent) + len(self._asking) >= MOST_CONNECTIONS:
+                oldest = next(iter(self._silent), None)
+                if oldest is None:
+                    return False
+                del self._silent[oldest]
+                with suppress(OSError):  # it may be closed already
+                    # Not TLS's own method, which would disturb the thread that is reading.
+                    socket.socket.shutdown(oldest, socket.SHUT_RDWR)
+            self._silent[connection] = None
+            return True
+
+    def keep(self, connection: socket.socket) -> None:
+        """Note that a connection has asked for something."""
+        with self._lock:
+            if connection in self._silent:
+                del self._silent[connection]
+                self._asking[connection] = None
+
+    def remove(self, connection: socket.socket) -> None:
+        """Forget a connection that is being closed."""
+        with self._lock:
+            self._silent.pop(connection, None)
+            self._asking.pop(connection, None)
+
+
 class _Server(socketserver.ThreadingTCPServer):
     """Lets browsers in; unlike `HTTPServer` it asks no name server what this machine is called."""
 
-    allow_reuse_address = True
+    allow_reuse_address = os.name != "nt"  # there it would let others listen at the same port
     daemon_threads = True
+    request_queue_size = BACKLOG
 
     def __init__(
-        self, address: tuple[str, int], path: str, visits: queue.SimpleQueue[_Visit]
+        self,
+        address: tuple[str, int],
+        path: str,
+        visits: queue.SimpleQueue[_Visit],
+        connections: _Connections,
+        context: ssl.SSLContext | None,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.path = path
         self.visits = visits
+        self.connections = connections
+        self._context = context
         super().__init__(address, _Handler)
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; TLS begins in the thread of its own."""
+        connection, address = super().get_request()
+        connection.settimeout(SLOWEST_REQUEST)
+        if self._context is not None:
+            connection = self._context.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: object) -> bool:  # noqa: ANN401, ARG002 - the library's
+        """Say whether there is room for a connection."""
+        return self.connections.add(request)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the library's
+        """Close a connection."""
+        self.connections.remove(request)
+        super().shutdown_request(request)
+
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a browser that went away."""
+        """Say nothing of a browser that went away, or that does not know the certificate."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = SLOWEST_REQUEST
+
+    def handle(self) -> None:
+        """Read the whole request before a deadline, and answer it."""
+        deadline = time.monotonic() + SLOWEST_REQUEST
+        if (handshake := getattr(self.connection, "do_handshake", None)) is not None:
+            handshake()  # the time-out of a socket bounds all of it
+        self.rfile.close()
+        self.rfile = io.BytesIO(_read_request(self.connection, deadline))
+        self.server.connections.keep(self.connection)
+        self.connection.settimeout(SLOWEST_REQUEST)
+        super().handle()
 
     def do_GET(self) -> None:
         if urlsplit(self.path).path != self.server.path:
@@ -243,3 +343,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Log nothing: the address holds the code."""
+
+
+def _read_request(connection: socket.socket, deadline: float) -> bytes:
+    """Read a request up to the blank line behind its headers.
+
+    Args:
+        connection: Where it comes from.
+        deadline: When it must be there, by the monotonic clock.
+
+    Raises:
+        OSError: It is too slow, too long or not whole.
+    """
+    request = bytearray()
+    while True:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        received = connection.recv(LONGEST_REQUEST)
+        request += received
+        if request.find(b"\r\n\r\n", max(0, len(request) - len(received) - 3)) >= 0:
+            return bytes(request)
+        is_late = time.monotonic() >= deadline
+        if not received or is_late or len(request) > LONGEST_REQUEST:
+            raise ConnectionAbortedError

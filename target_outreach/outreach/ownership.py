@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 OTHERWISE = "set another credentials_path for this login, or log in with --replace"
 
 
-def marked(tokens: Tokens, held: Tokens | None, whose: Whose, path: str | None) -> Tokens:
+def marked(
+    tokens: Tokens, keys: tuple[str, ...], held: Tokens | None, whose: Whose, path: str | None
+) -> Tokens:
     """Note whose new tokens are, and let none silently take the place of another organisation's.
 
     Args:
         tokens: What a login brought.
+        keys: What stands for their organisation; nothing where that is not known.
         held: The tokens that the file holds for this app, if any.
-        whose: Asks whose tokens are.
+        whose: Asks whose the held ones are.
         path: The file, to be named in an error; None where the new tokens may be whoever's.
 
     Returns:
@@ -35,7 +38,6 @@ def marked(tokens: Tokens, held: Tokens | None, whose: Whose, path: str | None) 
     Raises:
         CredentialsError: Those in the file are, or may be, another organisation's.
     """
-    keys = whose(tokens)
     if held is not None and path is not None:
         owner = held.organisation or _asked(held, whose)
         if owner is not None and not keys:

@@ -65,15 +65,20 @@ class TokenEndpoint:
         self._rest = rest
         self._clock = clock
 
-    def exchange(self, code: str) -> Tokens:
+    def exchange(self, code: str, verifier: str) -> Tokens:
         """Trade the code that a login brought.
+
+        Args:
+            code: What the browser came back with.
+            verifier: The secret whose hash the login began with (PKCE, RFC 7636); a server that
+                does not know it ignores it.
 
         Raises:
             CredentialsError: The code or the app is refused.
             OutreachError: The endpoint does not answer.
         """
-        tokens = self._asked({"grant_type": "authorization_code", "code": code}, None, None)
-        return replace(tokens, login=secrets.token_hex(8))
+        grant = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier}
+        return replace(self._asked(grant, None, None), login=secrets.token_hex(8))
 
     def refresh(self, refresh_token: str, *, minted_at: float | None = None) -> Tokens:
         """Trade a refresh token.

@@ -30,8 +30,8 @@ class App:
         client_id: Public name of the client.
         client_secret: Its secret.
         redirect_uris: Where users may be sent back to, compared letter by letter; empty for every
-            http and https address of this machine: ``127.0.0.1``, ``localhost`` or ``[::1]``,
-            whatever the port and path.
+            https address of this machine: ``127.0.0.1``, ``localhost`` or ``[::1]``, whatever
+            the port and path.
         name: What the consent page calls it.
         scopes: What it may ask for; None for everything.
     """

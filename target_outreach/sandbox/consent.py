@@ -25,7 +25,15 @@ CODE_SECONDS = 600
 
 # Neither `@` nor `\`: browsers and servers do not agree where the host ends then.
 _LOOPBACK = re.compile(
-    r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?(?:[/?][!$-?A-\[\]-~]*)?"
+    r"http(?P<tls>s?)://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?(?:[/?][!$-?A-\[\]-~]*)?"
+)
+# What the method S256 of RFC 7636 makes of a verifier.
+_CHALLENGE = re.compile(r"[\w-]{43}", re.ASCII)
+
+# What the page hands on to the decision.
+_PARAMETERS = (
+    *("client_id", "redirect_uri", "response_type", "scope", "state"),
+    *("code_challenge", "code_challenge_method"),
 )
 _HEADERS = (
     ("Cache-Control", "no-store"),
@@ -52,6 +60,7 @@ class _Wish:
     scope: str
     redirect_uri: str
     state: str | None
+    challenge: str
 
 
 class _WrongWishError(Exception):
@@ -81,20 +90,26 @@ def _read_wish(parameters: Mapping[str, str], profile: Profile) -> _Wish:
     if app is None:
         raise _WrongWishError("No app has this client_id.", 401)
     redirect_uri = parameters.get("redirect_uri", "")
-    if not _is_registered(redirect_uri, app):
+    if not _is_registered(redirect_uri, app, profile):
         raise _WrongWishError("The redirect_uri is not one that is registered for the app.")
     if parameters.get("response_type") != "code":
         raise _WrongWishError("The response_type must be code.")
     scopes = parameters.get("scope", "").split()
     if not scopes or (app.scopes is not None and not set(scopes) <= set(app.scopes)):
-        raise _WrongWishError("The scope names nothing, or something the app may not ask for.")
-    return _Wish(app, join_scopes(scopes), redirect_uri, parameters.get("state"))
+        raise _WrongWishError("The requested scope is invalid, unknown, or malformed.")
+    challenge = parameters.get("code_challenge", "")
+    if challenge and not (
+        parameters.get("code_challenge_method") == "S256" and _CHALLENGE.fullmatch(challenge)
+    ):
+        raise _WrongWishError("The code_challenge must be one of the method S256.")
+    return _Wish(app, join_scopes(scopes), redirect_uri, parameters.get("state"), challenge)
 
 
-def _is_registered(redirect_uri: str, app: App) -> bool:
+def _is_registered(redirect_uri: str, app: App, profile: Profile) -> bool:
     if app.redirect_uris:
         return redirect_uri in app.redirect_uris
-    return _LOOPBACK.fullmatch(redirect_uri) is not None
+    local = _LOOPBACK.fullmatch(redirect_uri)
+    return local is not None and (bool(local["tls"]) or profile.http_redirects)
 
 
 def _decide(wish: _Wish, decision: str | None, issued: IssuedTokens) -> dict[str, str]:
@@ -103,7 +118,8 @@ def _decide(wish: _Wish, decision: str | None, issued: IssuedTokens) -> dict[str
     if decision != "authorize":
         raise _WrongWishError("The decision must be authorize or deny.")
     code = secrets.token_urlsafe(32)
-    issued.add(code, "code", Grant(wish.app.client_id, wish.scope, wish.redirect_uri), CODE_SECONDS)
+    grant = Grant(wish.app.client_id, wish.scope, wish.redirect_uri, wish.challenge)
+    issued.add(code, "code", grant, CODE_SECONDS)
     return {"code": code}
 
 
@@ -117,10 +133,9 @@ def _redirect(wish: _Wish, result: dict[str, str]) -> Answer:
 
 
 def _ask(wish: _Wish, parameters: Mapping[str, str]) -> Answer:
-    names = ("client_id", "redirect_uri", "response_type", "scope", "state")
     hidden = "\n".join(
         f'<input type="hidden" name="{name}" value="{escape(parameters[name])}">'
-        for name in names
+        for name in _PARAMETERS
         if name in parameters
     )
     scopes = "\n".join(f"<li><code>{escape(scope)}</code></li>" for scope in wish.scope.split())

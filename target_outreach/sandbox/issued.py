@@ -23,11 +23,19 @@ _UNKNOWN = "*"  # no digest: stands for all access tokens that were not issued h
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Who may do what: the app, the scopes separated by spaces, and where its code was sent."""
+    """Who may do what.
+
+    Attributes:
+        client_id: The app.
+        scope: What it may do: scopes separated by spaces.
+        redirect_uri: Where its code was sent; empty for what is no code.
+        challenge: The code challenge (RFC 7636) that its code was asked for with; empty if none.
+    """
 
     client_id: str
     scope: str
     redirect_uri: str = ""
+    challenge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +74,26 @@ class IssuedTokens:
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (*values, now + seconds),
             )
+            if grant.challenge:
+                connection.execute(
+                    "INSERT INTO challenges (digest, challenge) VALUES (?, ?)",
+                    (_digest(secret), grant.challenge),
+                )
 
     def find(self, secret: str) -> Issued | None:
         """Return what was issued, or revoked by name; None where nothing is known of it."""
         if (old := self._succeeds.pop(_digest(secret), None)) is not None:
             self._kill(old)
         rows = self._database.rows(
-            "SELECT kind, client_id, scope, redirect_uri, expires_at, dead FROM issued"
-            " WHERE digest = ?",
+            "SELECT kind, client_id, scope, redirect_uri, coalesce(challenge, ''), expires_at, dead"
+            " FROM issued LEFT JOIN challenges USING (digest) WHERE digest = ?",
             (_digest(secret),),
         )
         if not rows:
             return None
-        kind, client_id, scope, redirect_uri, expires_at, dead = rows[0]
+        kind, client_id, scope, redirect_uri, challenge, expires_at, dead = rows[0]
         good = not dead and self._clock() < expires_at
-        return Issued(kind, Grant(client_id, scope, redirect_uri), good)
+        return Issued(kind, Grant(client_id, scope, redirect_uri, challenge), good)
 
     def refuses_unknown(self) -> bool:
         """Tell whether access tokens that were not issued here were all revoked."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import json
 import math
 import secrets
@@ -195,7 +197,23 @@ def _fits(issued: Issued, name: str, form: dict[str, str], client_id: str) -> bo
         return False
     if name == "refresh_token":
         return issued.kind == "refresh"
-    return issued.kind == "code" and issued.grant.redirect_uri == form.get("redirect_uri")
+    return (
+        issued.kind == "code"
+        and issued.grant.redirect_uri == form.get("redirect_uri")
+        and hmac.compare_digest(issued.grant.challenge, _challenge(form.get("code_verifier", "")))
+    )
+
+
+def _challenge(verifier: str) -> str:
+    """Return the code challenge of a verifier by the method S256; that of none is none.
+
+    So a code that was asked for without a challenge is no good for a client that has a verifier:
+    somebody else asked for it (RFC 9700, 2.1.1).
+    """
+    if not verifier:
+        return ""
+    digest = hashlib.sha256(verifier.encode("utf-8", "replace")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
 def _said(refusal: RefusedError, profile: Profile) -> Answer:

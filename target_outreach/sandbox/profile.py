@@ -52,6 +52,8 @@ class Profile:
         apps: The OAuth clients. Empty means `SANDBOX_APP` (``sandbox-client``,
             ``sandbox-secret``), and a token endpoint that also takes clients, codes and refresh
             tokens that it has never seen, unless they were revoked (7).
+        http_redirects: Whether an app that lists no redirect URIs may use the http addresses of
+            this machine beside the https ones; Outreach registers only https ones (7).
         installations: The installed server-to-server apps (7).
         strict_rotation: Whether a refresh token is good for one use, as four clients of 2026 say;
             otherwise it lives on until it is too old or too many newer ones exist (7).
@@ -177,6 +179,7 @@ class Profile:
     anonymous: bool = False
     tokens: Mapping[str, Collection[str]] | None = None
     apps: Collection[App] = ()
+    http_redirects: bool = False
     installations: Collection[Installation] = ()
     strict_rotation: bool = True
     rotation_grace: bool = False

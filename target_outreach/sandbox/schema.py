@@ -71,6 +71,7 @@ _ADDED_TABLES = (
         expires_at REAL NOT NULL,
         dead INTEGER NOT NULL DEFAULT 0
     )""",
+    "CREATE TABLE IF NOT EXISTS challenges (digest TEXT PRIMARY KEY, challenge TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS token_requests (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         at REAL NOT NULL,

@@ -51,14 +51,17 @@ OAUTH_NEEDS = ("client_id", "client_secret")
 SERVER = ("s2s_guid", "s2s_private_key", "s2s_install_id")
 ACCESS = ("sandbox", *BEARER, *OAUTH, *SERVER)
 
+#: Where a login waits if `redirect_uri` is not set.
+LOGIN_REDIRECT_URI = "https://localhost:8766/callback"
+
 NONE = (
-    "No credentials: set access_token, or client_id and client_secret with redirect_uri (and run "
-    "`target-outreach login`) or with refresh_token, or s2s_guid, s2s_private_key and "
-    "s2s_install_id; or set sandbox to try it without an account."
+    "No credentials: set access_token, or client_id and client_secret and run `target-outreach "
+    f"login` (redirect_uri is {LOGIN_REDIRECT_URI} by default) or set refresh_token beside them, "
+    "or s2s_guid, s2s_private_key and s2s_install_id; or set sandbox to try it without an account."
 )
 
 #: What follows the client id and secret where no refresh token is set.
-FIRST_TOKENS = "redirect_uri for `target-outreach login`, or a refresh_token"
+FIRST_TOKENS = "run `target-outreach login`, or set a refresh_token"
 
 
 def read_access(values: Mapping[str, Any]) -> tuple[Access | None, list[str]]:
@@ -104,7 +107,7 @@ def _problems(kinds: list[list[str]]) -> list[str]:
         return []
     then = ""
     if kind[0] in OAUTH and not {"refresh_token", "redirect_uri"} & set(kind):
-        then = f"; and {FIRST_TOKENS}"
+        then = f"; then {FIRST_TOKENS}"
     return [
         f"The credentials are not whole: beside {', '.join(kind)}, set {_listed(missing)}{then}."
     ]

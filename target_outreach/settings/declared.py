@@ -84,8 +84,9 @@ CREDENTIALS = (
         th.StringType(nullable=True),
         title="Redirect URI",
         description=(
-            "A redirect URI of your OAuth app; `target-outreach login` needs it, and listens there "
-            "if it is on this machine."
+            "The redirect URI that your OAuth app has in Outreach, which takes only https ones; "
+            "without it, `target-outreach login` uses https://localhost:8766/callback. If it is on "
+            "this machine, login waits there for the browser."
         ),
     ),
     th.Property(
