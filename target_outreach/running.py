@@ -159,11 +159,14 @@ def _sentences(error: Exception) -> list[str]:
         return list(error.errors)
     if isinstance(error, RunError):
         return [str(error)]
-    what = f"{type(error).__name__} at {_place(error)}"
-    return [f"The run stopped at a fault of target-outreach itself, {what}; please report it."]
+    what = f"Internal error ({type(error).__name__})."
+    return [f"{what} Please report it with this line: {_frames(error)}"]
 
 
-def _place(error: Exception) -> str:
-    """Name the line of code where an error came up."""
+def _frames(error: Exception) -> str:
+    """Name the lines of code that an error has passed, the outermost first, without values."""
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "no known line"
+    return " > ".join(
+        f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno} {frame.name}"
+        for frame in frames
+    )
