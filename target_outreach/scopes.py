@@ -31,7 +31,7 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     objects = [name for name in OBJECTS if name in named] or ([] if enrols else [*OBJECTS])
     objects += ["sequenceStates"] * enrols + ["imports"] * settings.bulk_updates
     scopes = [f"{name}.{action}" for name in objects for action in ("read", "write")]
-    if "prospects" in objects and any(one.on_missing == "create" for one in said):
+    if "prospects" in objects and any(one.on_missing_relation == "create" for one in said):
         scopes += ["accounts.read", "accounts.write"]
     scopes += [scope for one in said for scope in _of_links(one, settings.outreach_object)]
     return tuple(dict.fromkeys(scopes))
@@ -54,7 +54,7 @@ def _of_links(settings: StreamSettings, by_setting: str | None) -> Iterator[str]
         if goal.kind == "relationship" and part != "id":
             linked = object_type.relationships[relationship].object
             yield f"{linked}.read"
-            if linked == "accounts" and settings.on_missing == "create":
+            if linked == "accounts" and settings.on_missing_relation == "create":
                 yield "accounts.write"
 
 

@@ -16,8 +16,9 @@ from target_outreach.delivery.stream import Item, Stream
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.mapping import build_mapping, could_use_custom_fields
 from target_outreach.records.matching import MATCH_FIELDS, keys_of, order_keys
-from target_outreach.records.planning import BY_MEMORY, OPT_OUTS, Rules
+from target_outreach.records.planning import OPT_OUTS
 from target_outreach.records.routing import route
+from target_outreach.records.rules import BY_MEMORY, Rules
 from target_outreach.records.schemas import RecordSchema, curated_schema
 from target_outreach.settings.entries import for_object, name_custom_fields, resolved
 from target_outreach.verbatim import Verbatim
@@ -105,11 +106,11 @@ class OutreachSink(Sink):
         ):
             self._target.learn_custom_fields()
         settings = resolved(object_type, settings)
-        match_fields = settings.match_on or MATCH_FIELDS[object_type.name]
+        match_fields = tuple(settings.match_on or MATCH_FIELDS[object_type.name])
         self._mapping = build_mapping(
             object_type,
             columns,
-            mode=settings.mode,
+            mode=settings.sync_mode,
             explicit=settings.columns,
             ignore=settings.ignore_columns,
             match_fields=match_fields,
@@ -118,7 +119,7 @@ class OutreachSink(Sink):
             "%s → %s (%s): %s",
             self.stream_name,
             object_type.name,
-            settings.mode,
+            settings.sync_mode,
             self._mapping.describe(),
         )
         return Stream(
@@ -126,23 +127,8 @@ class OutreachSink(Sink):
             source=source,
             schema_line=reader.line,
             object=object_type,
-            rules=self._rules(settings, match_fields),
+            rules=Rules.of(settings, match_fields, allow_opt_in=self._target.settings.allow_opt_in),
             asked=_asked(self._mapping, match_fields),
-        )
-
-    def _rules(self, settings: StreamSettings, match_fields: Sequence[str]) -> Rules:
-        arrays = settings.array_fields
-        return Rules(
-            mode=settings.mode,
-            match_fields=tuple(match_fields),
-            on_ambiguous=settings.on_ambiguous,
-            on_null=settings.on_null,
-            array_fields={} if isinstance(arrays, str) else arrays,
-            array_default=arrays if isinstance(arrays, str) else "merge",
-            field_rules=settings.field_rules,
-            allow_opt_in=self._target.settings.allow_opt_in,
-            detection=settings.detection,
-            on_missing=settings.on_missing,
         )
 
     @override
@@ -190,7 +176,7 @@ class OutreachSink(Sink):
         Accounts are always read, since prospects may be linked to them by what they say.
         """
         rules, mapping = self.stream.rules, self._mapping
-        if mapping is None or not self.key_properties or rules.detection not in BY_MEMORY:
+        if mapping is None or not self.key_properties or rules.change_detection not in BY_MEMORY:
             return None
         if mapping.object.name != "prospects":
             return None
@@ -203,7 +189,7 @@ class OutreachSink(Sink):
             mapping.id_column,
             mapping.relationships,
             [(mapping.object.attributes[name], one) for name, one in mapping.attributes.items()],
-            replace(rules, detection="source"),
+            replace(rules, change_detection="source"),
         )
         try:
             return Verbatim(repr(context), self.key_properties, self._key_of)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from target_outreach.records.fingerprints import ENTRY_BYTES, Remembered, changes, remember
 from target_outreach.records.mapping import Desired
 from target_outreach.records.matching import Resource
-from target_outreach.records.planning import Rules
+from target_outreach.records.rules import Rules
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=3)
 VALUES = st.one_of(
@@ -28,7 +28,7 @@ RECORDS = st.builds(
 RULES = st.builds(
     Rules,
     on_null=st.sampled_from(["ignore", "clear"]),
-    array_default=st.sampled_from(["merge", "replace"]),
+    array_fields=st.sampled_from(["merge", "replace"]),
     field_rules=st.dictionaries(st.just("title"), st.sampled_from(["if_empty", "never"])),
     allow_opt_in=st.booleans(),
 )

@@ -332,7 +332,7 @@ def _stream(sink: OutreachSink) -> Fields:
     attributes = mapping.object.attributes
     return described | {
         "object": mapping.object.name,
-        "sync_mode": rules.mode,
+        "sync_mode": rules.sync_mode,
         "match_on": list(rules.match_fields),
         "columns": [
             {
@@ -344,7 +344,7 @@ def _stream(sink: OutreachSink) -> Fields:
             for column, goal in columns.items()
         ],
         "left_out": dict(mapping.unmapped),
-        "required": sorted(missing) if rules.mode != "update" else [],
+        "required": sorted(missing) if rules.sync_mode != "update" else [],
     }
 
 

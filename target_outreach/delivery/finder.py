@@ -156,7 +156,7 @@ class Finder:
 
     def is_stale(self, load: Load, group: Records, decided: Plan) -> bool:
         """Whether a plan rests on a lookup that was cut, or that is too old for it."""
-        if isinstance(decided, Unchanged) or load.stream.rules.mode == "insert":
+        if isinstance(decided, Unchanged) or load.stream.rules.sync_mode == "insert":
             return False
         read = load.reads[group]
         if _rests_on_absence(load, decided) and read.version < self._lookup.version:
@@ -178,7 +178,7 @@ class Finder:
         Raises:
             RecordFault: The test has failed.
         """
-        if not _rests_on_absence(load, decided) or load.stream.rules.mode == "insert":
+        if not _rests_on_absence(load, decided) or load.stream.rules.sync_mode == "insert":
             return True
         if load.object.name != "accounts" and isinstance(decided, Create):
             return True

@@ -17,8 +17,9 @@ from target_outreach.errors import AmbiguousMatch, RecordFault
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.mapping import Desired
 from target_outreach.records.matching import choose
-from target_outreach.records.planning import Rules, references_to_find
+from target_outreach.records.planning import references_to_find
 from target_outreach.records.references import PARTS, new_account
+from target_outreach.records.rules import Rules
 from target_outreach.records.schemas import curated_schema
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from target_outreach.delivery.stream import Stream
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.matching import Resource
-    from target_outreach.records.references import OnMissing, Reference
+    from target_outreach.records.references import Reference
+    from target_outreach.records.rules import OnMissing
     from target_outreach.records.values import Value
 
 #: Objects of which there are too many to read them all.
@@ -95,7 +97,11 @@ class _Terms:
     def rules(self) -> Rules:
         """The rules by which nothing that is there already is changed."""
         names = (*self.fields, "name")
-        return Rules(self.mode, self.fields, field_rules=dict.fromkeys(names, "on_create"))
+        return Rules(
+            sync_mode=self.mode,
+            match_fields=self.fields,
+            field_rules=dict.fromkeys(names, "on_create"),
+        )
 
 
 class Links:
@@ -185,7 +191,7 @@ class Links:
 
     def _fault(self, search: _Search, references: Iterable[Reference]) -> RecordFault | None:
         """Return what keeps a record from being delivered, as far as that is known."""
-        policy = search.load.stream.rules.on_missing
+        policy = search.load.stream.rules.on_missing_relation
         for reference in references:
             answer = search.answers.get(reference)
             if isinstance(answer, RecordFault) and not _is_left_out(answer, policy):
@@ -198,7 +204,9 @@ class Links:
         self, search: _Search, object_name: str, references: dict[Reference, Records]
     ) -> None:
         """Have references of one object found; those that say the same parts go together."""
-        creates = search.load.stream.rules.on_missing == "create" and object_name == "accounts"
+        creates = (
+            search.load.stream.rules.on_missing_relation == "create" and object_name == "accounts"
+        )
         alike: defaultdict[_Terms, dict[Reference, tuple[int, Desired]]] = defaultdict(dict)
         why_not: dict[Reference, str] = {}
         for reference, group in references.items():
@@ -357,7 +365,7 @@ def _to_find(load: Load, group: Records) -> list[Reference]:
     rules = load.stream.rules
     matches = load.about(group)
     found = choose(matches, rules.on_ambiguous)
-    if found is None and (matches or rules.mode == "update"):
+    if found is None and (matches or rules.sync_mode == "update"):
         return []  # it is rejected, or skipped
     return references_to_find(group.desired, found, rules)
 

@@ -91,7 +91,7 @@ class Load:
     def about(self, group: Records) -> list[Resource]:
         """Return the records of Outreach that a group may be about; `insert` is about none."""
         rules = self.stream.rules
-        return [] if rules.mode == "insert" else self.matches(group, rules.match_fields)
+        return [] if rules.sync_mode == "insert" else self.matches(group, rules.match_fields)
 
     def matches(self, group: Records, fields: Sequence[str]) -> list[Resource]:
         """Return the records of Outreach that a group may be about, the picture being as it is.
@@ -157,7 +157,7 @@ class Load:
     def fields(self) -> list[str]:
         """The fields to look up by, in order; `insert` looks nothing up."""
         rules = self.stream.rules
-        return [] if rules.mode == "insert" else ["id", *rules.match_fields]
+        return [] if rules.sync_mode == "insert" else ["id", *rules.match_fields]
 
 
 def _enter(groups: Iterable[Records], holders: dict[Key, list[Records]]) -> None:

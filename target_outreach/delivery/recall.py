@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from target_outreach.delivery.drift import Drift
 from target_outreach.delivery.load import Load, Read
 from target_outreach.records.fingerprints import changes
-from target_outreach.records.planning import BY_MEMORY, Unchanged, plan_unseen
+from target_outreach.records.planning import Unchanged, plan_unseen
+from target_outreach.records.rules import BY_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,10 +93,10 @@ class Recall:
 
     def knows_edits(self, stream: Stream) -> bool:
         """Whether the memory says what others have edited, as far as the settings ask for that."""
-        return stream.rules.detection != "drift" or stream.name in self._asked
+        return stream.rules.change_detection != "drift" or stream.name in self._asked
 
     def _remembers(self, stream: Stream) -> bool:
-        return self._kept is not None and stream.rules.detection in BY_MEMORY
+        return self._kept is not None and stream.rules.change_detection in BY_MEMORY
 
     @property
     def _memory(self) -> Memory:
@@ -120,7 +121,7 @@ class Recall:
             self._find(load, groups)
         elif stream.name in self._asking:
             self._asking[stream.name].append((load, groups))
-        elif stream.rules.detection == "drift" and stream.name not in self._asked:
+        elif stream.rules.change_detection == "drift" and stream.name not in self._asked:
             self._asking[stream.name] = [(load, groups)]
             assert self._drift is not None  # noqa: S101 - for the type checker
             self._drift.ask(stream, load.object, partial(self._on_asked, stream))
@@ -213,7 +214,7 @@ def _changed(group: Records, entry: Known | None, stream: Stream) -> list[str]:
 
 def _needs_a_look(load: Load, entry: Known) -> bool:
     """Whether others have edited what was delivered, and that matters."""
-    return entry.is_edited and load.stream.rules.mode != "insert"
+    return entry.is_edited and load.stream.rules.sync_mode != "insert"
 
 
 def _plan(

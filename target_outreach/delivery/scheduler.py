@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
     from target_outreach.records.matching import Key, Resource
-    from target_outreach.records.planning import Plan, Rules
+    from target_outreach.records.planning import Plan
     from target_outreach.records.references import Reference
+    from target_outreach.records.rules import Rules
 
 
 class Deliverer(Protocol):
@@ -625,7 +626,7 @@ class Scheduler:
         if name in group.desired.references:
             load.linked_anew.add(group)
             self._links.forget()
-        elif load.stream.rules.on_missing == "skip":
+        elif load.stream.rules.on_missing_relation == "skip":
             self._settlement.goes_without(load.stream, f"{name}.id")
         else:
             return False

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from target_outreach.errors import RecordFault
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
-    from target_outreach.records.planning import Rules
+    from target_outreach.records.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)

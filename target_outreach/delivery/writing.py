@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
     from target_outreach.records.matching import Resource
-    from target_outreach.records.planning import Rules
+    from target_outreach.records.rules import Rules
     from target_outreach.records.values import Value
 
 logger = logging.getLogger("target-outreach")
@@ -190,7 +190,7 @@ class _Attempt:
             return delivered("updated", self.object, self._patch(decided), decided)
         except RecordFault as fault:
             is_remembered = decided.resource.id == self.desired.remembered
-            may_be_another = self.desired.id is None and self.rules.mode == "upsert"
+            may_be_another = self.desired.id is None and self.rules.sync_mode == "upsert"
             if fault.code == "record_not_found" and (is_remembered or may_be_another):
                 return Gone(decided.resource.id)
             raise self._counted(fault) from None
@@ -233,7 +233,7 @@ class _Attempt:
         for resource in (one for one in found if _created_since(one, since)):
             if (claimed := self._claim(resource, decided)) is not None:
                 return claimed
-        if found and self.rules.mode != "insert":
+        if found and self.rules.sync_mode != "insert":
             return Found(tuple(found), looked_at)
         logger.info("%s The record is not in Outreach, so it is sent again.", error)
         return None
@@ -243,8 +243,10 @@ class _Attempt:
 
         In `insert`, where another may have the same name, it must hold that already.
         """
-        complete = plan(self.object, self.desired, resource, replace(self.rules, mode="upsert"))
-        if self.rules.mode == "insert" and not isinstance(complete, Unchanged):
+        complete = plan(
+            self.object, self.desired, resource, replace(self.rules, sync_mode="upsert")
+        )
+        if self.rules.sync_mode == "insert" and not isinstance(complete, Unchanged):
             return None
         if not self.writer.created(self.object, resource.id):
             return None
@@ -276,7 +278,7 @@ class _Attempt:
     def _after_taken(self, taken: AddressTaken) -> Found:
         """Find the record that has the address, so that it can be updated."""
         by_address = "emails" in self.rules.match_fields or self.object.name != "prospects"
-        if self.rules.mode == "insert" or not by_address or not self._keyed():
+        if self.rules.sync_mode == "insert" or not by_address or not self._keyed():
             raise self._counted(taken)
         looked_at = time.monotonic()
         found = self._find()

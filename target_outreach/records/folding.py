@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
     from target_outreach.records.matching import Key
-    from target_outreach.records.planning import Rules
+    from target_outreach.records.rules import Rules
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def _same_group(
     All keys must be the same: a key that only one of them has may be the one that finds the record
     in Outreach, or that another record waits for.
     """
-    if len(before) != 1 or rules.mode == "insert":
+    if len(before) != 1 or rules.sync_mode == "insert":
         return None
     (group,) = before
     same = group.keys == keys

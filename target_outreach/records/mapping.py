@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.matching import Key
+    from target_outreach.records.rules import SyncMode
 
-SyncMode = Literal["insert", "update", "upsert"]
 
 REQUIRED = {"prospects": "emails", "accounts": "name"}
 #: The links without which a record of an object makes no sense.

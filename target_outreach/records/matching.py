@@ -8,7 +8,7 @@ that the record carries: two companies may both be called Acme.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from target_outreach.records.catalog import ObjectType
     from target_outreach.records.mapping import Desired
-
-OnAmbiguous = Literal["reject", "oldest", "newest"]
+    from target_outreach.records.rules import OnAmbiguous
 
 MATCH_FIELDS: Mapping[str, tuple[str, ...]] = {
     "prospects": ("emails",),

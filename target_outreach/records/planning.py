@@ -5,15 +5,13 @@ A real run and a dry run ask the same function. It sends nothing, reads nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Struct
 
 from target_outreach.errors import RecordFault
-from target_outreach.records.mapping import REQUIRED, Desired, SyncMode
+from target_outreach.records.mapping import REQUIRED, Desired
 from target_outreach.records.matching import Resource
 from target_outreach.records.values import (
     as_held,
@@ -28,17 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from target_outreach.records.catalog import Attribute, ObjectType
-    from target_outreach.records.matching import OnAmbiguous
-    from target_outreach.records.references import OnMissing, Reference
+    from target_outreach.records.references import Reference
+    from target_outreach.records.rules import FieldRule, Rules
     from target_outreach.records.values import Value
-
-OnNull = Literal["ignore", "clear"]
-ArrayRule = Literal["merge", "merge_first", "replace"]
-FieldRule = Literal["always", "on_create", "if_empty", "never"]
-ChangeDetection = Literal["outreach", "source", "drift", "none"]
-
-#: The ways of knowing what has changed that rest on what was delivered before.
-BY_MEMORY: frozenset[ChangeDetection] = frozenset({"source", "drift"})
 
 #: For each attribute about consent, those in which an opt-out forbids to undo it.
 OPT_OUTS: Mapping[str, tuple[str, ...]] = {
@@ -48,39 +38,6 @@ OPT_OUTS: Mapping[str, tuple[str, ...]] = {
     "callOptedOut": ("optedOut", "callOptedOut", "callsOptStatus"),
     "callsOptStatus": ("optedOut", "callOptedOut", "callsOptStatus"),
 }
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The settings of a stream that decide what is written."""
-
-    mode: SyncMode = "upsert"
-    match_fields: tuple[str, ...] = ()
-    on_ambiguous: OnAmbiguous = "reject"
-    on_null: OnNull = "ignore"
-    array_fields: Mapping[str, ArrayRule] = field(default_factory=dict)
-    array_default: ArrayRule = "merge"
-    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
-    allow_opt_in: bool = False
-    detection: ChangeDetection = "outreach"
-    on_missing: OnMissing = "reject"
-
-    def array_rule(self, attribute: str) -> ArrayRule:
-        """Return how an array attribute is laid over what Outreach holds."""
-        return self.array_fields.get(attribute, self.array_default)
-
-    @cached_property
-    def shaping(self) -> bytes:
-        """The settings that shape what is written of a record, as JSON."""
-        return msgspec.json.encode(
-            (
-                self.on_null,
-                self.array_default,
-                self.array_fields,
-                self.field_rules,
-                self.allow_opt_in,
-            )
-        )
 
 
 class Create(Struct, frozen=True):
@@ -123,7 +80,7 @@ def needs_fresh_read(object_type: ObjectType, decided: Plan, rules: Rules) -> bo
     account may forbid a change, and a second account would not be refused.
     """
     if isinstance(decided, Create):
-        return object_type.name == "accounts" and rules.mode == "upsert"
+        return object_type.name == "accounts" and rules.sync_mode == "upsert"
     if not isinstance(decided, Update):
         return False
     return any(
@@ -148,14 +105,14 @@ def plan(object_type: ObjectType, desired: Desired, found: Resource | None, rule
         RecordFault: It is to be updated by an id that Outreach does not know, or created without
             what a new record needs.
     """
-    if rules.mode == "insert":
+    if rules.sync_mode == "insert":
         return _plan_create(object_type, desired, rules)
     if found is not None:
         return _plan_update(object_type, desired, found, rules)
     if desired.id is not None:
         message = "Outreach has no record of this id, or the token may not see it."
         raise RecordFault("record_not_found", message, field="id")
-    if rules.mode == "update":
+    if rules.sync_mode == "update":
         return Skip("no_match")
     return _plan_create(object_type, desired, rules)
 
@@ -198,7 +155,7 @@ def plan_unseen(
             return None
         else:
             links[name] = desired.relationships[name]
-    if rules.mode == "insert":
+    if rules.sync_mode == "insert":
         return None
     if attributes or links:
         return Update(unseen, attributes, links, held_back)
@@ -256,14 +213,14 @@ def _plan_update(
     changes: dict[str, Value] = {}
     worth_a_look = (
         desired.attributes
-        if rules.detection == "none"
+        if rules.change_detection == "none"
         else differing(desired.attributes, found.attributes)
     )
     for name, value in worth_a_look.items():
         attribute = object_type.attributes[name]
         held = found.attributes.get(name)
         wanted = _wanted(attribute, value, held, rules)
-        if wanted is _KEEP or (rules.detection != "none" and same(attribute, wanted, held)):
+        if wanted is _KEEP or (rules.change_detection != "none" and same(attribute, wanted, held)):
             continue
         if _is_held_back(name, wanted, desired, found, rules):
             held_back[name] = 1
@@ -271,7 +228,7 @@ def _plan_update(
             changes[name] = wanted
     links: dict[str, int | None] = {}
     for name, link in desired.relationships.items():
-        if link == found.links.get(name) and rules.detection != "none":
+        if link == found.links.get(name) and rules.change_detection != "none":
             continue
         if link is None and rules.on_null != "clear":
             continue

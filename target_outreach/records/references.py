@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from target_outreach.errors import RecordFault
 from target_outreach.records.free_mail import is_free_mail
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_outreach.records.mapping import Desired
-
-#: What a record is linked to if nothing fits: nothing, so that it is rejected or goes without; or
-#: a new account.
-OnMissing = Literal["reject", "skip", "create"]
 
 #: By what a linked record may be said, for each relationship: the part of a column's name behind
 #: the point, and the attribute of the linked record; those that say more come first.

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
-from target_outreach.records.planning import BY_MEMORY
+from target_outreach.records.rules import BY_MEMORY, StreamSettings
 from target_outreach.settings.access import BEARER, OAUTH, Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from target_outreach.records.mapping import SyncMode
-    from target_outreach.records.matching import OnAmbiguous
-    from target_outreach.records.planning import ArrayRule, ChangeDetection, FieldRule, OnNull
-    from target_outreach.records.references import OnMissing
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
-    """What the settings say of one stream, the defaults filled in."""
-
-    object: str | None = None
-    mode: SyncMode = "upsert"
-    match_on: tuple[str, ...] | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    ignore_columns: tuple[str, ...] = ()
-    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
-    on_null: OnNull = "ignore"
-    array_fields: ArrayRule | Mapping[str, ArrayRule] = "merge"
-    on_ambiguous: OnAmbiguous = "reject"
-    detection: ChangeDetection = "outreach"
-    on_missing: OnMissing = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +113,14 @@ def _properties() -> dict[str, Any]:
 
 
 def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> StreamSettings:
+    """Read what a configuration or an entry of `streams` says of streams; the rest is inherited."""
     if values.get("object") == "sequenceStates":
         values, defaults = {**values, "sync_mode": "insert"}, StreamSettings()
-    match_on = values.get("match_on")
-    return StreamSettings(
-        object=values.get("object"),
-        mode=values.get("sync_mode", defaults.mode),
-        match_on=tuple(match_on) if match_on is not None else None,
-        columns=values.get("columns", {}),
-        ignore_columns=tuple(values.get("ignore_columns", ())),
-        field_rules=values.get("field_rules", {}),
-        on_null=values.get("on_null", defaults.on_null),
-        array_fields=_array_fields(values.get("array_fields", defaults.array_fields)),
-        on_ambiguous=values.get("on_ambiguous", defaults.on_ambiguous),
-        detection=values.get("change_detection", defaults.detection),
-        on_missing=values.get("on_missing_relation", defaults.on_missing),
-    )
+    said = {one.name: values[one.name] for one in fields(StreamSettings) if one.name in values}
+    if "array_fields" in said:
+        said["array_fields"] = _array_fields(said["array_fields"])
+    lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+    return replace(defaults, **said | lists)
 
 
 #: What an entry may say of a stream of enrolments, which are only ever added.
