@@ -181,7 +181,7 @@ class TargetOutreach(ExactTarget):
         """Return what carries out many updates at a time, if the settings want that."""
         if self.settings.dry_run or not self.settings.bulk_updates:
             return None
-        return Imports(client, rest=self.pacer.rest)
+        return Imports(client, self.pacer)
 
     @cached_property
     def connection(self) -> Connection:

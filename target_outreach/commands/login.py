@@ -82,8 +82,8 @@ def login(
     with chain.locked():
         chain.check()  # before the user is asked for anything
     pacer = Pacer(max_wait=PATIENCE)
-    deferral = Deferral(pacer.rest)
-    with open_token_endpoint(settings, app, deferral.rest) as endpoint:
+    deferral = Deferral(pacer)
+    with open_token_endpoint(settings, app, deferral) as endpoint:
         attempt = Login(
             authorization,
             endpoint,

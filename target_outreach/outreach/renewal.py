@@ -18,9 +18,9 @@ from target_outreach.errors import CredentialsError, GrantRefused, OutreachError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from target_outreach.outreach.credentials_file import Chain
+    from target_outreach.outreach.deferral import Deferral
     from target_outreach.outreach.tokens import Tokens
 
 logger = logging.getLogger("target-outreach")
@@ -63,8 +63,7 @@ class RenewedToken:
         minter: Minter,
         chain: Chain,
         *,
-        rest: Callable[[float], None],
-        deferral: AbstractContextManager[object],
+        deferral: Deferral,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Ask for nothing yet.
@@ -72,13 +71,11 @@ class RenewedToken:
         Args:
             minter: Gets new tokens.
             chain: Keeps them between runs, and shares them with other processes.
-            rest: Waits for some seconds, or raises because the run ends.
-            deferral: Lets signals wait while tokens are got and kept.
+            deferral: Lets signals wait while tokens are got and kept, and waits between tries.
             clock: Tells the time in seconds since the epoch.
         """
         self._minter = minter
         self._chain = chain
-        self._rest = rest
         self._clock = clock
         self._lock = threading.Lock()
         self._deferral = deferral
@@ -120,7 +117,7 @@ class RenewedToken:
         with self._lock:
             if self._is_unsaved and self._tokens is not None:
                 try:
-                    with self._chain.locked(self._rest):
+                    with self._chain.locked(self._deferral.rest):
                         self._chain.write(self._tokens)
                 except RunError as error:
                     logger.error(  # noqa: TRY400 - a sentence
@@ -160,13 +157,13 @@ class RenewedToken:
 
     def _shared(self, refused: str | None) -> Tokens:
         """Take what another process has kept, or get new tokens and keep them."""
-        with self._chain.locked(self._rest):
+        with self._chain.locked(self._deferral.rest):
             held = self._held()
             if held is not None and held.access_token != refused and held.is_good(self._clock()):
                 return held
             if self._tokens is None and held is not None and held.access_token != refused:
                 self._tokens = held  # it serves while no other is to be had
-            self._rest(0)
+            self._deferral.rest(0)
             self._chain.check()
             with self._deferral:  # a signal waits until what was got is kept
                 tokens = self._minted(held, refused)
@@ -202,7 +199,7 @@ class RenewedToken:
         try:
             return self._minter.mint(held)
         except GrantRefused:
-            self._rest(KEPT_WITHIN)
+            self._deferral.rest(KEPT_WITHIN)
             newest = self._held()
             if newest is None or newest == held:
                 raise

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_outreach.outreach.answers import Answer
+    from target_outreach.outreach.deferral import Deferral
     from target_outreach.outreach.wire import Wire
 
 LOGIN = "log in with `target-outreach login`, or set a new refresh_token"
@@ -39,7 +40,7 @@ class TokenEndpoint:
         client_id: str,
         client_secret: str,
         redirect_uri: str | None,
-        rest: Callable[[float], None],
+        deferral: Deferral,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Ask for nothing yet.
@@ -50,7 +51,7 @@ class TokenEndpoint:
             client_id: The app's id.
             client_secret: The app's secret.
             redirect_uri: The app's redirect URI; clients send it with a refresh as well.
-            rest: Waits for some seconds, or raises because the run ends.
+            deferral: Waits between tries, and lets signals wait.
             clock: Tells the time in seconds since the epoch.
         """
         self._url = url
@@ -58,7 +59,7 @@ class TokenEndpoint:
         self._form = {"client_id": client_id, "client_secret": client_secret}
         if redirect_uri is not None:
             self._form["redirect_uri"] = redirect_uri
-        self._rest = rest
+        self._deferral = deferral
         self._clock = clock
 
     def exchange(self, code: str) -> Tokens:
@@ -88,7 +89,7 @@ class TokenEndpoint:
     def _asked(self, grant: dict[str, str], used: str | None, minted_at: float | None) -> Tokens:
         form = self._form | grant
         return ask_patiently(
-            lambda: self._asked_once(form, used), self._rest, self._clock, minted_at
+            lambda: self._asked_once(form, used), self._deferral.rest, self._clock, minted_at
         )
 
     def _asked_once(self, form: dict[str, str], used: str | None) -> Tokens:
