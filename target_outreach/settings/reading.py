@@ -74,37 +74,20 @@ class Settings:
         if problems or access is None:
             raise SettingsError(*problems)
         defaults = _stream_settings(values, StreamSettings())
-        return cls(
-            access=access,
-            credentials_path=values["credentials_path"],
-            outreach_object=values["outreach_object"],
-            defaults=defaults,
-            streams=tuple(
-                StreamEntry(entry["stream"], _stream_settings(entry, defaults))
-                for entry in values["streams"] or ()
+        entries = values["streams"] or ()
+        derived = {
+            "access": access,
+            "defaults": defaults,
+            "streams": tuple(
+                StreamEntry(entry["stream"], _stream_settings(entry, defaults)) for entry in entries
             ),
-            allow_opt_in=values["allow_opt_in"],
-            allow_enrolment=values["allow_enrolment"],
-            memory_path=values["memory_path"],
-            bulk_updates=values["bulk_updates"],
-            batch_size_rows=values["batch_size_rows"],
-            max_parallel_requests=values["max_parallel_requests"],
-            request_budget_percent=values["request_budget_percent"],
-            max_requests=values["max_requests"],
-            max_wait=60.0 * values["max_wait_minutes"],
-            request_timeout=float(values["request_timeout_seconds"]),
-            on_reject=values["on_reject"],
-            reject_policy=_reject_policy(values["on_reject"], values["max_rejects"]),
-            rejects_path=values["rejects_path"],
-            retry_rejects=values["retry_rejects"],
-            report_path=values["report_path"],
-            dry_run=values["dry_run"],
-            plan_path=values["plan_path"],
-            api_url=values["api_url"],
-            oauth_url=values["oauth_url"],
-            user_agent=values["user_agent"],
-            validate_records=config.get("validate_records") is not False,
-        )
+            "max_wait": 60.0 * values["max_wait_minutes"],
+            "request_timeout": float(values["request_timeout_seconds"]),
+            "reject_policy": _reject_policy(values["on_reject"], values["max_rejects"]),
+            "validate_records": config.get("validate_records") is not False,
+        }
+        said = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        return cls(**said | derived)
 
 
 def _properties() -> dict[str, Any]:
