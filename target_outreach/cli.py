@@ -135,7 +135,7 @@ def _invoke(
         target = open_run(config)
     except ConfigValidationError as error:  # the SDK's command would word it once more
         return explain(error)
-    target.retry_rejects()
+    target.run.retry_rejects()
     return run(target, file_input)
 
 

@@ -25,7 +25,7 @@ from target_outreach.outreach.wire import LOOPBACK, Wire
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from target_outreach.delivery.place import Place
     from target_outreach.outreach.auth import Credentials
@@ -59,7 +59,7 @@ class Connection:
             CredentialsError: There is no refresh token yet, or the file of tokens is unusable.
         """
         self._settings = settings
-        self._deferral = Deferral(pacer.rest)
+        self._deferral = Deferral(pacer)
         self._resources = ExitStack()
         with ExitStack() as opened:
             self.api_url = settings.api_url
@@ -148,9 +148,7 @@ class Connection:
         chain = oauth_chain(self._settings, app)
         if app.refresh_token is None and chain.read() is None:
             raise CredentialsError(f"There is no refresh_token yet in {chain.path}: {LOGIN}.")
-        endpoint = opened.enter_context(
-            open_token_endpoint(self._settings, app, self._deferral.rest)
-        )
+        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, self._deferral))
         grant = RefreshGrant(endpoint, app.refresh_token)
         return self._renewed(grant, chain, opened)
 
@@ -168,7 +166,7 @@ class Connection:
             opened.enter_context(closing(_wire(self._settings, url))),
             guid=app.guid,
             private_key=private_key,
-            rest=self._deferral.rest,
+            deferral=self._deferral,
         )
         chain = _chain(self._settings, url, app.guid, private_key)
         return self._renewed(installation, chain, opened)
@@ -176,7 +174,7 @@ class Connection:
     def _renewed(self, minter: Minter, chain: Chain, opened: ExitStack) -> Credentials:
         from target_outreach.outreach.renewal import RenewedToken  # noqa: PLC0415 - few need it
 
-        credentials = RenewedToken(minter, chain, rest=self._deferral.rest, deferral=self._deferral)
+        credentials = RenewedToken(minter, chain, deferral=self._deferral)
         opened.callback(credentials.close)
         return credentials
 
@@ -229,14 +227,14 @@ def identity_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> Identity:
 
 @contextmanager
 def open_token_endpoint(
-    settings: Settings, app: OAuthApp, rest: Callable[[float], None]
+    settings: Settings, app: OAuthApp, deferral: Deferral
 ) -> Iterator[TokenEndpoint]:
     """Open the endpoint that trades codes and refresh tokens of an OAuth app.
 
     Args:
         settings: Say where it is.
         app: The app.
-        rest: Waits for some seconds, or raises because the run ends.
+        deferral: Waits between tries, and lets signals wait.
     """
     from target_outreach.outreach.token_endpoint import TokenEndpoint  # noqa: PLC0415 - few need it
 
@@ -249,7 +247,7 @@ def open_token_endpoint(
             client_id=app.client_id,
             client_secret=app.client_secret,
             redirect_uri=app.redirect_uri,
-            rest=rest,
+            deferral=deferral,
         )
 
 

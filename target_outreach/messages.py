@@ -1,23 +1,17 @@
-"""Reading Singer messages: lines from stdin, without being deaf while none come.
-
-A thread reads, so that the main one can close batches by age and hear that the run must end while
-the tap is silent. No message of an error repeats a line.
-"""
+"""Reading Singer messages. No message of an error repeats a line."""
 
 from __future__ import annotations
 
 import logging
-import select
 import sys
-import threading
 from collections import Counter
-from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
 from singer_sdk.exceptions import MissingKeyPropertiesError, RecordsWithoutSchemaException
 from singer_sdk.singerlib.encoding import SimpleSingerReader
 
 from target_outreach.errors import InputError
+from target_outreach.inbox import Inbox, lines_of
 from target_outreach.json_reader import read_exact_json, read_json
 
 if sys.version_info >= (3, 12):
@@ -33,9 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("target-outreach")
 
-CHUNK_BYTES = 256 * 1024
-CHUNKS_AHEAD = 4
-TICK_SECONDS = 0.5
 #: What standard input is called.
 INPUT = "the input"
 MESSAGE_TYPES = "SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH"
@@ -49,68 +40,6 @@ class MissingKeyError(InputError, MissingKeyPropertiesError):
     """A RECORD lacks one of its stream's key properties."""
 
 
-class Inbox:
-    """Chunks of lines from a file, read ahead by a thread, and wake-up calls between them.
-
-    Attributes:
-        torn: The last line, where it does not end as lines do.
-    """
-
-    def __init__(self) -> None:
-        self.torn: bytes | None = None
-        self._chunks: SimpleQueue[list[bytes] | Exception | None] = SimpleQueue()
-        self._room = threading.Semaphore(CHUNKS_AHEAD)
-
-    def wake(self) -> None:
-        """Let the reader look around now; safe in a signal handler."""
-        self._chunks.put([])
-
-    def read(self, file: IO[str]) -> None:
-        """Begin to read a file on a thread of its own."""
-        threading.Thread(target=self._read, args=(file.fileno(),), daemon=True).start()
-
-    def _read(self, descriptor: int) -> None:
-        pieces: list[bytes] = []
-        try:
-            # A raw read holds no lock that the interpreter would wait for at its end.
-            with open(descriptor, "rb", buffering=0, closefd=False) as raw:
-                while (chunk := raw.read(CHUNK_BYTES)) != b"":
-                    if chunk is None:  # a pipe that does not block, and has nothing yet
-                        select.select([raw], [], [], TICK_SECONDS)
-                        continue
-                    head, newline, tail = chunk.rpartition(b"\n")
-                    if newline:
-                        self._hand_over(b"".join((*pieces, head)).split(b"\n"))
-                        pieces = [tail] if tail else []
-                    else:
-                        pieces.append(chunk)
-            if pieces:
-                self.torn = b"".join(pieces)
-                self._hand_over([self.torn])
-        except OSError as error:
-            self._chunks.put(InputError(f"Standard input cannot be read ({error.strerror})."))
-        self._chunks.put(None)
-
-    def _hand_over(self, lines: list[bytes]) -> None:
-        self._room.acquire()
-        self._chunks.put(lines)
-
-    def chunks(self) -> Iterator[list[bytes]]:
-        """Yield the lines as they come, and an empty list whenever there is time to look around."""
-        while True:
-            try:
-                chunk = self._chunks.get(timeout=TICK_SECONDS)
-            except Empty:
-                chunk = []
-            if chunk is None:
-                return
-            if isinstance(chunk, Exception):
-                raise chunk
-            if chunk:
-                self._room.release()
-            yield chunk
-
-
 class MessageReader(SimpleSingerReader):
     """Reads Singer messages and hands them over, saying of a bad one only where it stands.
 
@@ -120,6 +49,7 @@ class MessageReader(SimpleSingerReader):
         first: Files to read before the input.
         line: The line under way, as received.
         line_number: Its number in the file or in the input, counted from one.
+        source_stream: The stream of the last SCHEMA message, by its name as received.
         counts: How many messages of each type were taken in.
     """
 
@@ -131,6 +61,7 @@ class MessageReader(SimpleSingerReader):
         self.shortcut: Shortcut | None = None
         self.line = ""
         self.line_number = 0
+        self.source_stream = ""
         self.counts: Counter[str] = Counter()
         self._source: Iterator[list[bytes]] = iter(())
         self._place = INPUT
@@ -177,9 +108,8 @@ class MessageReader(SimpleSingerReader):
         """Yield the lines of the files to read first, and then those of the input."""
         for path in self.first:
             self.line_number, self._place = 0, str(path)
-            with path.open("rb") as earlier:
-                while lines := earlier.readlines(CHUNK_BYTES):
-                    yield _without_torn_end(lines, path)
+            for lines in lines_of(path):
+                yield _without_torn_end(lines, path)
         self.line_number, self._place = 0, INPUT
         yield from self._chunks(file)
 

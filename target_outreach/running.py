@@ -25,6 +25,8 @@ from target_outreach.target import TargetOutreach
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from target_outreach.run import Run
+
 logger = logging.getLogger("target-outreach")
 
 
@@ -48,83 +50,80 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
         recurs: Whether runs like it may follow, so that the report may say what they cost.
     """
     errors: list[Exception] = []
+    life = target.run
     try:
-        target.refuse_to_overwrite(file_input or sys.stdin)
+        life.refuse_to_overwrite(file_input or sys.stdin)
     except (ConfigValidationError, RunError) as error:
-        target.close()
+        life.close()
         return explain(error)  # not even the report may be written
     try:
-        target.prepare()
-        target.check_entries()
+        life.prepare()
+        life.check_entries()
         target.listen(file_input)
     except Exception as error:  # noqa: BLE001 - the last one who can say what happened
         errors.append(error)
         explain(error)
         try:
-            target.wind_up(error)
+            life.wind_up(error)
         except Exception as later:  # noqa: BLE001 - idem
             if later is not error:
                 errors.append(later)
                 explain(later)
-    code = _conclude(target, errors, recurs=recurs)
+    code = _conclude(life, errors, recurs=recurs)
     if code == ExitCode.ENDED_EARLY:
-        if not target.has_emitted:
+        if not life.has_emitted:
             logger.warning(
                 "No STATE could be passed on, so the next run begins where this one did. If that "
                 "happens each time, let the tap send STATE more often, or raise the limit."
             )
         try:
-            target.discard_rest()
+            life.discard_rest()
         except RunError as signal:
             code = signal.exit_code
     try:
-        target.close()
+        life.close()
     except RunError as error:
         code = explain(error)
-    _say_ending(target, code, errors, recurs=recurs)
+    _say_ending(life, code, errors, recurs=recurs)
     return code
 
 
-def _conclude(target: TargetOutreach, errors: Sequence[Exception], *, recurs: bool) -> ExitCode:
+def _conclude(life: Run, errors: Sequence[Exception], *, recurs: bool) -> ExitCode:
     """Report on the run, whatever became of it; its first error decides the exit code."""
-    target.progress.close()
-    report = target.report()
-    code = target.exit_code(report, _exit_code(errors[0]) if errors else None)
+    life.parts.progress.close()
+    report = life.report()
+    code = life.exit_code(report, _exit_code(errors[0]) if errors else None)
     # What a run cost that did not get to its end says nothing of those to come.
     report = replace(report, recurs=recurs and code in {ExitCode.DONE, ExitCode.REJECTS})
     if not report.adds_up:
         logger.error("The counts do not add up; please report this as a fault of target-outreach.")
     log_report(report)
-    if target.settings.report_path:
+    if life.settings.report_path:
         problems = [sentence for error in errors for sentence in _sentences(error)]
         try:
-            write_report(report, target.settings.report_path, code, problems)
+            write_report(report, life.settings.report_path, code, problems)
         except RunError as error:
             code = explain(error)
     return code
 
 
-def _say_ending(
-    target: TargetOutreach, code: ExitCode, errors: Sequence[Exception], *, recurs: bool
-) -> None:
+def _say_ending(life: Run, code: ExitCode, errors: Sequence[Exception], *, recurs: bool) -> None:
     """Say what an exit code means that whoever started the run may have no words for."""
     failed = recurs and "MELTANO_LOADER_NAME" in os.environ
     verdict = " meltano run calls this a failed loader." if failed else ""
     if code == ExitCode.REJECTS:
-        _say_rejects(target, verdict)
+        _say_rejects(life, verdict)
     elif code == ExitCode.ENDED_EARLY:
-        goes_on = (
-            "goes on from the last STATE" if target.has_emitted else "begins where this one did"
-        )
+        goes_on = "goes on from the last STATE" if life.has_emitted else "begins where this one did"
         logger.warning("The run has ended early, exit code 4: the next one %s.%s", goes_on, verdict)
     elif any(isinstance(error, Unanswered) for error in errors):
         logger.info("The next run goes on from STATE.")
 
 
-def _say_rejects(target: TargetOutreach, verdict: str) -> None:
-    rejected = target.report().total("rejected")
-    records, policy = counted(rejected, "record"), target.settings.on_reject
-    if target.settings.dry_run:
+def _say_rejects(life: Run, verdict: str) -> None:
+    rejected = life.report().total("rejected")
+    records, policy = counted(rejected, "record"), life.settings.on_reject
+    if life.settings.dry_run:
         logger.warning(
             "%s would be rejected: exit code 3 (on_reject is %s).%s", records, policy, verdict
         )
@@ -160,11 +159,14 @@ def _sentences(error: Exception) -> list[str]:
         return list(error.errors)
     if isinstance(error, RunError):
         return [str(error)]
-    what = f"{type(error).__name__} at {_place(error)}"
-    return [f"The run stopped at a fault of target-outreach itself, {what}; please report it."]
+    what = f"Internal error ({type(error).__name__})."
+    return [f"{what} Please report it with this line: {_frames(error)}"]
 
 
-def _place(error: Exception) -> str:
-    """Name the line of code where an error came up."""
+def _frames(error: Exception) -> str:
+    """Name the lines of code that an error has passed, the outermost first, without values."""
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "no known line"
+    return " > ".join(
+        f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno} {frame.name}"
+        for frame in frames
+    )

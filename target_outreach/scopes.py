@@ -31,7 +31,7 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     objects = objects or [load_catalog()[name] for name in stream_objects()]
     names = [one.name for one in objects] + ["imports"] * settings.bulk_updates
     scopes = [f"{name}.{action}" for name in names for action in ("read", "write")]
-    if any(one.on_missing == "create" for one in said):
+    if any(one.on_missing_relation == "create" for one in said):
         scopes += [scope for one in objects for scope in _of_created(one)]
     for entry in settings.streams:
         name = known_object(entry, settings.outreach_object)

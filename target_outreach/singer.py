@@ -15,7 +15,6 @@ import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk import Target
 from singer_sdk.exceptions import MappingError
 from singer_sdk.helpers.capabilities import (
     FLATTENING_CONFIG,
@@ -23,9 +22,9 @@ from singer_sdk.helpers.capabilities import (
     TARGET_VALIDATE_RECORDS_CONFIG,
 )
 from singer_sdk.mapper import SameRecordTransform
-from singer_sdk.singerlib.json import serialize_json
 
-from target_outreach.errors import OutputError, RecordFault, SettingsError
+from target_outreach.context import TargetWithContext
+from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.messages import MessageReader, MissingKeyError, RecordBeforeSchemaError
 from target_outreach.settings import environment_problems, find_problems, without_nulls
 
@@ -48,16 +47,11 @@ if TYPE_CHECKING:
 ONE_KEYSTROKE = 1.0
 
 
-class ExactTarget(Target):
-    """A target whose STATE never runs ahead of what is settled.
-
-    Attributes:
-        has_emitted: Whether a STATE was emitted in this run.
-    """
+class ExactTarget(TargetWithContext):
+    """A target whose STATE never runs ahead of what is settled."""
 
     message_reader_class = MessageReader
     message_reader: MessageReader
-    has_emitted = False
     _signalled: tuple[int, float] | None = None
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the SDK's
@@ -86,11 +80,6 @@ class ExactTarget(Target):
     def sinks(self) -> Iterator[OutreachSink]:
         """Go through the sinks of all streams."""
         return map(self.sink, self._sinks_active)
-
-    @property
-    def has_several_sinks(self) -> bool:
-        """Whether records of one stream may be about the same as those of another."""
-        return len(self._sinks_active) > 1
 
     # Configuration
 
@@ -245,22 +234,6 @@ class ExactTarget(Target):
             os._exit(128 + signum)
         self._signalled = (signum, now)
         self.on_signal(signum)
-
-    def emit(self, state: dict[str, Any]) -> None:
-        """Print a STATE message.
-
-        Raises:
-            OutputError: Standard output is closed or full.
-        """
-        try:
-            sys.stdout.write(serialize_json(state) + "\n")
-            sys.stdout.flush()
-            self.has_emitted = True
-        except (AttributeError, OSError, ValueError):  # there is no sys.stdout where it was closed
-            raise OutputError(
-                "STATE cannot be written to standard output, which is closed or full; "
-                "the next run repeats what this one has delivered since."
-            ) from None
 
 
 def _changes_nothing(stream_map: StreamMap) -> bool:

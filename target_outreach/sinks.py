@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from dataclasses import replace
 from functools import cached_property
-from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.sinks import Sink
 
+from target_outreach.collecting import OpenBatch
 from target_outreach.delivery.stream import Item, Stream
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.mapping import build_mapping, could_use_custom_fields
-from target_outreach.records.matching import keys_of, order_keys
-from target_outreach.records.model import BY_MEMORY, Desired, Key, ObjectType, Rules
+from target_outreach.records.matching import keys_of
 from target_outreach.records.planning import OPT_OUTS
 from target_outreach.records.routing import route
+from target_outreach.records.rules import BY_MEMORY, Rules
 from target_outreach.records.schemas import RecordSchema, curated_schema
 from target_outreach.settings.entries import for_object, name_custom_fields, resolved
+from target_outreach.source_key import SourceKey
 from target_outreach.verbatim import Verbatim
 
 if sys.version_info >= (3, 12):
@@ -31,29 +30,18 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from target_outreach.context import TargetWithContext
     from target_outreach.records.mapping import StreamMapping
+    from target_outreach.records.model import Desired, ObjectType
     from target_outreach.settings import StreamSettings
-    from target_outreach.target import TargetOutreach
-
-LONGEST_BATCH_AGE = 10.0
-
-#: As `json.dumps` does it, which would make an encoder for each record.
-_encode = json.JSONEncoder(default=str).encode
-
-
-def _as_json(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
-    """Write a value as `_encode` does, which takes longer for what most keys are."""
-    if type(value) is int:
-        return repr(value)
-    return encode_basestring_ascii(value) if type(value) is str else _encode(value)
 
 
 class OutreachSink(Sink):
-    """Maps and checks the records of one stream, and collects them into batches."""
+    """Maps and checks the records of one stream, and puts them into its batch."""
 
     def __init__(
         self,
-        target: TargetOutreach,
+        target: TargetWithContext,
         stream_name: str,
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
@@ -64,23 +52,22 @@ class OutreachSink(Sink):
             SettingsError: The settings do not fit the stream.
         """
         super().__init__(target, stream_name, schema, key_properties)
-        self._target = target
-        self._items: list[Item] = []
-        self._opened_at = 0.0
-        self._keys: set[Key] = set()
-        self._keyed = 0
+        self._context = target.context
         self._own_schema: RecordSchema | None = None
         self._mapping: StreamMapping | None = None
-        settings = self._settings()
+        self._source_key = SourceKey(stream_name, self.key_properties)
+        run, settings = self._context.settings, self._settings()
         try:
-            patterns = [entry.pattern for entry in target.settings.streams]
-            name = route(stream_name, settings.object, target.settings.outreach_object, patterns)
-            object_type = target.objects[name] if name else None
-            if target.settings.validate_records and object_type is not None:
+            patterns = [entry.pattern for entry in run.streams]
+            name = route(stream_name, settings.object, run.outreach_object, patterns)
+            object_type = self._context.organisation.objects[name] if name else None
+            if run.validate_records and object_type is not None:
                 self._own_schema = RecordSchema(self.schema, code="schema_violation")
             self.stream = self._describe(object_type, settings)
         except SettingsError as error:
             raise _of_stream(stream_name, error) from None
+        linked = _linked_objects(self._mapping)
+        self._batch = OpenBatch(self.stream, linked, self.record_counter_metric)
 
     @property
     def mapping(self) -> StreamMapping | None:
@@ -88,27 +75,27 @@ class OutreachSink(Sink):
         return self._mapping
 
     def _settings(self) -> StreamSettings:
-        entry = self._target.entries.choose(self.stream_name)
-        return entry.settings if entry else self._target.settings.defaults
+        entry = self._context.entries.choose(self.stream_name)
+        return entry.settings if entry else self._context.settings.defaults
 
     def _describe(self, object_type: ObjectType | None, settings: StreamSettings) -> Stream:
-        reader = self._target.message_reader
-        source = self._target.source_stream or self.stream_name
+        reader, run = self._context.reader, self._context.settings
+        source = reader.source_stream or self.stream_name
         if object_type is None:
             self.logger.info("%s is left out (object: none)", self.stream_name)
             return Stream(self.stream_name, source, reader.line, None, Rules())
-        settings = for_object(object_type, settings, self._target.settings.defaults)
+        settings = for_object(object_type, settings, run.defaults)
         columns = list(self.original_schema["properties"])
         if name_custom_fields(object_type, settings) or could_use_custom_fields(
             object_type, columns, explicit=settings.columns, ignore=settings.ignore_columns
         ):
-            self._target.learn_custom_fields()
+            self._context.organisation.learn_custom_fields()
         settings = resolved(object_type, settings)
-        match_fields = settings.match_on or object_type.match_fields
+        match_fields = tuple(settings.match_on or object_type.match_fields)
         self._mapping = build_mapping(
             object_type,
             columns,
-            mode=settings.mode,
+            mode=settings.sync_mode,
             explicit=settings.columns,
             ignore=settings.ignore_columns,
             match_fields=match_fields,
@@ -117,7 +104,7 @@ class OutreachSink(Sink):
             "%s → %s (%s): %s",
             self.stream_name,
             object_type.name,
-            settings.mode,
+            settings.sync_mode,
             self._mapping.describe(),
         )
         return Stream(
@@ -125,23 +112,8 @@ class OutreachSink(Sink):
             source=source,
             schema_line=reader.line,
             object=object_type,
-            rules=self._rules(settings, match_fields),
+            rules=Rules.of(settings, match_fields, allow_opt_in=run.allow_opt_in),
             asked=_asked(self._mapping, match_fields),
-        )
-
-    def _rules(self, settings: StreamSettings, match_fields: Sequence[str]) -> Rules:
-        arrays = settings.array_fields
-        return Rules(
-            mode=settings.mode,
-            match_fields=tuple(match_fields),
-            on_ambiguous=settings.on_ambiguous,
-            on_null=settings.on_null,
-            array_fields={} if isinstance(arrays, str) else arrays,
-            array_default=arrays if isinstance(arrays, str) else "merge",
-            field_rules=settings.field_rules,
-            allow_opt_in=self._target.settings.allow_opt_in,
-            detection=settings.detection,
-            on_missing=settings.on_missing,
         )
 
     @override
@@ -169,12 +141,20 @@ class OutreachSink(Sink):
 
     def receive_unread(self) -> int:
         """Count in a record that need not be read, and return its sequence number."""
-        return self._target.receive(self.stream_name)
+        return self._context.batches.number(self.stream_name)
+
+    def settle_unread(self, numbers: list[int]) -> None:
+        """Have records settled that were counted in so.
+
+        Args:
+            numbers: Their sequence numbers.
+        """
+        self._context.batches.settle_unread(self._batch, numbers)
 
     def _next_number(self) -> int:
-        number = self._target.receive(self.stream_name)
-        if self._target.shortcut is not None:
-            self._target.shortcut.received(self, number)
+        number = self._context.batches.number(self.stream_name)
+        if self._context.reader.shortcut is not None:
+            self._context.reader.shortcut.received(self, number)
         return number
 
     @property
@@ -189,12 +169,12 @@ class OutreachSink(Sink):
         Accounts are always read, since prospects may be linked to them by what they say.
         """
         rules, mapping = self.stream.rules, self._mapping
-        if mapping is None or not self.key_properties or rules.detection not in BY_MEMORY:
+        if mapping is None or not self.key_properties or rules.change_detection not in BY_MEMORY:
             return None
         if mapping.object.name != "prospects":
             return None
         context = (
-            self._target.plugin_version,
+            self._context.version,
             self.stream_name,
             self.key_properties,
             self._own_schema is not None,
@@ -202,50 +182,17 @@ class OutreachSink(Sink):
             mapping.id_column,
             mapping.relationships,
             [(mapping.object.attributes[name], one) for name, one in mapping.attributes.items()],
-            replace(rules, detection="source"),
+            replace(rules, change_detection="source"),
         )
         try:
-            return Verbatim(repr(context), self.key_properties, self._key_of)
+            return Verbatim(repr(context), self._source_key)
         except (TypeError, ValueError):  # names that nobody gives to columns
             return None
 
     def _collect(self, item: Item) -> None:
-        """Put a record into the batch, once what came before it for its keys is handed over."""
-        if item.desired is not None and self._target.has_several_sinks:
-            for other in self._target.rivals(self):
-                if other.holds(self, item.desired):
-                    other.hand_over()
-        item.line_number = self._target.message_reader.line_number
-        if not self._items:
-            self._opened_at = time.monotonic()
-        self._items.append(item)
-        if len(self._items) >= self._target.settings.batch_size_rows:
-            self.hand_over()
-
-    @property
-    def linked_objects(self) -> frozenset[str]:
-        """The objects of which there may be records in this run that records here link to."""
-        if self._mapping is None:
-            return frozenset()
-        links = self._mapping.object.relationships
-        return frozenset(links[name].object for name in self._mapping.relationships)
-
-    @property
-    def first_number(self) -> int:
-        """The sequence number of the oldest record that waits."""
-        return self._items[0].number
-
-    def holds(self, other: OutreachSink, desired: Desired) -> bool:
-        """Whether a record that waits here may be about the same as one of another stream."""
-        if self.stream.rules.match_fields != other.stream.rules.match_fields:
-            return True  # keys of different fields say nothing about each other
-        assert self._mapping is not None  # noqa: S101 - rivals have an object
-        object_type, fields = self._mapping.object, self.stream.rules.match_fields
-        for item in self._items[self._keyed :]:
-            if item.desired is not None:
-                self._keys.update(order_keys(object_type, item.desired, fields))
-        self._keyed = len(self._items)
-        return not self._keys.isdisjoint(order_keys(object_type, desired, fields))
+        """Put a record into the batch, with the place of its line."""
+        item.line_number = self._context.reader.line_number
+        self._context.batches.add(self._batch, item)
 
     def _item(
         self, number: int, record: dict[str, Any], original: dict[str, Any], line: str
@@ -259,7 +206,7 @@ class OutreachSink(Sink):
             desired = self._desired(record, self._mapping)
         except RecordFault as fault:
             return Item(number, line, fault=fault)
-        shortcut = self._target.shortcut
+        shortcut = self._context.reader.shortcut
         return Item(number, line, desired=desired, row=shortcut.row if shortcut else None)
 
     def _desired(self, record: dict[str, Any], mapping: StreamMapping) -> Desired:
@@ -272,46 +219,29 @@ class OutreachSink(Sink):
         desired = mapping.apply(record)
         if mapping.is_too_long(desired):
             curated_schema(mapping.object.name).check(desired.attributes)
-        if self._target.settings.memory_path is not None:
-            desired.source_key = self._source_key(record, desired)
+        if self._context.settings.memory_path is not None:
+            desired.source_key = self._key_in_source(record, desired)
         return desired
 
-    def _source_key(self, record: dict[str, Any], desired: Desired) -> str | None:
+    def _key_in_source(self, record: dict[str, Any], desired: Desired) -> str | None:
         """Return the record's key in its source: its key properties, or what it is matched by."""
         assert self._mapping is not None  # noqa: S101 - only mapped records come here
         values: list[Any] = [record.get(name) for name in self.key_properties]
         if not values:
             fields = self.stream.rules.match_fields
             values = [list(key) for key in keys_of(self._mapping.object, desired, fields)]
-        return self._key_of(values)
-
-    def _key_of(self, values: list[Any]) -> str | None:
-        if not values or None in values:
-            return None
-        return f"{self._key_start}, {', '.join(map(_as_json, values))}]"
-
-    @cached_property
-    def _key_start(self) -> str:
-        return _encode([self.stream_name, list(self.key_properties)])[:-1]
+        return self._source_key.of(values)
 
     @property
     @override
     def current_size(self) -> int:
         """How many records wait to be handed over."""
-        return len(self._items)
-
-    def is_due(self, now: float) -> bool:
-        """Whether the oldest record has waited long enough.
-
-        Args:
-            now: The monotonic time in seconds.
-        """
-        return bool(self._items) and now - self._opened_at >= LONGEST_BATCH_AGE
+        return len(self._batch.items)
 
     @override
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
         """Take in a record that comes by the SDK's own loop."""
-        self.receive(record, record, self._target.message_reader.line)
+        self.receive(record, record, self._context.reader.line)
 
     @override
     def process_batch(self, context: dict[str, Any]) -> None:
@@ -325,20 +255,21 @@ class OutreachSink(Sink):
 
     def hand_over(self) -> None:
         """Hand the collected records over; waits while enough batches are under way."""
-        items, self._items = self._items, []
-        self._keys.clear()
-        self._keyed = 0
-        if items:
-            for other in self._target.linked_to(self):
-                other.hand_over()
-            self.record_counter_metric.increment(len(items))
-            self._target.engine.submit(self.stream, items)
+        self._context.batches.hand_over(self._batch)
 
 
 def _of_stream(name: str, error: SettingsError) -> SettingsError:
     """Say in which stream something is wrong."""
     problems = (f"Stream {name!r}: {problem}." for problem in error.errors)
     return SettingsError(*(problem.replace("..", ".") for problem in problems))
+
+
+def _linked_objects(mapping: StreamMapping | None) -> frozenset[str]:
+    """Name the objects of which there may be records in this run that records are linked to."""
+    if mapping is None:
+        return frozenset()
+    links = mapping.object.relationships
+    return frozenset(links[name].object for name in mapping.relationships)
 
 
 def _asked(mapping: StreamMapping, match_fields: Sequence[str]) -> tuple[str, ...]:

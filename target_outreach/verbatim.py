@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from target_outreach.delivery.memory import MemoryReader
-    from target_outreach.engine.loop import Engine
-    from target_outreach.sinks import OutreachSink
+    from target_outreach.delivery.stream import Stream
+    from target_outreach.parts import Parts
+    from target_outreach.source_key import SourceKey
 
 HASH_BYTES = 8
 CONTEXT_BYTES = 2
@@ -66,19 +67,16 @@ _open: Callable[[bytes], _Envelope] = msgspec.json.Decoder(_Envelope).decode
 class Verbatim:
     """Hashes the rows of one stream, as they stand in the input."""
 
-    def __init__(
-        self, context: str, key_properties: Sequence[str], key_of: Callable[[list[Any]], str | None]
-    ) -> None:
+    def __init__(self, context: str, source_key: SourceKey) -> None:
         """Prepare for a stream.
 
         Args:
             context: All that decides what a row of it amounts to.
-            key_properties: Its key properties, one at least.
-            key_of: Returns the source key for their values, or None where one is null.
+            source_key: Words the keys of its rows; it has one key property at least.
         """
         self._salt = blake2b(context.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        self._key_of = key_of
-        names = {f"key{number}": name for number, name in enumerate(key_properties)}
+        self._source_key = source_key
+        names = {f"key{number}": name for number, name in enumerate(source_key.names)}
         keys = msgspec.defstruct("Keys", [(name, Any) for name in names], rename=names)
         self._read_keys = msgspec.json.Decoder(keys, float_hook=Decimal).decode
 
@@ -90,7 +88,7 @@ class Verbatim:
             ArithmeticError: The exponent of a number is too large.
         """
         values = msgspec.structs.astuple(self._read_keys(record))
-        source_key = self._key_of(list(values))
+        source_key = self._source_key.of(values)
         return None if source_key is None else key_hash(source_key)
 
     def hash(self, record: Raw) -> bytes:
@@ -99,10 +97,39 @@ class Verbatim:
         return self._salt[:CONTEXT_BYTES] + own
 
 
+class RowSink(Protocol):
+    """The sink of a stream, as far as its rows are known again."""
+
+    @property
+    def stream(self) -> Stream:
+        """The stream."""
+
+    @property
+    def object_name(self) -> str:
+        """The object that it is for; none where it is left out."""
+
+    @property
+    def verbatim(self) -> Verbatim | None:
+        """What hashes its rows, where they can be known again by that."""
+
+    @property
+    def current_size(self) -> int:
+        """How many records wait to be handed over."""
+
+    def receive_unread(self) -> int:
+        """Count in a row that need not be read, and return its sequence number."""
+
+    def settle_unread(self, numbers: list[int]) -> None:
+        """Have rows settled that were counted in so."""
+
+    def hand_over(self) -> None:
+        """Hand over what waits."""
+
+
 class _Row(NamedTuple):
     """A row that may be known again."""
 
-    sink: OutreachSink
+    sink: RowSink
     key: bytes
     hash: bytes
 
@@ -117,19 +144,19 @@ class Shortcut:
     def __init__(
         self,
         reader: MemoryReader,
-        engine: Callable[[], Engine | None],
-        sinks: Mapping[str, OutreachSink],
+        parts: Parts,
+        sinks: Mapping[str, RowSink],
     ) -> None:
         """Begin.
 
         Args:
             reader: Reads the memory on this thread.
-            engine: Returns the engine, once it is there.
+            parts: Have the engine, once it has begun.
             sinks: Those of the streams whose records come as they are, by stream; they may change.
         """
         self.row: bytes | None = None
         self._reader = reader
-        self._engine = engine
+        self._parts = parts
         self._sinks = sinks
         self._rows: dict[int, _Row] = {}
         #: The ids of the records of Outreach that known rows are about, by the place of the row.
@@ -141,13 +168,13 @@ class Shortcut:
         #: Known rows that were read all the same: their numbers, and what they are about.
         self._read: deque[tuple[int, set[_About]]] = deque()
         self._held: Counter[_About] = Counter()
-        self._settled: dict[OutreachSink, list[int]] = {}
-        self._gains: Counter[OutreachSink] = Counter()
+        self._settled: dict[RowSink, list[int]] = {}
+        self._gains: Counter[RowSink] = Counter()
 
     def look_at(self, lines: Sequence[bytes]) -> None:
         """Find out which of some lines are rows that the memory holds as they stand."""
         self.forget()
-        engine = self._engine()
+        engine = self._parts.started_engine
         if engine is None or len(lines) < FEWEST_LINES:
             return
         sinks = {name: sink for name, sink in self._sinks.items() if self._is_worthwhile(sink)}
@@ -162,7 +189,7 @@ class Shortcut:
             if engine.knows_edits(sink.stream):
                 self._compare(sink)
 
-    def _is_worthwhile(self, sink: OutreachSink) -> bool:
+    def _is_worthwhile(self, sink: RowSink) -> bool:
         """Whether rows of a stream are known again often enough to be looked for."""
         return sink.verbatim is not None and self._gains[sink] > -MOST_IN_VAIN
 
@@ -175,7 +202,7 @@ class Shortcut:
                 if not self._held[about]:
                     del self._held[about]
 
-    def _compare(self, sink: OutreachSink) -> None:
+    def _compare(self, sink: RowSink) -> None:
         places = [(at, row) for at, row in self._rows.items() if row.sink is sink]
         known = self._reader.rows(sink.stream, [row.key for _, row in places])
         for position, row in places:
@@ -202,7 +229,7 @@ class Shortcut:
         self._settled.setdefault(row.sink, []).append(row.sink.receive_unread())
         return True
 
-    def received(self, sink: OutreachSink, number: int) -> None:
+    def received(self, sink: RowSink, number: int) -> None:
         """Hear that a record goes the long way, at the end of which it may be written.
 
         One that the memory knows can only be written if what comes before it changes what the
@@ -229,11 +256,9 @@ class Shortcut:
 
     def hand_over(self) -> None:
         """Have the rows settled that were taken in."""
-        if self._settled and (engine := self._engine()) is not None:
-            settled, self._settled = self._settled, {}
-            for sink, numbers in settled.items():
-                sink.record_counter_metric.increment(len(numbers))
-                engine.settle_unchanged(sink.stream, numbers)
+        settled, self._settled = self._settled, {}
+        for sink, numbers in settled.items():
+            sink.settle_unread(numbers)
 
     def hand_over_known(self) -> None:
         """Let no known row that was read wait for others to fill its batch: they pass it by.
@@ -251,7 +276,7 @@ class Shortcut:
         self._position = -1
 
 
-def _row_of(line: bytes, sinks: Mapping[str, OutreachSink]) -> _Row | None:
+def _row_of(line: bytes, sinks: Mapping[str, RowSink]) -> _Row | None:
     """Read as much of a line as it takes to know its row again; what is wrong is said later."""
     try:
         envelope = _open(line)

@@ -728,7 +728,7 @@ class NoClient:
 
 
 def test_an_import_or_a_list_without_records_cannot_be_sent():
-    sends_nothing = Imports(NoClient(), rest=Pacer().rest)
+    sends_nothing = Imports(NoClient(), Pacer())
     for shape in ("wrapped", "flat"):
         with pytest.raises(ValueError, match="all records"):
             sends_nothing.run([], shape, lambda: True)

@@ -36,7 +36,7 @@ from target_outreach.target import TargetOutreach
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from target_outreach.records.model import ChangeDetection
+    from target_outreach.records.rules import ChangeDetection
     from target_outreach.sandbox.messages import Exchange
 
 HOUR = 3600

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_outreach.records.fingerprints import ENTRY_BYTES, Remembered, changes, remember
-from target_outreach.records.model import Desired, Resource, Rules
+from target_outreach.records.model import Desired, Resource
+from target_outreach.records.rules import Rules
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=3)
 VALUES = st.one_of(
@@ -26,7 +27,7 @@ RECORDS = st.builds(
 RULES = st.builds(
     Rules,
     on_null=st.sampled_from(["ignore", "clear"]),
-    array_default=st.sampled_from(["merge", "replace"]),
+    array_fields=st.sampled_from(["merge", "replace"]),
     field_rules=st.dictionaries(st.just("title"), st.sampled_from(["if_empty", "never"])),
     allow_opt_in=st.booleans(),
 )

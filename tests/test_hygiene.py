@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -156,14 +157,20 @@ def test_no_sentence_about_an_address_that_cannot_be_reached_holds_a_value(
     assert_silent(run.log + json.dumps(run.report), config)
 
 
-def test_a_fault_of_our_own_is_told_by_its_place_and_not_by_its_words(sync, config, monkeypatch):
+def test_an_internal_error_is_told_by_all_its_frames_and_not_by_its_words(
+    sync, config, monkeypatch
+):
     def fail(*_arguments):
         raise ValueError(SECRET)
 
     monkeypatch.setattr(Batches, "deliver_batch", fail)
     run = sync(about_a_secret())
     assert run.exit_code == 1
-    assert "a fault of target-outreach itself, ValueError at test_hygiene.py" in run.log
+    (told,) = [line for line in run.log.splitlines() if "Internal error (ValueError)" in line]
+    frames = re.findall(r"(\S+\.py):\d+ (\w+)", told.partition("this line: ")[2])
+    assert frames[0] == ("target_outreach/running.py", "run")
+    assert ("singer_sdk/plugin_base.py", "listen") in frames
+    assert frames[-1] == ("tests/test_hygiene.py", "fail")
     assert_silent(run.log + json.dumps(run.report), config)
 
 

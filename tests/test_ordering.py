@@ -12,7 +12,8 @@ from target_outreach.engine.ordering import Ordering, WriteQueue
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.folding import fold
 from target_outreach.records.matching import Picture
-from target_outreach.records.model import Desired, Resource, Rules
+from target_outreach.records.model import Desired, Resource
+from target_outreach.records.rules import Rules
 
 PROSPECTS = load_catalog()["prospects"]
 LOOKED_UP = Read(0.0, 0)
@@ -27,7 +28,7 @@ class Listener:
 
 def batch(ordering, *records, match_fields=("emails",), mode="upsert"):
     """Hand over a batch; each record is its number and its addresses."""
-    rules = Rules(mode, match_fields)
+    rules = Rules(sync_mode=mode, match_fields=match_fields)
     stream = Stream("people", "people", "", PROSPECTS, rules)
     one = Batch(ordering.number(), stream, Picture(PROSPECTS, match_fields), Listener())
     said = [

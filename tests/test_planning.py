@@ -22,7 +22,6 @@ from target_outreach.records.model import (
     Key,
     Reference,
     Resource,
-    Rules,
     Skip,
     Unchanged,
     Update,
@@ -35,6 +34,7 @@ from target_outreach.records.planning import (
     plan_unseen,
     references_to_find,
 )
+from target_outreach.records.rules import Rules
 
 CATALOG = load_catalog()
 PROSPECTS, ACCOUNTS = CATALOG["prospects"], CATALOG["accounts"]
@@ -65,20 +65,20 @@ def changes(desired, found, **rules):
         ({"title": None}, {"title": "A"}, {"on_null": "clear"}, {"title": None}),
         ({"tags": None}, {"tags": ["a"]}, {"on_null": "clear"}, {"tags": []}),
         ({"emails": None}, {}, {"on_null": "clear"}, {}),
-        ({"emails": []}, {}, {"array_default": "replace"}, {}),
+        ({"emails": []}, {}, {"array_fields": "replace"}, {}),
         ({"tags": ["b"]}, {"tags": ["a"]}, {}, {"tags": ["a", "b"]}),
         ({"tags": ["b", "a"]}, {"tags": ["a", "b"]}, {}, {}),
-        ({"tags": ["b"]}, {"tags": ["a"]}, {"array_default": "merge_first"}, {"tags": ["b", "a"]}),
-        ({"tags": ["b"]}, {"tags": ["a", "b"]}, {"array_default": "replace"}, {"tags": ["b"]}),
-        ({"tags": []}, {"tags": ["a"]}, {"array_default": "replace"}, {"tags": []}),
+        ({"tags": ["b"]}, {"tags": ["a"]}, {"array_fields": "merge_first"}, {"tags": ["b", "a"]}),
+        ({"tags": ["b"]}, {"tags": ["a", "b"]}, {"array_fields": "replace"}, {"tags": ["b"]}),
+        ({"tags": []}, {"tags": ["a"]}, {"array_fields": "replace"}, {"tags": []}),
         ({"tags": ["b"]}, {"tags": ["a"]}, {"array_fields": {"tags": "replace"}}, {"tags": ["b"]}),
-        ({"emails": ["A@X.test"]}, {}, {"array_default": "replace"}, {}),
+        ({"emails": ["A@X.test"]}, {}, {"array_fields": "replace"}, {}),
         ({"emails": ["b@x.test"]}, {}, {}, {"emails": ["a@x.test", "b@x.test"]}),
         ({"workPhones": ["(415) 555-0100"]}, {"workPhones": ["+14155550100"]}, {}, {}),
         (
             {"workPhones": ["(415) 555-0100", "2"]},
             {"workPhones": ["+14155550100"]},
-            {"array_default": "replace"},
+            {"array_fields": "replace"},
             {"workPhones": ["+14155550100", "2"]},
         ),
         (
@@ -227,7 +227,7 @@ MISSING = ("missing_required", "emails", "A new record needs a value in emails."
     ],
 )
 def test_what_is_not_found_is_created_only_where_it_may_be(desired, mode, outcome):
-    rules = Rules(mode=mode, match_fields=BY_MAIL)
+    rules = Rules(sync_mode=mode, match_fields=BY_MAIL)
     if isinstance(outcome, Skip):
         assert plan(PROSPECTS, desired, None, rules) == outcome
         return
@@ -254,7 +254,7 @@ def test_what_the_organisation_requires_is_needed_to_create_and_not_to_update(va
 
 
 def test_insert_creates_whatever_is_there_already():
-    decided = plan(PROSPECTS, person(title="X"), held(), Rules(mode="insert"))
+    decided = plan(PROSPECTS, person(title="X"), held(), Rules(sync_mode="insert"))
     assert decided == Create({"emails": ["a@x.test"], "title": "X"}, {}, {})
 
 
@@ -262,7 +262,7 @@ def test_insert_creates_whatever_is_there_already():
     ("object_type", "decided", "rules", "expected"),
     [
         (ACCOUNTS, Create({"name": "A"}, {}, {}), {}, True),
-        (ACCOUNTS, Create({"name": "A"}, {}, {}), {"mode": "insert"}, False),
+        (ACCOUNTS, Create({"name": "A"}, {}, {}), {"sync_mode": "insert"}, False),
         (PROSPECTS, Create({"emails": ["a@x.test"]}, {}, {}), {}, False),
         (PROSPECTS, Update(held(), {"title": "A"}, {}, {}), {}, False),
         (PROSPECTS, Update(held(), {"tags": ["a"]}, {}, {}), {}, True),
@@ -495,7 +495,7 @@ def test_accounts_are_folded_by_their_name_and_domain():
 
 
 def test_insert_never_folds_but_keeps_the_order():
-    first, second = folded(person(), person(), mode="insert")
+    first, second = folded(person(), person(), sync_mode="insert")
     assert second.waits_for == {first}
 
 
@@ -508,7 +508,7 @@ def test_insert_never_folds_but_keeps_the_order():
         ({"tags": None}, {"title": "B"}, {"on_null": "clear"}, 1),
         ({"title": None}, {"title": "B"}, {"on_null": "clear"}, 1),
         ({"tags": ["a"]}, {"tags": ["b"]}, {"on_null": "clear"}, 1),
-        ({"tags": None}, {"tags": ["a"]}, {"on_null": "clear", "array_default": "replace"}, 1),
+        ({"tags": None}, {"tags": ["a"]}, {"on_null": "clear", "array_fields": "replace"}, 1),
         (
             {"tags": None},
             {"tags": ["a"]},
@@ -545,8 +545,8 @@ CLEAR = {"on_null": "clear"}
         ({"title": "A"}, {"title": "B"}, ONCE, {"title": "A"}),
         ({}, {"title": "B", "nickname": "N"}, ONCE, {"nickname": "N"}),
         ({"tags": ["a"]}, {"tags": ["b"]}, {}, {"tags": ["a", "b"]}),
-        ({"tags": ["a"]}, {"tags": ["b"]}, {"array_default": "merge_first"}, {"tags": ["b", "a"]}),
-        ({"tags": ["a"]}, {"tags": ["b"]}, {"array_default": "replace"}, {"tags": ["b"]}),
+        ({"tags": ["a"]}, {"tags": ["b"]}, {"array_fields": "merge_first"}, {"tags": ["b", "a"]}),
+        ({"tags": ["a"]}, {"tags": ["b"]}, {"array_fields": "replace"}, {"tags": ["b"]}),
         ({"tags": ["a"]}, {"tags": ["b"]}, {"array_fields": {"tags": "replace"}}, {"tags": ["b"]}),
         ({"tags": ["a"]}, {"tags": None}, CLEAR, {"tags": None}),
         ({"optedOut": True}, {"optedOut": False}, {}, {"optedOut": True}),
@@ -647,7 +647,7 @@ def test_one_folded_write_leaves_what_all_writes_would_have(
     rules = Rules(
         match_fields=BY_MAIL,
         on_null=on_null,
-        array_default=array_rule,
+        array_fields=array_rule,
         field_rules=field_rules,
     )
     start = None if before is None else held(**before)
@@ -661,7 +661,7 @@ def test_one_folded_write_leaves_what_all_writes_would_have(
 
 @given(ATTRIBUTES, ATTRIBUTES, st.sampled_from(["merge", "merge_first", "replace"]))
 def test_planning_again_after_a_write_plans_nothing(ours, theirs, array_rule):
-    rules = Rules(match_fields=BY_MAIL, array_default=array_rule)
+    rules = Rules(match_fields=BY_MAIL, array_fields=array_rule)
     resource = held(**theirs)
     once = after(resource, plan(PROSPECTS, person(**ours), resource, rules))
     assert isinstance(plan(PROSPECTS, person(**ours), once, rules), Unchanged)
@@ -697,7 +697,7 @@ def test_what_is_held_word_for_word_is_planned_as_if_it_had_been_looked_at(
 ):
     theirs = {name: data.draw(as_outreach_says_it(value)) for name, value in ours.items()}
     rules = Rules(
-        match_fields=BY_MAIL, on_null=on_null, array_default=array_rule, detection=detection
+        match_fields=BY_MAIL, on_null=on_null, array_fields=array_rule, change_detection=detection
     )
     quick = plan(PROSPECTS, person(**ours), held(**theirs), rules)
     with patch.object(planning, "differing", lambda ours, _held: ours):
@@ -709,7 +709,7 @@ def test_what_is_held_word_for_word_is_planned_as_if_it_had_been_looked_at(
 @pytest.mark.parametrize("detection", ["outreach", "none"])
 def test_a_list_that_is_held_item_for_item_stays_as_it_is(array_rule, detection):
     phones = ["+1 555 010 0100", "2", "5550100100"]
-    rules = Rules(match_fields=BY_MAIL, array_default=array_rule, detection=detection)
+    rules = Rules(match_fields=BY_MAIL, array_fields=array_rule, change_detection=detection)
     desired = person(workPhones=phones)
     decided = plan(PROSPECTS, desired, held(workPhones=[*phones]), rules)
     if detection == "none":
@@ -743,7 +743,7 @@ UNSEEN = Resource(7, {}, {})
         ({"title": "B", "lastName": "L"}, ["title", "lastName"], {}, ...),
         ({"title": None}, ["title"], {"on_null": "clear"}, {"title": None}),
         ({"tags": ["a"]}, ["tags"], {}, None),
-        ({"tags": ["a"]}, ["tags"], {"array_default": "replace"}, None),
+        ({"tags": ["a"]}, ["tags"], {"array_fields": "replace"}, None),
         ({"tags": ["a"], "title": "B"}, ["title", "tags"], {}, None),
         ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "never"}}, {}),
         ({"tags": ["a"]}, ["tags"], {"field_rules": {"tags": "on_create"}}, {}),
@@ -793,17 +793,17 @@ def test_a_changed_link_is_sent_unseen():
 
 @pytest.mark.parametrize(("changed", "expected"), [([], True), (["title"], False)])
 def test_insert_leaves_alone_what_it_has_delivered_and_nothing_else(changed, expected):
-    decided = plan_unseen(PROSPECTS, person(title="B"), 7, changed, Rules(mode="insert"))
+    decided = plan_unseen(PROSPECTS, person(title="B"), 7, changed, Rules(sync_mode="insert"))
     assert decided == (Unchanged(UNSEEN, Counter()) if expected else None)
 
 
 def test_without_change_detection_everything_is_written():
     desired = Desired(attributes={"title": "A", "lastName": None}, relationships={"owner": 4})
     found = Resource(1, {"title": "A"}, {"owner": 4})
-    decided = plan(PROSPECTS, desired, found, Rules(detection="none"))
+    decided = plan(PROSPECTS, desired, found, Rules(change_detection="none"))
     assert decided == Update(found, {"title": "A"}, {"owner": 4}, Counter())
     unlinked = Desired(relationships={"owner": None})
-    decided = plan(PROSPECTS, unlinked, found, Rules(detection="none"))
+    decided = plan(PROSPECTS, unlinked, found, Rules(change_detection="none"))
     assert isinstance(decided, Unchanged)
 
 

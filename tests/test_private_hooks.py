@@ -199,8 +199,8 @@ class Seen:
         target._process_schema_message(schema("prospects"))
         Target._process_record_message(target, record("prospects", id=4, emails="d@x.test"))
         target.drain_one(target.sink("prospects"))
-        target.deliver_rest()
-        target.close()
+        target.run.deliver_rest()
+        target.run.close()
 
     def _read(self) -> None:
         """Have a line read as the SDK does it."""
@@ -281,7 +281,7 @@ def test_what_is_overridden_is_called_in_a_real_run(seen, hook):
 def test_the_real_run_has_delivered_what_it_was_given(seen):
     assert seen.codes == [0, 1]  # a BATCH is refused
     assert [json.loads(line) for line in seen.states.splitlines()] == [{"at": 1.5}]
-    counts = seen.target.settlement.tallies
+    counts = seen.target.run.parts.tallies
     assert {name: tally.received for name, tally in counts.items()} == {
         "prospects": 2,
         "mapped-prospects": 1,

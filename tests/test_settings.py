@@ -86,7 +86,7 @@ def test_a_null_counts_as_unset():
     target = TargetOutreach(
         config={"sandbox": "x.db", "sync_mode": None, "streams": [{"stream": "a", "on_null": None}]}
     )
-    assert target.settings.defaults.mode == "upsert"
+    assert target.settings.defaults.sync_mode == "upsert"
     assert target.settings.streams[0].settings.on_null == "ignore"
 
 
@@ -118,7 +118,7 @@ def test_an_entry_inherits_what_it_does_not_say():
         }
     )
     entry = settings.streams[0].settings
-    assert (entry.mode, entry.on_null, entry.array_fields) == (
+    assert (entry.sync_mode, entry.on_null, entry.array_fields) == (
         "update",
         "clear",
         {"tags": "replace"},

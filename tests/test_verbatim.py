@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import lines, record, schema
 
-from target_outreach import messages as messages_module
+from target_outreach import inbox
 from target_outreach.records.mapping import StreamMapping
 from target_outreach.running import run as run_target
 from target_outreach.sandbox import Fault, Profile, Sandbox
@@ -37,7 +37,7 @@ def deliver(config, tmp_path, monkeypatch):
     """Run the target on a file, of which it reads a few rows at a time; return what it did."""
 
     def _deliver(messages, *, chunk_bytes=2000, **settings):
-        monkeypatch.setattr(messages_module, "CHUNK_BYTES", chunk_bytes)
+        monkeypatch.setattr(inbox, "CHUNK_BYTES", chunk_bytes)
         path = tmp_path / "input.singer"
         path.write_text(lines(messages), encoding="utf-8")
         merged = config | settings

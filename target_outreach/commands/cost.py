@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
@@ -18,11 +18,11 @@ from target_outreach.commands import config_option, explained, merge_config, spe
 from target_outreach.errors import ExitCode
 from target_outreach.outreach.lookup import PAGE_SIZE, Lookup
 from target_outreach.records.catalog import load_catalog
+from target_outreach.records.rules import ChangeDetection
 from target_outreach.settings import SETTINGS
 
 if TYPE_CHECKING:
     from target_outreach.outreach.client import Client
-    from target_outreach.records.model import ChangeDetection
 
 #: Requests that Outreach grants a user in an hour (API reference 5).
 HOURLY = 10_000
@@ -38,7 +38,7 @@ BATCH: int = SETTINGS.to_dict()["properties"]["batch_size_rows"]["default"]
 #: What the lookups of the estimate read: what most tables of people have.
 ASKED = ("emails", "firstName", "lastName", "title", "company", "workPhones", "tags")
 
-DETECTIONS: tuple[ChangeDetection, ...] = ("outreach", "source", "drift", "none")
+DETECTIONS: tuple[ChangeDetection, ...] = get_args(ChangeDetection)
 
 
 @dataclass(frozen=True, slots=True)

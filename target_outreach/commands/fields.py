@@ -11,6 +11,7 @@ import click
 
 from target_outreach.commands import config_option, explained, merge_config, speak_alone
 from target_outreach.errors import CredentialsError, ExitCode, InputError, SettingsError
+from target_outreach.parts import Organisation
 from target_outreach.records.catalog import stream_objects
 from target_outreach.records.mapping import links_of
 from target_outreach.records.model import CUSTOM_NAME, Attribute, ObjectType
@@ -21,6 +22,7 @@ from target_outreach.target import TargetOutreach
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from target_outreach.parts import Parts
     from target_outreach.sinks import OutreachSink
 
 Fields = dict[str, Any]
@@ -87,25 +89,41 @@ def fields(  # noqa: PLR0913 - each is an option
         return _list_streams(target, messages, as_json=as_json)
 
 
-class Describer(TargetOutreach):
-    """A target that says what it would do, and is content with less than a run.
+class Acquaintance(Organisation):
+    """An organisation that need not be asked: a description is content with less than a run.
 
     Attributes:
-        unasked: Why Outreach is not asked for its custom fields, where it is not.
-        wanted: Whether it matters to what is said.
+        unasked: Why it is not asked for its custom fields, where it is not.
     """
 
-    unasked: str | None = None
-    wanted = False
+    def __init__(self, parts: Parts, unasked: str | None) -> None:
+        """Know what all organisations have alike.
+
+        Args:
+            parts: Have the connection to it.
+            unasked: Why it is not to be asked.
+        """
+        super().__init__(parts)
+        self.unasked = unasked
+        self._matters = False
 
     def learn_custom_fields(self) -> None:
-        """Ask for the organisation's custom fields, as far as the credentials allow it."""
-        self.wanted = True
+        """Ask for its custom fields, as far as the credentials allow it."""
+        self._matters = True
         try:
             if self.unasked is None:
                 super().learn_custom_fields()
         except CredentialsError as error:
             self.unasked = str(error).rstrip(".")
+
+    def excuse(self) -> None:
+        """Say on standard error what is missing, if anything is."""
+        if self._matters and self.unasked is not None:
+            click.echo(f"{self.unasked}: {UNKNOWN_LABELS}.", err=True)
+
+
+class Describer(TargetOutreach):
+    """A target that says what it would do."""
 
     def read(self, message: dict[str, Any]) -> list[OutreachSink]:
         """Take in a SCHEMA message, and return the sinks that its stream leads to.
@@ -122,11 +140,6 @@ class Describer(TargetOutreach):
             raise
         return [self.sink(one.stream_alias) for one in self.mapper.stream_maps[str(stream)]]
 
-    def excuse(self) -> None:
-        """Say on standard error what is missing, if anything is."""
-        if self.wanted and self.unasked is not None:
-            click.echo(f"{self.unasked}: {UNKNOWN_LABELS}.", err=True)
-
 
 @contextmanager
 def _opened(config: Fields, *, offline: bool) -> Iterator[Describer]:
@@ -141,21 +154,23 @@ def _opened(config: Fields, *, offline: bool) -> Iterator[Describer]:
     if unasked is not None:
         config = {name: value for name, value in config.items() if name not in ACCESS} | NO_TOKEN
     target = Describer(config=config | {"max_wait_minutes": PATIENCE})
-    target.unasked = unasked
+    parts = target.run.parts
+    parts.organisation = organisation = Acquaintance(parts, unasked)
     try:
-        target.check_entries()
+        target.run.check_entries()
         yield target
     finally:
-        target.excuse()
-        target.close()
+        organisation.excuse()
+        target.run.close()
 
 
 # Objects
 
 
 def _list_objects(target: Describer, names: Sequence[str], *, as_json: bool) -> int:
-    target.learn_custom_fields()
-    objects = [target.objects[name] for name in names]
+    organisation = target.run.parts.organisation
+    organisation.learn_custom_fields()
+    objects = [organisation.objects[name] for name in names]
     if as_json:
         _print_json({one.name: [*_attributes(one), *_links(one)] for one in objects})
         return ExitCode.DONE
@@ -323,7 +338,7 @@ def _stream(sink: OutreachSink) -> Fields:
     attributes = mapping.object.attributes
     return described | {
         "object": mapping.object.name,
-        "sync_mode": rules.mode,
+        "sync_mode": rules.sync_mode,
         "match_on": list(rules.match_fields),
         "columns": [
             {
@@ -335,7 +350,7 @@ def _stream(sink: OutreachSink) -> Fields:
             for column, goal in columns.items()
         ],
         "left_out": dict(mapping.unmapped),
-        "required": sorted(missing) if rules.mode != "update" else [],
+        "required": sorted(missing) if rules.sync_mode != "update" else [],
     }
 
 

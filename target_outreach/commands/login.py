@@ -113,8 +113,8 @@ def login(  # noqa: PLR0913 - an option each
     with chain.locked():
         chain.check()  # before the user is asked for anything
     pacer = Pacer(max_wait=PATIENCE)
-    deferral = Deferral(pacer.rest)
-    with open_token_endpoint(settings, app, deferral.rest) as endpoint:
+    deferral = Deferral(pacer)
+    with open_token_endpoint(settings, app, deferral) as endpoint:
         attempt = Login(
             authorization,
             endpoint,

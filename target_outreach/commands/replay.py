@@ -52,14 +52,14 @@ def replay(
             )
     once = list(dict.fromkeys(files))
     target = open_target(context, configs, dry_run=dry_run)
-    target.replay(*once)
+    target.run.replay(*once)
     code = run(target, io.StringIO(), recurs=False)
     for file in once:
         if file.exists():
             logger.warning("%s is not done and stays as it is.", file)
         else:
             logger.info("%s is done and now called %s.", file, done(file).name)
-    if not any(file.exists() for file in once) and (rest := _rest(target.report())):
+    if not any(file.exists() for file in once) and (rest := _rest(target.run.report())):
         logger.info("%s", rest)
     return code
 

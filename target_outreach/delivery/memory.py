@@ -33,7 +33,7 @@ from target_outreach.records.fingerprints import (
 from target_outreach.records.model import Create, Resource, Unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
@@ -539,13 +539,14 @@ class Memory:
         Raises:
             SettingsError: It cannot be opened.
         """
-        return MemoryReader(self._path, self._scope_name)
+        return MemoryReader(self._path, self)
 
-    def _scope_name(self, stream: Stream) -> str:
+    def scope_name(self, stream: Stream) -> str:
+        """Name the part of the memory that a stream has."""
         return f"{self._object_scope(stream)} {stream.name}"
 
     def _scope(self, stream: Stream) -> int:
-        name = self._scope_name(stream)
+        name = self.scope_name(stream)
         if name not in self._scopes:
             self._run("INSERT OR IGNORE INTO scopes (name) VALUES (?)", (name,))
             ((number,),) = self._run("SELECT number FROM scopes WHERE name = ?", (name,))
@@ -571,17 +572,17 @@ class Memory:
 class MemoryReader:
     """Reads a memory on a thread of its own, as it was kept last."""
 
-    def __init__(self, path: str, scope_name: Callable[[Stream], str]) -> None:
+    def __init__(self, path: str, memory: Memory) -> None:
         """Open the file.
 
         Args:
             path: The path of the file, which exists.
-            scope_name: Names the part of it that a stream has.
+            memory: Knows which part of it a stream has.
 
         Raises:
             SettingsError: It cannot be opened.
         """
-        self._scope_name = scope_name
+        self._memory = memory
         self._scopes: dict[str, tuple[int, ...]] = {}
         try:
             self._connection = sqlite3.connect(path, timeout=BUSY)
@@ -610,7 +611,7 @@ class MemoryReader:
         return rows
 
     def _scope(self, stream: Stream) -> tuple[int, ...]:
-        name = self._scope_name(stream)
+        name = self._memory.scope_name(stream)
         if not self._scopes.get(name):
             found = self._connection.execute("SELECT number FROM scopes WHERE name = ?", (name,))
             self._scopes[name] = found.fetchone() or ()

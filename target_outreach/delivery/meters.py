@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_outreach.delivery import timeline
-    from target_outreach.delivery.tally import Count, Outcome
+    from target_outreach.delivery.status import Count
+    from target_outreach.delivery.tally import Outcome
 
 
 class OutreachMetric(enum.StrEnum):

@@ -9,21 +9,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.meters import Meters
-from target_outreach.delivery.tally import OUTCOMES, Count, counted
+from target_outreach.delivery.status import Count, Moment
+from target_outreach.delivery.tally import OUTCOMES, counted
 from target_outreach.delivery.terminal import LiveLine, printable
-from target_outreach.delivery.timeline import Point, Timeline
+from target_outreach.delivery.timeline import Timeline
 from target_outreach.outreach.clock import clock_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from typing import TextIO
 
-    from target_outreach.outreach.pacing import Budget
+    from target_outreach.delivery.status import Status
 
 logger = logging.getLogger("target-outreach")
 
@@ -40,53 +38,6 @@ GLANCE = 0.5
 MOST_STREAMS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """How far a run is.
-
-    Attributes:
-        point: Its figures in all.
-        streams: The counts by stream.
-        budget: What Outreach last said of its limit, or None where it did not yet.
-        resumes_in: Time until requests are sent again, or None where none waits for that.
-        input_ended: Whether all records are received.
-        dry_run: Whether nothing is written.
-    """
-
-    point: Point = field(default_factory=Point)
-    streams: Mapping[str, Count] = field(default_factory=dict)
-    budget: Budget | None = None
-    resumes_in: timedelta | None = None
-    input_ended: bool = False
-    dry_run: bool = False
-
-    @property
-    def ends_in(self) -> timedelta | None:
-        """Time until the run is expected to end, or None where that cannot be known.
-
-        It cannot before all records are received, since a tap does not say how many it has, nor
-        where the rest takes more than one more window of Outreach's limit.
-        """
-        point, left = self.point, self.point.received - self.point.settled
-        active = point.seconds - point.waited
-        if not self.input_ended or not left or not point.settled or active <= 0:
-            return None
-        seconds = left * active / point.settled
-        wait = (self.resumes_in or timedelta()).total_seconds()
-        budget = self.budget
-        if budget is not None and budget.resets_in:
-            missing = left * point.requests / point.settled - budget.spendable
-            if missing > budget.limit:
-                return None
-            if missing > 0:
-                wait = max(wait, budget.resets_in.total_seconds())
-        return timedelta(seconds=seconds + wait)
-
-    def since(self, earlier: Moment) -> list[str]:
-        """Name the streams of which something has changed since another moment."""
-        return [name for name, count in self.streams.items() if count != earlier.streams.get(name)]
-
-
 class Progress:
     """Tells how a run goes on, until it is closed.
 
@@ -94,15 +45,15 @@ class Progress:
         timeline: How far the run was when.
     """
 
-    def __init__(self, look: Callable[[], Moment], terminal: TextIO | None) -> None:
+    def __init__(self, status: Status, terminal: TextIO | None) -> None:
         """Say nothing yet.
 
         Args:
-            look: Sees how far the run is; called on a thread of its own.
+            status: Says how far the run is; asked on a thread of its own.
             terminal: Where a live line may be shown, or None to log lines instead.
         """
         self.timeline = Timeline()
-        self._look = look
+        self._status = status
         self._meters = Meters()
         self._live = LiveLine(terminal) if terminal is not None else None
         self._said = Moment()
@@ -125,14 +76,14 @@ class Progress:
         if self._live is not None:
             with contextlib.suppress(OSError, ValueError):  # the terminal is gone
                 self._live.detach()
-        moment = self._look()
+        moment = self._status.moment()
         self._meters.observe(moment.streams, moment.point)
         self._meters.close(moment.point.waited)
 
     def _run(self) -> None:
         try:
             while not self._over.wait(min(self.timeline.spacing, GLANCE)):
-                self._glance(self._look())
+                self._glance(self._status.moment())
         except (OSError, ValueError):
             logger.debug("The terminal is gone; no progress is shown any more.")
 

@@ -6,22 +6,22 @@ file before the ledger hears of it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from target_outreach.delivery.breaker import Breaker
-from target_outreach.delivery.tally import Tally
 from target_outreach.errors import OutputError, RejectsError
 from target_outreach.records.model import Resource, Unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections import defaultdict
+    from collections.abc import Iterable, Sequence
 
     from target_outreach.delivery.journal import Journal
     from target_outreach.delivery.ledger import Ledger, State
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.policy import RejectPolicy
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.tally import Tally
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
 
@@ -39,6 +39,13 @@ class Rejects(Protocol):
         """Take no more."""
 
 
+class States(Protocol):
+    """Takes the STATE that may be passed on."""
+
+    def emit(self, state: State) -> None:
+        """Pass a STATE on."""
+
+
 class Settlement:
     """Counts and settles records, and releases the STATE that this allows.
 
@@ -46,14 +53,15 @@ class Settlement:
         tallies: The counts by stream.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
         self,
         *,
         ledger: Ledger,
         rejects: Rejects,
         policy: RejectPolicy,
         journal: Journal,
-        emit: Callable[[State], None],
+        states: States,
+        tallies: defaultdict[str, Tally],
     ) -> None:
         """Settle nothing yet.
 
@@ -62,14 +70,15 @@ class Settlement:
             rejects: Takes what cannot be delivered.
             policy: Says how many rejects are too many.
             journal: Hears what became of each record.
-            emit: Prints a STATE.
+            states: Prints the STATE that is released.
+            tallies: The counts by stream, to be added to.
         """
-        self.tallies: dict[str, Tally] = defaultdict(Tally)
+        self.tallies = tallies
         self._ledger = ledger
         self._rejects = rejects
         self._policy = policy
         self._journal = journal
-        self._emit = emit
+        self._states = states
         self._breaker = Breaker()
         self._abort_at: int | None = None
         self._unsaved: list[int] = []
@@ -225,7 +234,7 @@ class Settlement:
     def _release(self) -> None:
         state = self._ledger.release()
         if state is not None:
-            self._emit(state)
+            self._states.emit(state)
 
     def close(self) -> None:
         """Release what is left, and close the rejects file."""

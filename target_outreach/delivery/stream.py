@@ -9,7 +9,8 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from target_outreach.errors import RecordFault
-    from target_outreach.records.model import Desired, ObjectType, Rules
+    from target_outreach.records.model import Desired, ObjectType
+    from target_outreach.records.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)

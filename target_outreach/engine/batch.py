@@ -129,7 +129,7 @@ class WorkItem(Group[Item]):
         """
         rules, snapshot = self.batch.stream.rules, self.batch.snapshot
         if fields is None:
-            if rules.mode == "insert":
+            if rules.sync_mode == "insert":
                 return []
             fields = rules.match_fields
         kept = self._matched
@@ -218,7 +218,7 @@ class Batch:
     def fields(self) -> list[str]:
         """The fields to look up by, in order; `insert` looks nothing up."""
         rules = self.stream.rules
-        return [] if rules.mode == "insert" else ["id", *rules.match_fields]
+        return [] if rules.sync_mode == "insert" else ["id", *rules.match_fields]
 
     def item(self, desired: Desired, keys: frozenset[Key], waits_for: set[WorkItem]) -> WorkItem:
         """Make a work item of this batch that has no record yet."""

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from target_outreach.engine.requests import Requests
     from target_outreach.engine.tasks import Tasks
     from target_outreach.engine.tools import Tools
-    from target_outreach.records.model import Desired, Reference, Rules
+    from target_outreach.records.model import Desired, Reference
+    from target_outreach.records.rules import Rules
 
 
 class Batches:

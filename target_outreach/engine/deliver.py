@@ -360,7 +360,7 @@ class Delivery:
         if name in item.desired.references:
             item.is_linked_anew = True
             self.references.forget()
-        elif item.batch.stream.rules.on_missing == "skip":
+        elif item.batch.stream.rules.on_missing_relation == "skip":
             self._settlement.goes_without(item.batch.stream, f"{name}.id")
         else:
             return False

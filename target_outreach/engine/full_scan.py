@@ -294,7 +294,7 @@ def _serves(scan: _Scan, batch: Batch) -> bool:
     for another one may be older than that question.
     """
     stream, index = batch.stream, scan.index
-    if stream.rules.detection == "drift" and scan.stream != stream.name:
+    if stream.rules.change_detection == "drift" and scan.stream != stream.name:
         return False
     return index.asked.issuperset(stream.asked) and index.fields.issuperset(
         stream.rules.match_fields

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.engine.tools import Tools
+    from target_outreach.inbox import Inbox
 
 BATCHES_UNDER_WAY = 2
 
@@ -39,18 +40,18 @@ class Engine:
         error: What has stopped the engine, or None.
     """
 
-    def __init__(self, tools: Tools, wake: Callable[[], None]) -> None:
+    def __init__(self, tools: Tools, inbox: Inbox) -> None:
         """Start the threads.
 
         Args:
             tools: What to deliver with.
-            wake: Called, on any thread, when the main thread is to look around.
+            inbox: Woken, from any thread, when the main thread is to look around.
         """
         self.error: Exception | None = None
         self._failed_at: float | None = None
         self._tools = tools
         self._settlement = tools.settlement
-        self._wake = wake
+        self._inbox = inbox
         self._changed = threading.Condition()
         self._under_way = 0
         self._settling = 0
@@ -210,7 +211,7 @@ class Engine:
         if self._settlement.is_aborting:
             self._batches.withdraw_aborted()
             self._settlement.check_abort()
-            self._wake()
+            self._inbox.wake()
             with self._changed:
                 self._changed.notify_all()
         if self._is_closing and not self._under_way:
@@ -249,7 +250,7 @@ class Engine:
         with self._changed:
             self._changed.notify_all()
         self._tools.pacer.stop()
-        self._wake()
+        self._inbox.wake()
         self._ended.set()
 
     def _on_lost_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

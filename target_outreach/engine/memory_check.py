@@ -12,8 +12,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from target_outreach.records.fingerprints import changes
-from target_outreach.records.model import BY_MEMORY, Unchanged
+from target_outreach.records.model import Unchanged
 from target_outreach.records.planning import plan_unseen
+from target_outreach.records.rules import BY_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +42,7 @@ class MemoryCheck:
 
     def remembers(self, stream: Stream) -> bool:
         """Whether a memory decides about records of a stream."""
-        return self._kept is not None and stream.rules.detection in BY_MEMORY
+        return self._kept is not None and stream.rules.change_detection in BY_MEMORY
 
     @property
     def _memory(self) -> Memory:
@@ -80,7 +81,7 @@ class MemoryCheck:
 
     def knows_edits(self, stream: Stream) -> bool:
         """Whether the memory says what others have edited, as far as the settings ask for that."""
-        if stream.rules.detection != "drift":
+        if stream.rules.change_detection != "drift":
             return True
         asked = self._asked.get(stream.name)
         return asked is not None and asked.done()
@@ -88,7 +89,7 @@ class MemoryCheck:
     async def prepare(self, batch: Batch) -> None:
         """Learn what others have edited, once for each stream, if the settings ask for that."""
         stream = batch.stream
-        if stream.rules.detection != "drift" or not self.remembers(stream):
+        if stream.rules.change_detection != "drift" or not self.remembers(stream):
             return
         if stream.name not in self._asked:
             assert self._remote_changes is not None  # noqa: S101 - for the type checker
@@ -185,7 +186,7 @@ def _fitting(item: WorkItem, entry: Known | None) -> Known | None:
 
 def _needs_a_look(item: WorkItem, entry: Known) -> bool:
     """Whether others have edited what was delivered, and that matters."""
-    return entry.is_edited and item.batch.stream.rules.mode != "insert"
+    return entry.is_edited and item.batch.stream.rules.sync_mode != "insert"
 
 
 def _plan(item: WorkItem, entry: Known | None, changed: list[str]) -> Update | Unchanged | None:

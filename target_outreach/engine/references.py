@@ -17,9 +17,10 @@ from target_outreach.engine.batch import Batch, Stage, WorkItem
 from target_outreach.errors import AmbiguousMatch, RecordFault
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.matching import choose
-from target_outreach.records.model import Desired, Rules
+from target_outreach.records.model import Desired
 from target_outreach.records.planning import references_to_find
 from target_outreach.records.references import new_account
+from target_outreach.records.rules import Rules
 from target_outreach.records.schemas import curated_schema
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from target_outreach.engine.related import Delivers, Related
     from target_outreach.engine.requests import Requests
     from target_outreach.outreach.lookup import Lookup
-    from target_outreach.records.model import ObjectType, OnMissing, Reference, Resource, Value
+    from target_outreach.records.model import ObjectType, Reference, Resource, Value
+    from target_outreach.records.rules import OnMissing
 
 #: What was found is kept for this many references; more than that are looked up again.
 MOST_KEPT = 50_000
@@ -78,7 +80,7 @@ class _Search:
 
     def fault(self, references: Iterable[Reference]) -> RecordFault | None:
         """Return what keeps a record from being delivered, as far as that is known."""
-        policy = self.batch.stream.rules.on_missing
+        policy = self.batch.stream.rules.on_missing_relation
         for reference in references:
             answer = self.answers.get(reference)
             if isinstance(answer, RecordFault) and not _is_left_out(answer, policy):
@@ -103,7 +105,11 @@ class _Terms:
     def rules(self) -> Rules:
         """The rules by which nothing that is there already is changed."""
         names = (*self.fields, "name")
-        return Rules(self.mode, self.fields, field_rules=dict.fromkeys(names, "on_create"))
+        return Rules(
+            sync_mode=self.mode,
+            match_fields=self.fields,
+            field_rules=dict.fromkeys(names, "on_create"),
+        )
 
 
 class References:
@@ -214,7 +220,10 @@ class References:
     ) -> None:
         """Have references of one object found; those that say the same parts go together."""
         object_type = load_catalog()[object_name]
-        creates = search.batch.stream.rules.on_missing == "create" and object_type.created_for_links
+        creates = (
+            search.batch.stream.rules.on_missing_relation == "create"
+            and object_type.created_for_links
+        )
         alike: defaultdict[_Terms, dict[Reference, tuple[int, Desired]]] = defaultdict(dict)
         why_not: dict[Reference, str] = {}
         for reference, item in first.items():
@@ -307,7 +316,7 @@ def _to_find(item: WorkItem) -> list[Reference]:
     rules = item.batch.stream.rules
     matches: Sequence[Resource] = item.matches()
     found = choose(matches, rules.on_ambiguous)
-    if found is None and (matches or rules.mode == "update"):
+    if found is None and (matches or rules.sync_mode == "update"):
         return []  # it is rejected, or skipped
     return references_to_find(item.desired, found, rules)
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
-    from target_outreach.records.model import Desired, Reference, Resource, Rules
+    from target_outreach.records.model import Desired, Reference, Resource
+    from target_outreach.records.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)

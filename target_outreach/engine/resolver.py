@@ -184,7 +184,11 @@ class Resolver:
     def expiry(self, item: WorkItem, decided: Plan) -> Expiry:
         """Return until when a plan may be carried out, by the lookup that it rests on."""
         batch, read = item.batch, item.read
-        if read is None or isinstance(decided, Unchanged) or batch.stream.rules.mode == "insert":
+        if (
+            read is None
+            or isinstance(decided, Unchanged)
+            or batch.stream.rules.sync_mode == "insert"
+        ):
             return Expiry()
         if isinstance(decided, Create) and read.version == BY_SCAN and not _is_unique(batch.object):
             return Expiry(AT_ONCE)
@@ -210,7 +214,7 @@ class Resolver:
         Raises:
             RecordFault: The test has failed.
         """
-        if not _rests_on_absence(batch, decided) or batch.stream.rules.mode == "insert":
+        if not _rests_on_absence(batch, decided) or batch.stream.rules.sync_mode == "insert":
             return False
         if isinstance(decided, Create) and _is_unique(batch.object):
             return False

@@ -32,12 +32,12 @@ from target_outreach.records.model import (
     Desired,
     ObjectType,
     Resource,
-    Rules,
     Unchanged,
     Update,
     Value,
 )
 from target_outreach.records.planning import plan
+from target_outreach.records.rules import Rules
 from target_outreach.records.values import same
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from target_outreach.outreach.client import Client
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.folding import Group
-    from target_outreach.records.model import Desired, ObjectType, Resource, Rules, Value
+    from target_outreach.records.model import Desired, ObjectType, Resource, Value
+    from target_outreach.records.rules import Rules
 
 logger = logging.getLogger("target-outreach")
 
@@ -205,7 +206,7 @@ class _Attempt:
             return delivered("updated", self.object, self._patch(decided), decided)
         except RecordFault as fault:
             is_remembered = decided.resource.id == self.desired.remembered
-            may_be_another = self.desired.id is None and self.rules.mode == "upsert"
+            may_be_another = self.desired.id is None and self.rules.sync_mode == "upsert"
             if fault.code == "record_not_found" and (is_remembered or may_be_another):
                 return Gone(decided.resource.id)
             raise self._counted(fault) from None
@@ -248,7 +249,7 @@ class _Attempt:
         for resource in (one for one in found if _created_since(one, since)):
             if (claimed := self._claim(resource, decided)) is not None:
                 return claimed
-        if found and self.rules.mode != "insert":
+        if found and self.rules.sync_mode != "insert":
             return Found(tuple(found), looked_at)
         logger.info("%s The record is not in Outreach, so it is sent again.", error)
         return None
@@ -258,8 +259,10 @@ class _Attempt:
 
         In `insert`, where another may have the same name, it must hold that already.
         """
-        complete = plan(self.object, self.desired, resource, replace(self.rules, mode="upsert"))
-        if self.rules.mode == "insert" and not isinstance(complete, Unchanged):
+        complete = plan(
+            self.object, self.desired, resource, replace(self.rules, sync_mode="upsert")
+        )
+        if self.rules.sync_mode == "insert" and not isinstance(complete, Unchanged):
             return None
         if not self.writer.created(self.object, resource.id):
             return None
@@ -292,7 +295,7 @@ class _Attempt:
         """Find the record that has the address, so that it can be updated."""
         unique_by = self.object.unique_by
         is_findable = unique_by is None or unique_by in self.rules.match_fields
-        if self.rules.mode == "insert" or not is_findable or not self._keyed():
+        if self.rules.sync_mode == "insert" or not is_findable or not self._keyed():
             raise self._counted(taken)
         looked_at = self.writer.clock()
         found = self._find()

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 from target_outreach.errors import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
+
+    from target_outreach.outreach.pacing import Pacer
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,13 +32,13 @@ PATIENCE = 5.0
 class Deferral:
     """A context manager that lets signals wait, on the main thread, which they are for."""
 
-    def __init__(self, rest: Callable[[float], None]) -> None:
+    def __init__(self, pacer: Pacer) -> None:
         """Defer nothing yet.
 
         Args:
-            rest: Waits for some seconds, or raises because the run ends.
+            pacer: Waits, or raises because the run ends.
         """
-        self._rest = rest
+        self._pacer = pacer
         self._before: dict[int, Any] = {}
         self._received: list[int] = []
         self._timer: threading.Timer | None = None
@@ -76,11 +77,11 @@ class Deferral:
             EndedEarly: The run ends, or the wait is too long.
         """
         if not self._before or threading.current_thread() is not threading.main_thread():
-            self._rest(seconds)
+            self._pacer.rest(seconds)
             return
-        self._rest(min(0.0, seconds))
+        self._pacer.rest(min(0.0, seconds))
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._received:
                 raise Interrupted(self._received[0])
-            self._rest(min(left, LOOK))
+            self._pacer.rest(min(left, LOOK))

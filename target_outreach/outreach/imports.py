@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from target_outreach.outreach.client import Client
+    from target_outreach.outreach.pacing import Pacer
 
 Shape = Literal["wrapped", "flat"]
 
@@ -79,19 +80,19 @@ class Imports:
     def __init__(
         self,
         client: Client,
+        pacer: Pacer,
         *,
-        rest: Callable[[float], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet.
 
         Args:
             client: Sends the requests.
-            rest: Waits so many seconds, unless the run ends.
+            pacer: Waits between looks, unless the run ends.
             clock: A monotonic clock in seconds.
         """
         self._client = client
-        self._rest = rest
+        self._pacer = pacer
         self._clock = clock
         self._took = 0.0
         self._ends: set[str] = set()
@@ -152,7 +153,7 @@ class Imports:
         before: str | None = None
         is_done = False
         for pause in self._pauses():
-            self._rest(pause)
+            self._pacer.rest(pause)
             state = self._state(number)
             if state is None:
                 return Ending("lost", "the state of an import cannot be read")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_outreach.outreach.answers import Answer
+    from target_outreach.outreach.deferral import Deferral
     from target_outreach.outreach.wire import Wire
 
 #: Seconds that a JWT is good for; Outreach takes an hour at most.
@@ -44,7 +45,7 @@ class Installation:
         *,
         guid: str,
         private_key: str,
-        rest: Callable[[float], None],
+        deferral: Deferral,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Ask for nothing yet.
@@ -54,14 +55,14 @@ class Installation:
             wire: Sends the requests.
             guid: The app's GUID.
             private_key: An RSA key in PEM.
-            rest: Waits for some seconds, or raises because the run ends.
+            deferral: Waits between tries, and lets signals wait.
             clock: Tells the time in seconds since the epoch.
         """
         self._url = url
         self._wire = wire
         self._guid = guid
         self._private_key = private_key
-        self._rest = rest
+        self._deferral = deferral
         self._clock = clock
 
     def mint(self, held: Tokens | None) -> Tokens:
@@ -72,7 +73,7 @@ class Installation:
             OutreachError: The endpoint does not answer.
         """
         minted_at = held.issued_at if held is not None else None
-        return ask_patiently(self._asked, self._rest, self._clock, minted_at)
+        return ask_patiently(self._asked, self._deferral.rest, self._clock, minted_at)
 
     def _asked(self) -> Tokens:
         now = self._clock()

@@ -20,9 +20,9 @@ from target_outreach.outreach.auth import Successor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from target_outreach.outreach.credentials_file import Chain
+    from target_outreach.outreach.deferral import Deferral
     from target_outreach.outreach.tokens import Tokens
 
 logger = logging.getLogger("target-outreach")
@@ -69,8 +69,7 @@ class RenewedToken:
         minter: Minter,
         chain: Chain,
         *,
-        rest: Callable[[float], None],
-        deferral: AbstractContextManager[object],
+        deferral: Deferral,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Ask for nothing yet.
@@ -78,13 +77,11 @@ class RenewedToken:
         Args:
             minter: Gets new tokens.
             chain: Keeps them between runs, and shares them with other processes.
-            rest: Waits for some seconds, or raises because the run ends.
-            deferral: Lets signals wait while tokens are got and kept.
+            deferral: Lets signals wait while tokens are got and kept, and waits between tries.
             clock: Tells the time in seconds since the epoch.
         """
         self._minter = minter
         self._chain = chain
-        self._rest = rest
         self._clock = clock
         self._lock = threading.Lock()
         self._deferral = deferral
@@ -128,7 +125,7 @@ class RenewedToken:
         with self._lock:
             if self._is_unsaved and self._tokens is not None:
                 try:
-                    with self._chain.locked(self._rest):
+                    with self._chain.locked(self._deferral.rest):
                         self._chain.write(self._tokens)
                 except RunError as error:
                     logger.error(  # noqa: TRY400 - a sentence
@@ -173,13 +170,13 @@ class RenewedToken:
 
     def _shared(self) -> tuple[Tokens, Successor]:
         """Take what another process has kept, or get new tokens and keep them."""
-        with self._chain.locked(self._rest):
+        with self._chain.locked(self._deferral.rest):
             held = self._held()
             if held is not None and self._serves(held):
                 return held, Successor.SHARED
             if self._tokens is None and held is not None and not self._is_dead(held):
                 self._tokens = held  # it serves while no other is to be had
-            self._rest(0)
+            self._deferral.rest(0)
             self._chain.check()
             with self._deferral:  # a signal waits until what was got is kept
                 tokens = self._minted(held)
@@ -219,7 +216,7 @@ class RenewedToken:
         try:
             return self._minter.mint(held)
         except GrantRefused:
-            self._rest(KEPT_WITHIN)
+            self._deferral.rest(KEPT_WITHIN)
             newest = self._held()
             if newest is None or newest == held:
                 raise

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_outreach.outreach.answers import Answer
+    from target_outreach.outreach.deferral import Deferral
     from target_outreach.outreach.wire import Wire
 
 #: Statuses of requests that were turned away.
@@ -43,7 +44,7 @@ class TokenEndpoint:
         client_id: str,
         client_secret: str,
         redirect_uri: str | None,
-        rest: Callable[[float], None],
+        deferral: Deferral,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Ask for nothing yet.
@@ -54,7 +55,7 @@ class TokenEndpoint:
             client_id: The app's id.
             client_secret: The app's secret.
             redirect_uri: The app's redirect URI; clients send it with a refresh as well.
-            rest: Waits for some seconds, or raises because the run ends.
+            deferral: Waits between tries, and lets signals wait.
             clock: Tells the time in seconds since the epoch.
         """
         self._url = url
@@ -62,7 +63,7 @@ class TokenEndpoint:
         self._form = {"client_id": client_id, "client_secret": client_secret}
         if redirect_uri is not None:
             self._form["redirect_uri"] = redirect_uri
-        self._rest = rest
+        self._deferral = deferral
         self._clock = clock
 
     def exchange(self, code: str, verifier: str) -> Tokens:
@@ -110,7 +111,7 @@ class TokenEndpoint:
                 refusal.after_lost_answer = lost
                 raise
 
-        return ask_patiently(ask, self._rest, self._clock, minted_at)
+        return ask_patiently(ask, self._deferral.rest, self._clock, minted_at)
 
     def _asked_once(self, form: dict[str, str], used: str | None) -> Tokens:
         asked_at = self._clock()

@@ -24,7 +24,8 @@ from target_outreach.records.planning import says_something
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from target_outreach.records.model import Desired, Resource, Rules
+    from target_outreach.records.model import Desired, Resource
+    from target_outreach.records.rules import Rules
 
 #: Begins each salt; another number makes all that is remembered worthless.
 VERSION = 1
@@ -176,7 +177,7 @@ def _whole(desired: Desired, rules: Rules) -> bytes:
 
 
 def _hash_of(name: str, value: Any, rules: Rules) -> bytes:  # noqa: ANN401
-    salt = (VERSION, rules.on_null, rules.array_rule(name), rules.field_rules.get(name))
+    salt = (VERSION, *rules.shaping_of(name))
     return _digest(f"{salt}{rules.allow_opt_in}{_text(value)}", VALUE_BYTES)
 
 

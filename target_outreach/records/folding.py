@@ -15,7 +15,8 @@ from target_outreach.records.planning import foldable, lay_over
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from target_outreach.records.model import Desired, Key, ObjectType, Rules
+    from target_outreach.records.model import Desired, Key, ObjectType
+    from target_outreach.records.rules import Rules
 
 T = TypeVar("T")
 G = TypeVar("G", bound="Group[Any]")
@@ -82,7 +83,7 @@ def _same_group(
     All keys must be the same: a key that only one of them has may be the one that finds the record
     in Outreach, or that another record waits for.
     """
-    if len(before) != 1 or rules.mode == "insert":
+    if len(before) != 1 or rules.sync_mode == "insert":
         return None
     (group,) = before
     same = group.keys == keys

@@ -16,11 +16,13 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault, SettingsError
-from target_outreach.records.model import Attribute, Desired, ObjectType, Reference, SyncMode, Value
+from target_outreach.records.model import Attribute, Desired, ObjectType, Reference, Value
 from target_outreach.records.values import coerce, is_empty, is_plain_text, missing_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from target_outreach.records.rules import SyncMode
 
 
 LARGEST_ID = 2**63 - 1

@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from target_outreach.records.model import Desired, Key, ObjectType, OnAmbiguous, Resource
+from target_outreach.records.model import Desired, Key, ObjectType, Resource
 from target_outreach.records.values import domain_key, email_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from target_outreach.records.rules import OnAmbiguous
 
 
 def comparable(object_type: ObjectType, field: str, value: Any) -> frozenset[str]:  # noqa: ANN401

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from target_outreach.errors import RecordFault
@@ -48,25 +46,6 @@ FieldType = Literal[
     "string",
     "url",
 ]
-
-SyncMode = Literal["insert", "update", "upsert"]
-
-OnAmbiguous = Literal["reject", "oldest", "newest"]
-
-#: What a record is linked to if nothing fits: nothing, so that it is rejected or goes without; or
-#: a new account.
-OnMissing = Literal["reject", "skip", "create"]
-
-OnNull = Literal["ignore", "clear"]
-
-ArrayRule = Literal["merge", "merge_first", "replace"]
-
-FieldRule = Literal["always", "on_create", "if_empty", "never"]
-
-ChangeDetection = Literal["outreach", "source", "drift", "none"]
-
-#: The ways of knowing what has changed that rest on what was delivered before.
-BY_MEMORY: frozenset[ChangeDetection] = frozenset({"source", "drift"})
 
 ARRAY_KINDS = frozenset({"texts", "emails", "phones"})
 
@@ -347,39 +326,6 @@ class Desired:
             self,
             relationships={**self.relationships, **links},
             references={name: one for name, one in self.references.items() if name not in left_out},
-        )
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The settings of a stream that decide what is written."""
-
-    mode: SyncMode = "upsert"
-    match_fields: tuple[str, ...] = ()
-    on_ambiguous: OnAmbiguous = "reject"
-    on_null: OnNull = "ignore"
-    array_fields: Mapping[str, ArrayRule] = field(default_factory=dict)
-    array_default: ArrayRule = "merge"
-    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
-    allow_opt_in: bool = False
-    detection: ChangeDetection = "outreach"
-    on_missing: OnMissing = "reject"
-
-    def array_rule(self, attribute: str) -> ArrayRule:
-        """Return how an array attribute is laid over what Outreach holds."""
-        return self.array_fields.get(attribute, self.array_default)
-
-    @cached_property
-    def shaping(self) -> bytes:
-        """The settings that shape what is written of a record, as JSON."""
-        return msgspec.json.encode(
-            (
-                self.on_null,
-                self.array_default,
-                self.array_fields,
-                self.field_rules,
-                self.allow_opt_in,
-            )
         )
 
 

@@ -13,12 +13,10 @@ from target_outreach.records.model import (
     Attribute,
     Create,
     Desired,
-    FieldRule,
     ObjectType,
     Plan,
     Reference,
     Resource,
-    Rules,
     Skip,
     Unchanged,
     Update,
@@ -35,6 +33,8 @@ from target_outreach.records.values import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from target_outreach.records.rules import FieldRule, Rules
 
 
 #: For each attribute about consent, those in which an opt-out forbids to undo it.
@@ -54,7 +54,7 @@ def needs_fresh_read(object_type: ObjectType, decided: Plan, rules: Rules) -> bo
     account may forbid a change, and a second record may not be refused.
     """
     if isinstance(decided, Create):
-        return object_type.unique_by is None and rules.mode == "upsert"
+        return object_type.unique_by is None and rules.sync_mode == "upsert"
     if not isinstance(decided, Update):
         return False
     return any(
@@ -79,14 +79,14 @@ def plan(object_type: ObjectType, desired: Desired, found: Resource | None, rule
         RecordFault: It is to be updated by an id that Outreach does not know, or created without
             what a new record needs.
     """
-    if rules.mode == "insert":
+    if rules.sync_mode == "insert":
         return _plan_create(object_type, desired, rules)
     if found is not None:
         return _plan_update(object_type, desired, found, rules)
     if desired.id is not None:
         message = "Outreach has no record of this id, or the token may not see it."
         raise RecordFault("record_not_found", message, field="id")
-    if rules.mode == "update":
+    if rules.sync_mode == "update":
         return Skip("no_match")
     return _plan_create(object_type, desired, rules)
 
@@ -129,7 +129,7 @@ def plan_unseen(
             return None
         else:
             links[name] = desired.relationships[name]
-    if rules.mode == "insert":
+    if rules.sync_mode == "insert":
         return None
     if attributes or links:
         return Update(unseen, attributes, links, held_back)
@@ -166,7 +166,7 @@ def depends_on_account(
         and "company" not in rules.field_rules
         and not _links_account(desired, rules)
         and says_something("company", company, rules)
-        and (rules.detection == "none" or company != found.attributes.get("company"))
+        and (rules.change_detection == "none" or company != found.attributes.get("company"))
     )
 
 
@@ -221,14 +221,14 @@ def _plan_update(
     changes: dict[str, Value] = {}
     worth_a_look = (
         desired.attributes
-        if rules.detection == "none"
+        if rules.change_detection == "none"
         else differing(desired.attributes, found.attributes)
     )
     for name, value in worth_a_look.items():
         attribute = object_type.attributes[name]
         held = found.attributes.get(name)
         wanted = _wanted(attribute, value, held, rules)
-        if wanted is _KEEP or (rules.detection != "none" and same(attribute, wanted, held)):
+        if wanted is _KEEP or (rules.change_detection != "none" and same(attribute, wanted, held)):
             continue
         if _is_held_back(name, wanted, desired, found, rules):
             held_back[name] = 1
@@ -236,7 +236,7 @@ def _plan_update(
             changes[name] = wanted
     links: dict[str, int | None] = {}
     for name, link in desired.relationships.items():
-        if link == found.links.get(name) and rules.detection != "none":
+        if link == found.links.get(name) and rules.change_detection != "none":
             continue
         if link is None and rules.on_null != "clear":
             continue

@@ -5,9 +5,10 @@ follow it. `problems` words what does not fit, `access` finds the credentials am
 and `reading` makes values of all of them.
 """
 
+from target_outreach.records.rules import StreamSettings
 from target_outreach.settings.declared import SETTINGS, TIERS
 from target_outreach.settings.problems import environment_problems, find_problems, without_nulls
-from target_outreach.settings.reading import Settings, StreamEntry, StreamSettings
+from target_outreach.settings.reading import Settings, StreamEntry
 
 __all__ = [
     "SETTINGS",

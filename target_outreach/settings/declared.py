@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from singer_sdk import typing as th
 
+from target_outreach.delivery.policy import OnReject
 from target_outreach.records.catalog import load_catalog, stream_objects
+from target_outreach.records.rules import (
+    ArrayRule,
+    ChangeDetection,
+    FieldRule,
+    OnAmbiguous,
+    OnMissing,
+    OnNull,
+    SyncMode,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-SYNC_MODES = ["insert", "update", "upsert"]
-ON_NULL = ["ignore", "clear"]
-ARRAY_RULES = ["merge", "merge_first", "replace"]
-FIELD_RULES = ["always", "on_create", "if_empty", "never"]
-ON_MISSING_RELATION = ["reject", "skip", "create"]
-ON_AMBIGUOUS = ["reject", "oldest", "newest"]
-CHANGE_DETECTION = ["outreach", "source", "drift", "none"]
-ON_REJECT = ["fail", "ignore", "abort", "hold"]
+SYNC_MODES = [*get_args(SyncMode)]
+ON_NULL = [*get_args(OnNull)]
+ARRAY_RULES = [*get_args(ArrayRule)]
+FIELD_RULES = [*get_args(FieldRule)]
+ON_MISSING_RELATION = [*get_args(OnMissing)]
+ON_AMBIGUOUS = [*get_args(OnAmbiguous)]
+CHANGE_DETECTION = [*get_args(ChangeDetection)]
+ON_REJECT = [*get_args(OnReject)]
 OBJECTS = [*stream_objects()]
 BY_ENTRY = [name for name, one in load_catalog().items() if one.stream == "by_entry"]
 
@@ -47,6 +57,12 @@ STREAM_ENTRY = th.PropertiesList(
     th.Property("change_detection", _choice(CHANGE_DETECTION)),
     additional_properties=False,
 )
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}"
+
 
 CREDENTIALS = (
     th.Property(
@@ -155,9 +171,8 @@ EVERYDAY = (
         title="Streams",
         description=(
             "What differs for single streams: a list of entries with the name or glob of a stream, "
-            "its object, sync_mode, match_on, columns, ignore_columns, field_rules, on_null, "
-            "array_fields, on_ambiguous, on_missing_relation and change_detection; the first entry "
-            "that matches wins."
+            f"its {_listed(name for name in STREAM_ENTRY.wrapped if name != 'stream')}; the first "
+            "entry that matches wins."
         ),
     ),
     th.Property(

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from target_outreach.records.custom_fields import OwnObjects
     from target_outreach.records.model import ObjectType
-    from target_outreach.settings.reading import Settings, StreamEntry, StreamSettings
+    from target_outreach.records.rules import StreamSettings
+    from target_outreach.settings.reading import Settings, StreamEntry
 
 R = TypeVar("R")
 

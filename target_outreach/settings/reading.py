@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -12,39 +12,13 @@ from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
 from target_outreach.records.catalog import load_catalog
-from target_outreach.records.model import (
-    BY_MEMORY,
-    ArrayRule,
-    ChangeDetection,
-    FieldRule,
-    OnAmbiguous,
-    OnMissing,
-    OnNull,
-    SyncMode,
-)
+from target_outreach.records.rules import BY_MEMORY, StreamSettings
 from target_outreach.settings.access import BEARER, OAUTH, Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
-    """What the settings say of one stream, the defaults filled in."""
-
-    object: str | None = None
-    mode: SyncMode = "upsert"
-    match_on: tuple[str, ...] | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    ignore_columns: tuple[str, ...] = ()
-    field_rules: Mapping[str, FieldRule] = field(default_factory=dict)
-    on_null: OnNull = "ignore"
-    array_fields: ArrayRule | Mapping[str, ArrayRule] = "merge"
-    on_ambiguous: OnAmbiguous = "reject"
-    detection: ChangeDetection = "outreach"
-    on_missing: OnMissing = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,37 +75,20 @@ class Settings:
         if problems or access is None:
             raise SettingsError(*problems)
         defaults = _stream_settings(values, StreamSettings())
-        return cls(
-            access=access,
-            credentials_path=values["credentials_path"],
-            outreach_object=values["outreach_object"],
-            defaults=defaults,
-            streams=tuple(
-                StreamEntry(entry["stream"], _stream_settings(entry, defaults))
-                for entry in values["streams"] or ()
+        entries = values["streams"] or ()
+        derived = {
+            "access": access,
+            "defaults": defaults,
+            "streams": tuple(
+                StreamEntry(entry["stream"], _stream_settings(entry, defaults)) for entry in entries
             ),
-            allow_opt_in=values["allow_opt_in"],
-            allow_enrolment=values["allow_enrolment"],
-            memory_path=values["memory_path"],
-            bulk_updates=values["bulk_updates"],
-            batch_size_rows=values["batch_size_rows"],
-            max_parallel_requests=values["max_parallel_requests"],
-            request_budget_percent=values["request_budget_percent"],
-            max_requests=values["max_requests"],
-            max_wait=60.0 * values["max_wait_minutes"],
-            request_timeout=float(values["request_timeout_seconds"]),
-            on_reject=values["on_reject"],
-            reject_policy=_reject_policy(values["on_reject"], values["max_rejects"]),
-            rejects_path=values["rejects_path"],
-            retry_rejects=values["retry_rejects"],
-            report_path=values["report_path"],
-            dry_run=values["dry_run"],
-            plan_path=values["plan_path"],
-            api_url=values["api_url"],
-            oauth_url=values["oauth_url"],
-            user_agent=values["user_agent"],
-            validate_records=config.get("validate_records") is not False,
-        )
+            "max_wait": 60.0 * values["max_wait_minutes"],
+            "request_timeout": float(values["request_timeout_seconds"]),
+            "reject_policy": _reject_policy(values["on_reject"], values["max_rejects"]),
+            "validate_records": config.get("validate_records") is not False,
+        }
+        said = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        return cls(**said | derived)
 
 
 def _properties() -> dict[str, Any]:
@@ -140,22 +97,14 @@ def _properties() -> dict[str, Any]:
 
 
 def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> StreamSettings:
+    """Read what a configuration or an entry of `streams` says of streams; the rest is inherited."""
     if _is_enrolment(values):
         values, defaults = {**values, "sync_mode": "insert"}, StreamSettings()
-    match_on = values.get("match_on")
-    return StreamSettings(
-        object=values.get("object"),
-        mode=values.get("sync_mode", defaults.mode),
-        match_on=tuple(match_on) if match_on is not None else None,
-        columns=values.get("columns", {}),
-        ignore_columns=tuple(values.get("ignore_columns", ())),
-        field_rules=values.get("field_rules", {}),
-        on_null=values.get("on_null", defaults.on_null),
-        array_fields=_array_fields(values.get("array_fields", defaults.array_fields)),
-        on_ambiguous=values.get("on_ambiguous", defaults.on_ambiguous),
-        detection=values.get("change_detection", defaults.detection),
-        on_missing=values.get("on_missing_relation", defaults.on_missing),
-    )
+    said = {one.name: values[one.name] for one in fields(StreamSettings) if one.name in values}
+    if "array_fields" in said:
+        said["array_fields"] = _array_fields(said["array_fields"])
+    lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+    return replace(defaults, **said | lists)
 
 
 def _is_enrolment(values: Mapping[str, Any]) -> bool:

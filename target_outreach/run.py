@@ -1,0 +1,276 @@
+"""The life of a run, from the first message to the last STATE."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
+
+from target_outreach.collecting import OpenBatches
+from target_outreach.delivery.rejects import announce, mark_done, refuse_foreign, unresolved
+from target_outreach.errors import (
+    EndedEarly,
+    ExitCode,
+    InputError,
+    Interrupted,
+    RunError,
+    SettingsError,
+)
+from target_outreach.report import Report
+from target_outreach.settings.entries import EntryUse, check_entries, name_labels
+from target_outreach.stored import public_name
+from target_outreach.verbatim import Shortcut
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_outreach.messages import MessageReader
+    from target_outreach.parts import Parts
+    from target_outreach.verbatim import RowSink
+
+logger = logging.getLogger("target-outreach")
+
+
+class Run:
+    """One run: what is done before, between and after its messages.
+
+    Attributes:
+        parts: What it is made of.
+        settings: Its settings.
+        entries: The entries of `streams`, and which of them are of use.
+        batches: The records that wait to be handed over.
+    """
+
+    def __init__(self, parts: Parts, reader: MessageReader, direct: Mapping[str, RowSink]) -> None:
+        """Begin; nothing is opened before it is needed.
+
+        Args:
+            parts: What it is made of.
+            reader: Reads the messages.
+            direct: The sinks of the streams whose records come as they are; they may change.
+        """
+        self.parts = parts
+        self.settings = parts.settings
+        self.entries = EntryUse(parts.settings.streams)
+        self.batches = OpenBatches(parts)
+        self._reader = reader
+        self._direct = direct
+        self._replayed: list[Path] = []
+        self._discarding = False
+        reader.tick = self.tick
+
+    # Before
+
+    def replay(self, *files: Path) -> None:
+        """Read rejects files before the input, and mark them done when all is settled."""
+        announce(files)
+        self._replayed = list(files)
+        self._reader.first = self._replayed
+
+    def retry_rejects(self) -> None:
+        """Replay what earlier runs have rejected, if the settings say so."""
+        if not self.settings.retry_rejects:
+            return
+        try:
+            self.replay(*unresolved(self.settings.rejects_path or None, lambda: self.parts.place))
+        except (RunError, SettingsError) as error:
+            logger.warning("What earlier runs rejected is not sent again: %s", error)
+
+    def refuse_to_overwrite(self, file_input: IO[str]) -> None:
+        """Refuse an input that is also where the report, the plan or STATE would be written.
+
+        Raises:
+            SettingsError: It is one.
+        """
+        outputs = {
+            "report_path": self.settings.report_path,
+            "plan_path": self.settings.plan_path,
+            "Standard output": "/dev/fd/1",
+        }
+        inputs = [*self._replayed, *_path_of(file_input)]
+        for name, output in outputs.items():
+            if output is None or not Path(output).exists():
+                continue
+            if any(Path(output).samefile(path) for path in inputs):
+                raise SettingsError(f"{name} is the file that is being read; name another one.")
+
+    def prepare(self) -> None:
+        """Find out before anything is read whether the run can begin, and tell of it from now on.
+
+        Raises:
+            SettingsError: A setting cannot be used, or rejects are another organisation's.
+            CredentialsError: There are no tokens yet.
+            RunError: It cannot be found out whose rejects may be sent.
+        """
+        if self.settings.rejects_path is not None and not self.settings.dry_run:
+            _try_folder(self.settings.rejects_path)
+        _ = self.parts.connection
+        refuse_foreign(self._replayed, lambda: self.parts.place.tags)
+        _ = self.parts.memory
+        if (memory := self.parts.memory_reader) is not None:
+            self._reader.shortcut = Shortcut(memory, self.parts, self._direct)
+        self.parts.progress.start()
+
+    def check_entries(self) -> None:
+        """Check what `streams` says before any record is read.
+
+        Raises:
+            SettingsError: All that is wrong with its entries, as far as their object is known.
+            RunError: Labels of custom fields had to be asked for, and no request can succeed.
+        """
+        organisation = self.parts.organisation
+        if name_labels(self.settings, organisation.objects):
+            try:
+                organisation.learn_custom_fields()
+            except EndedEarly:
+                return  # the first record says so too, when there is input to be read to its end
+        check_entries(self.settings, organisation.objects)
+
+    # Between lines
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Hear of a STATE message."""
+        self.parts.ledger.checkpoint(state)
+        self.parts.engine.look_around()
+
+    def tick(self) -> None:
+        """Look around: has the run failed, is a batch old enough?"""
+        if (engine := self.parts.started_engine) is not None:
+            engine.raise_error()
+            if engine.is_aborting:
+                self.deliver_rest()
+            self.batches.hand_over_due()
+
+    def stop(self, signum: int) -> None:
+        """Begin to end the run; safe in a signal handler.
+
+        Raises:
+            Interrupted: Nothing is under way that would have to be ended first.
+        """
+        error = Interrupted(signum)
+        engine = self.parts.started_engine
+        if self._discarding or engine is None:
+            raise error
+        engine.stop(error)
+        self._reader.inbox.wake()
+
+    # The end
+
+    def deliver_rest(self) -> None:
+        """Settle all that was received."""
+        self.batches.hand_over_all()
+        if (engine := self.parts.started_engine) is not None:
+            engine.finish()
+
+    def end_input(self) -> None:
+        """Deliver what is left, now that no more comes; the engine emits the last STATE."""
+        self.parts.status.input_ended = True
+        self.deliver_rest()
+
+    def finish(self) -> None:
+        """End a run of which all is settled."""
+        if not self._replayed:
+            self._remark_on_input()
+        if not self.settings.dry_run:
+            for file in self._replayed:
+                mark_done(file)
+        self.close()
+
+    def _remark_on_input(self) -> None:
+        """Say what was to be expected of the tap and did not come."""
+        if unused := self.entries.unused():
+            logger.warning("Entries of streams that did nothing: %s.", ", ".join(unused))
+        counts = self._reader.counts
+        if not counts["RECORD"]:
+            logger.info("The tap sent no records.")
+        elif not counts["STATE"] and not self.settings.dry_run:
+            logger.info("The tap sent no STATE: the next run begins where this one did.")
+
+    def wind_up(self, error: Exception) -> None:
+        """After an error, settle what can be settled and emit the STATE that this allows.
+
+        A bad line of input stops the reading only: what came before it is delivered.
+
+        Raises:
+            Exception: Why not all of it could be.
+        """
+        engine = self.parts.started_engine
+        if isinstance(error, InputError):
+            self.deliver_rest()
+        elif engine is not None:
+            engine.stop(error)
+            engine.finish()
+
+    def discard_rest(self) -> None:
+        """Read the input to its end, so that the tap does not break, and do nothing with it.
+
+        Raises:
+            Interrupted: A signal asks not to wait for that.
+        """
+        self._discarding = True
+        self._reader.discard()
+
+    def close(self) -> None:
+        """Close connections and the sandbox."""
+        self.parts.close()
+
+    def report(self) -> Report:
+        """Return the figures of the run."""
+        parts, tallies = self.parts, dict(self.parts.tallies)
+        end = parts.status.point()
+        if (memory := parts.open_memory) is not None:
+            for name, tally in tallies.items():
+                tally.edited_by_others = memory.edits[name]
+        has_file = any(tally.outcomes["rejected"] for tally in tallies.values())
+        has_file = has_file and not self.settings.dry_run
+        return Report(
+            streams=tallies,
+            unsettled={name: parts.ledger.unsettled(name) for name in tallies},
+            requests=end.requests,
+            seconds=end.seconds,
+            waited=end.waited,
+            rejects_file=public_name(parts.rejects.path) if has_file else None,
+            dry_run=self.settings.dry_run,
+            started_at=parts.status.started_at,
+            points=parts.progress.timeline.up_to(end),
+        )
+
+    @property
+    def has_emitted(self) -> bool:
+        """Whether a STATE was emitted."""
+        return self.parts.states.has_emitted
+
+    def exit_code(self, report: Report, failure: ExitCode | None) -> ExitCode:
+        """Say how the run ended."""
+        return report.exit_code(failure, rejects_count=self.settings.on_reject != "ignore")
+
+
+def _try_folder(folder: str) -> None:
+    """See whether a rejects file could be written, and leave nothing behind.
+
+    Args:
+        folder: A local folder, which may have to be made; a URL is not tried.
+
+    Raises:
+        SettingsError: It could not.
+    """
+    local = folder.removeprefix("file://")
+    if "://" in local:
+        return
+    place = Path(local)
+    try:
+        while not place.exists():
+            place = place.parent
+        TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise SettingsError(f"rejects_path cannot be used ({error.strerror}).") from None
+
+
+def _path_of(file: IO[str]) -> list[str | Path]:
+    """Return the path of a file on disk; a pipe and text in memory have none."""
+    name = getattr(file, "name", None)
+    if isinstance(name, str) and Path(name).is_file():
+        return [name]
+    redirected = Path(f"/dev/fd/{file.fileno()}") if name == "<stdin>" else None
+    return [redirected] if redirected is not None and redirected.is_file() else []
