@@ -102,7 +102,7 @@ def test_it_is_checked_that_it_can_be_read(tmp_path, config, name):
     result = CliRunner().invoke(check, ["--config", str(path)])
     assert result.exit_code == 0
     assert f"{name} can be read." in result.stdout
-    assert f"needed: {name}.read {name}.write." in result.stdout
+    assert f"All scopes that the sync needs are there: {name}.read {name}.write." in result.stdout
 
 
 def test_the_page_lists_and_shows_it(sync, sandbox, name, object_type):

@@ -208,15 +208,15 @@ def tokens(name, organisation=None, *, ends_in=60.0):
 
 @pytest.mark.parametrize("owner", [None, "one"])
 def test_tokens_of_the_same_organisation_take_the_place_of_others(owner):
-    new = marked(tokens("new"), tokens("old", owner), lambda _: ("one", "1"), "file.json")
+    new = marked(tokens("new"), ("one", "1"), tokens("old", owner), lambda _: ("one",), "file.json")
     assert new.organisation == "one"
 
 
 def test_whose_tokens_an_earlier_version_kept_is_asked_if_they_still_serve():
-    whose = {"new": ("two",), "old": ("one",)}
+    whose = {"old": ("one",)}
 
     def log_in(held, path="file.json"):
-        return marked(tokens("new"), held, lambda one: whose[one.access_token], path)
+        return marked(tokens("new"), ("two",), held, lambda one: whose[one.access_token], path)
 
     with pytest.raises(CredentialsError, match=r"^file\.json holds the tokens of another"):
         log_in(tokens("old"))
