@@ -22,13 +22,19 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     """List the scopes that the configured sync needs, as far as the settings tell.
 
     The objects are those that the settings name; where they name none, a stream's name may lead to
-    any. What records are linked to is read too, where an entry under ``columns`` says it.
+    any. Those that are sold apart count only where the pattern of an entry says them. What records
+    are linked to is read too, where an entry under ``columns`` says it.
     Imports have scopes of their own, beside those of their records (API reference 6.1).
     """
     said = [settings.defaults, *(entry.settings for entry in settings.streams)]
     named = {settings.outreach_object, *(one.object for one in said)}
     objects = [one for one in load_catalog().values() if one.stream and one.name in named]
-    objects = objects or [load_catalog()[name] for name in stream_objects()]
+    entries = {known_object(entry, settings.outreach_object) for entry in settings.streams}
+    objects = objects or [
+        one
+        for one in map(load_catalog().__getitem__, stream_objects())
+        if not one.sold_apart or one.name in entries
+    ]
     names = [one.name for one in objects] + ["imports"] * settings.bulk_updates
     scopes = [f"{name}.{action}" for name in names for action in ("read", "write")]
     if any(one.on_missing_relation == "create" for one in said):

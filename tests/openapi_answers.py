@@ -104,7 +104,7 @@ BESIDE_THE_DOCUMENT: Mapping[tuple[str, str], Json] = {
                     "required": ["type", "meta"],
                     "additionalProperties": False,
                     "properties": {
-                        "type": {"enum": ["account", "prospect"]},
+                        "type": {"enum": ["account", "opportunity", "prospect"]},
                         "meta": {
                             "type": "object",
                             "required": ["validations"],

@@ -251,6 +251,11 @@ def test_the_configuration_may_come_from_the_environment(
     [
         ({}, ["prospects", "accounts"], ALL),
         ({"outreach_object": "accounts"}, ["accounts"], "accounts.read accounts.write"),
+        (
+            {"streams": [{"stream": "crm-opportunities"}]},
+            ["prospects", "accounts", "opportunities"],
+            f"{ALL} opportunities.read opportunities.write",
+        ),
         ({"dry_run": True}, ["prospects", "accounts"], "prospects.read accounts.read"),
         ({"bulk_updates": True}, ["prospects", "accounts"], f"{ALL} imports.read imports.write"),
         (

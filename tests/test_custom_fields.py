@@ -85,7 +85,7 @@ def test_what_is_no_list_of_types_is_none(document):
     "entry",
     [
         None,
-        {"type": "opportunity", "meta": {"validations": {"custom3": rule()}}},
+        {"type": "product", "meta": {"validations": {"custom3": rule()}}},
         {"type": ["prospect"]},
         {"type": "prospect"},
         {"type": "prospect", "meta": []},

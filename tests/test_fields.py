@@ -122,7 +122,7 @@ def test_custom_fields_have_their_label_type_and_options(ask, sandbox):
 def test_json_has_every_attribute_by_itself(ask, sandbox):
     sandbox.store.define_custom_field("accounts", 9, "Color", "inclusion", ["Red"], required=True)
     found = json.loads(ask("--json").stdout)
-    assert list(found) == ["prospects", "accounts"]
+    assert list(found) == ["prospects", "accounts", "opportunities"]
     accounts = {one["name"]: one for one in found["accounts"]}
     assert accounts["custom9"] == {
         "name": "custom9",
@@ -161,7 +161,7 @@ def test_outreach_that_does_not_tell_leaves_the_catalogue_too(ask, sandbox, capl
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("opportunities",), "There are prospects and accounts only."),
+        (("users",), "There are prospects, accounts, opportunities only."),
         (("prospects", "--schema", "-"), "the settings say which object"),
     ],
 )

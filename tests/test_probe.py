@@ -103,7 +103,11 @@ def test_a_probe_says_how_outreach_behaves(filled, probe):
         "failure": "status 414",
     }
     assert facts["page_size"] == {"1000": "accepted", "1001": "accepted"}
-    assert facts["types"]["custom_fields"] == {"account": {"date": 1}, "prospect": {}}
+    assert facts["types"]["custom_fields"] == {
+        "account": {"date": 1},
+        "opportunity": {},
+        "prospect": {},
+    }
     assert facts["rate_limit"] == {"limit": 10_000, "resets_on_the_hour": False}
     remaining = facts["headers"]["known"]["x-ratelimit-remaining"]
     assert remaining == {"forms": ["one number"], "absent_from": [414]}

@@ -182,9 +182,9 @@ def test_where_each_entry_is_of_use_or_no_stream_came_nothing_is_said(sync, mess
     [
         (["dwh_contacts", "x-*"], "; the entry 'dwh_contacts' of streams does not fit it; set"),
         (["DWH_*", "x-*"], "; the entry 'DWH_*' of streams does not fit it; set"),
-        (["dwh-*"], "prospects or accounts; set"),  # it fits, but says no object
-        (["x-*"], "prospects or accounts; set"),
-        ([], "prospects or accounts; set"),
+        (["dwh-*"], "accounts or opportunities; set"),  # it fits, but says no object
+        (["x-*"], "accounts or opportunities; set"),
+        ([], "accounts or opportunities; set"),
     ],
 )
 def test_an_entry_that_nearly_fits_a_stream_is_named_where_nothing_says_its_object(patterns, words):

@@ -76,7 +76,7 @@ def fields(  # noqa: PLR0913 - each is an option
     Example: target-outreach fields --config config.json --schema marts-prospects.singer
     """
     if object_name not in {None, *stream_objects()}:
-        raise click.UsageError(f"There are {' and '.join(stream_objects())} only.")
+        raise click.UsageError(f"There are {', '.join(stream_objects())} only.")
     if schema_file is not None and object_name is not None:
         raise click.UsageError("With --schema the settings say which object a stream is for.")
     speak_alone()

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 #: The filters that are tried, by object: what is matched by, but ids of other systems, which few
 #: organisations have.
 FILTERS = {
-    name: tuple(field for field in load_catalog()[name].match_fields if field != "customId")
+    name: fields
     for name in stream_objects()
+    if (fields := tuple(one for one in load_catalog()[name].match_fields if one != "customId"))
 }
 
 #: Records of which one is looked for whose values can be looked up.

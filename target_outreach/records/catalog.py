@@ -49,29 +49,32 @@ def _object_type(
     name: str, entry: dict[str, Any], linked_by: Mapping[str, Mapping[str, str]]
 ) -> ObjectType:
     attributes = {
-        attribute: Attribute(
-            name=attribute, **{**facts, "synonyms": tuple(facts.get("synonyms", ()))}
-        )
-        for attribute, facts in entry["attributes"].items()
+        attribute: Attribute(name=attribute, **_with_tuples(said))
+        for attribute, said in entry["attributes"].items()
     }
     attributes |= {a.name: a for a in _custom_fields(**entry.get("custom_fields", {"count": 0}))}
     relationships = {
-        relationship: Relationship(name=relationship, linked_by=linked_by[said["object"]], **said)
+        relationship: Relationship(
+            name=relationship, linked_by=linked_by[said["object"]], **_with_tuples(said)
+        )
         for relationship, said in entry["relationships"].items()
     }
     parts = {"attributes", "custom_fields", "relationships", "linked_by"}
-    facts: dict[str, Any] = {
-        fact: tuple(value) if isinstance(value, list) else value
-        for fact, value in entry.items()
-        if fact not in parts
-    }
+    facts = {fact: value for fact, value in entry.items() if fact not in parts}
     return ObjectType(
         name=name,
         attributes=MappingProxyType(attributes),
         relationships=MappingProxyType(relationships),
         linked_by=linked_by[name],
-        **facts,
+        **_with_tuples(facts),
     )
+
+
+def _with_tuples(facts: dict[str, Any]) -> dict[str, Any]:
+    """Make tuples of lists, which nobody can change."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
+    }
 
 
 def _custom_fields(

@@ -352,10 +352,8 @@ def _id_goal(object_type: ObjectType, name: str) -> _Goal | None:
     middle = name.removeprefix("outreach").removesuffix("id")
     if middle in {"", object_type.type}:
         return _Goal("id", "id", "name")
-    relationship = object_type.relationships.get(middle)
-    if relationship is not None and not relationship.read_only:
-        return _Goal("relationship", f"{middle}.id", "name")
-    return None
+    links = {plain(relationship): relationship for relationship in links_of(object_type)}
+    return _Goal("relationship", f"{links[middle]}.id", "name") if middle in links else None
 
 
 def _relation_goal(object_type: ObjectType, name: str) -> _Goal | None:

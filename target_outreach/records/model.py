@@ -122,12 +122,15 @@ class Relationship:
         name: What it is called.
         object: The plural name of the linked object.
         read_only: Whether Outreach lets nobody write it.
+        filterable_by: The attributes of the linked record, besides its id, that a list can be
+            filtered by (API reference 2.2, 2.6).
         linked_by: The `linked_by` of that object.
     """
 
     name: str
     object: str
     read_only: bool = False
+    filterable_by: tuple[str, ...] = field(default=(), repr=False)
     linked_by: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -147,6 +150,8 @@ class ObjectType:
         required_links: The links without which a record makes no sense.
         stream: Whether streams can be for it: by their names, only by an entry of `streams` that
             names it, or not at all.
+        sold_apart: Whether organisations must buy it apart, so that a sync is not expected to have
+            it unless its settings say so.
         unique_by: The attribute of which Outreach refuses a second record with the same value (API
             reference 3.4); None where it takes a second one.
         unnamed_link: The relationship that Outreach fills with a record that its pages do not show,
@@ -171,6 +176,7 @@ class ObjectType:
     required_attribute: str | None = field(default=None, repr=False)
     required_links: tuple[str, ...] = field(default=(), repr=False)
     stream: Literal["by_name", "by_entry"] | None = field(default=None, repr=False)
+    sold_apart: bool = field(default=False, repr=False)
     unique_by: str | None = field(default=None, repr=False)
     unnamed_link: str | None = field(default=None, repr=False)
     is_large: bool = field(default=False, repr=False)

@@ -69,8 +69,9 @@ def route(
     last = re.split(r"-|\.|__|/", stream)[-1].strip().lower()
     name = by_entry or by_setting or object_names().get(last)
     if name is None:
+        *others, last_one = stream_objects()
         raise SettingsError(
-            f"its name does not say whether it holds {' or '.join(stream_objects())}"
+            f"its name does not say whether it holds {', '.join(others)} or {last_one}"
             f"{_missed(stream, patterns)}; set "
             'outreach_object, or an entry in streams with its object ("none" leaves it out).'
         )

@@ -21,20 +21,6 @@ _COMPARISONS = {"gte": ">=", "lte": "<="}
 _NULLS = ("__null__", "__notnull__")
 _BOOLEANS = {"true": True, "false": False}
 
-# What can be filtered by through a relationship; all others by id only (API reference 2.2, 2.6).
-_THROUGH = {
-    ("prospects", "account"): {"id", "customId", "name", "named", "updatedAt"},
-    ("prospects", "stage"): {"id", "name"},
-    ("sequences", "owner"): {"id", "email", "firstName", "lastName"},
-    ("sequenceStates", "mailbox"): {"id", "email"},
-    ("sequenceStates", "prospect"): {"id", "emails"},
-    ("sequenceStates", "sequence"): {
-        attribute.name
-        for attribute in object_type("sequences").attributes.values()
-        if attribute.filterable
-    },
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Column:
@@ -113,7 +99,7 @@ def _condition(object_name: str, one: _Filter, profile: Profile) -> Condition:
             return _on_attribute(object_name, name, one, profile)
         case (link, "id") if link in links:
             return _alternatives(_Column(link, "id", schema.related(link)), one, profile)
-        case (link, name) if name in _THROUGH.get((object_name, link), ()):
+        case (link, name) if link in links and name in links[link].filterable_by:
             return _through(link, links[link].object, replace(one, names=(name,)), profile)
     raise errors.unfilterable(".".join(one.names))
 

@@ -125,17 +125,18 @@ class Pages:
         return Answer(answer.status, answer.body, _HEADERS + answer.headers, answer.media_type)
 
     def _found(self, request: Request) -> Answer | None:
-        name = request.path.removeprefix(FOLDER) if request.path != "/" else "page.html"
+        if request.path == "/":
+            return Answer(200, _front(), media_type=_FILES["page.html"])
+        name = request.path.removeprefix(FOLDER)
         if name in _FILES:
-            content = _front() if name == "page.html" else _file(name)
-            return Answer(200, content, media_type=_FILES[name])
+            return Answer(200, _file(name), media_type=_FILES[name])
         try:
-            found = self._content(name.split("/"), parse_qs(request.query))
+            content = self._content(name.split("/"), parse_qs(request.query))
         except (KeyError, ValueError):
             return None
         except sqlite3.OperationalError:
             return json_answer(503, {"error": "That took too long."}, PLAIN_JSON)
-        return None if found is None else json_answer(200, found, PLAIN_JSON)
+        return None if content is None else json_answer(200, content, PLAIN_JSON)
 
     def _content(self, path: list[str], query: dict[str, list[str]]) -> dict[str, Any] | None:
         given = {name: values[-1] for name, values in query.items()}
