@@ -171,7 +171,7 @@ class OutreachSink(Sink):
         rules, mapping = self.stream.rules, self._mapping
         if mapping is None or not self.key_properties or rules.change_detection not in BY_MEMORY:
             return None
-        if mapping.object.name != "prospects":
+        if mapping.object.created_for_links:
             return None
         context = (
             self._context.version,
@@ -274,8 +274,11 @@ def _linked_objects(mapping: StreamMapping | None) -> frozenset[str]:
 
 def _asked(mapping: StreamMapping, match_fields: Sequence[str]) -> tuple[str, ...]:
     """List what a lookup must read so that a record can be matched and planned."""
-    links = [*mapping.relationships]
+    object_type, links = mapping.object, [*mapping.relationships]
     if "company" in mapping.attributes:
         links.append("account")
+    links += [
+        object_type.match_within[name] for name in match_fields if name in object_type.match_within
+    ]
     consent = (related for name in mapping.attributes for related in OPT_OUTS.get(name, ()))
     return tuple(dict.fromkeys((*match_fields, *mapping.attributes, *consent, *links)))

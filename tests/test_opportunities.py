@@ -111,3 +111,77 @@ def test_the_name_of_a_stream_says_it(sync, sandbox, stream):
     run = sync(messages, sync_mode="insert")
     assert run.exit_code == 0
     assert sandbox.store.count("opportunities") == 1
+
+
+# Found by its name within one account
+
+
+def two_companies(sandbox):
+    return [
+        sandbox.store.seed("accounts", {"name": name, "domain": f"{name.lower()}.example"})
+        for name in ("Acme", "Globex")
+    ]
+
+
+RENEWALS = [
+    {"name": "Renewal", "account_domain": "acme.example", "amount": 1},
+    {"name": "Renewal", "account_domain": "globex.example", "amount": 2},
+]
+
+
+def amounts(sandbox):
+    return {
+        one["relationships"]["account"]["data"]["id"]: one["attributes"]["amount"]
+        for one in sandbox.store.all("opportunities")
+    }
+
+
+def test_two_accounts_may_have_an_opportunity_of_one_name(sync, sandbox):
+    acme, globex = two_companies(sandbox)
+    run = sync(deals(*RENEWALS))
+    assert run.counts("crm-opportunities") == {"received": 2, "created": 2}
+    assert amounts(sandbox) == {acme: 1, globex: 2}
+    changed = [row | {"amount": 10 * row["amount"]} for row in RENEWALS]
+    assert sync(deals(*changed)).counts("crm-opportunities") == {"received": 2, "updated": 2}
+    assert amounts(sandbox) == {acme: 10, globex: 20}
+    assert sync(deals(*changed)).counts("crm-opportunities") == {"received": 2, "unchanged": 2}
+
+
+def test_rows_of_one_name_and_account_are_one_opportunity(sync, sandbox):
+    acme, _ = two_companies(sandbox)
+    rows = [RENEWALS[0] | {"amount": amount} for amount in (1, 2, 3)]
+    run = sync(deals(*rows))
+    assert run.counts("crm-opportunities") == {"received": 3, "created": 1, "superseded": 2}
+    assert amounts(sandbox) == {acme: 3}
+
+
+def test_rows_that_spell_the_account_differently_are_one_opportunity(sync, sandbox):
+    acme, _ = two_companies(sandbox)
+    spelt = [{"account_domain": "acme.example"}, {"account_domain": "www.acme.example"}]
+    rows = [{"name": "Renewal", "amount": n, **one} for n, one in enumerate(spelt)]
+    sync(deals(*rows))
+    assert amounts(sandbox) == {acme: 1}
+
+
+def test_a_name_alone_must_be_unambiguous(sync, sandbox):
+    two_companies(sandbox)
+    sync(deals(*RENEWALS))
+    run = sync(deals({"name": "Renewal", "amount": 5}))
+    assert run.rejects[-1]["error"]["code"] == "ambiguous_match"
+
+
+def test_a_row_that_nothing_could_find_again_is_rejected(sync, sandbox):
+    run = sync(deals({"amount": 5, "custom_id": None, "name": None}))
+    assert run.rejects[-1]["error"]["code"] == "missing_required"
+    assert sandbox.store.count("opportunities") == 0
+
+
+def test_a_name_within_an_account_that_comes_later_is_waited_for(sync):
+    companies = {"name": TEXT, "domain": TEXT}
+    later = [
+        schema("accounts", companies, keys=()),
+        record("accounts", name="Acme", domain="acme.example"),
+    ]
+    for counts in ({"received": 1, "created": 1}, {"received": 1, "unchanged": 1}):
+        run = sync([*deals(RENEWALS[0])[:-1], *later])
+        assert run.counts("crm-opportunities") == counts

@@ -215,6 +215,15 @@ def test_an_empty_organisation_leaves_only_its_records_unknown(probe):
     assert facts["url_bytes"]["largest_that_works"] == 8192
 
 
+def test_opportunities_are_asked_about_where_the_settings_name_them(filled, probe):
+    filled.profile = replace(PROFILE, tokens={TOKEN: ["opportunities.read", "accounts.read"]})
+    filled.store.seed("opportunities", {"name": "Whispered"})
+    facts = probe(outreach_object="opportunities").facts
+    assert facts["objects"]["opportunities"]["readable"] is True
+    assert facts["case"]["opportunities.name"] == "ignored"
+    assert facts["requests"] <= MOST_REQUESTS
+
+
 def test_what_the_token_may_not_read_is_a_fact_too(filled, probe):
     filled.profile = replace(PROFILE, tokens={TOKEN: ["accounts.read"]})
     found = probe()

@@ -17,6 +17,8 @@ from target_outreach.errors import OutputError
 from target_outreach.outreach.asking import Asker
 from target_outreach.outreach.probing import probe
 from target_outreach.outreach.wire import Wire
+from target_outreach.records.catalog import load_catalog, stream_objects
+from target_outreach.scopes import needed_scopes
 
 if TYPE_CHECKING:
     from target_outreach.connection import Connection
@@ -56,6 +58,16 @@ def write_facts(connection: Connection, settings: Settings, pacer: Pacer, path: 
         raise OutputError(f"The facts cannot be written ({type(error).__name__}).") from None
 
 
+def _objects(settings: Settings) -> list[str]:
+    """List the objects that every organisation has, and those that the settings name."""
+    needed = needed_scopes(settings)
+    return [
+        name
+        for name in stream_objects()
+        if not load_catalog()[name].sold_apart or f"{name}.read" in needed
+    ]
+
+
 def _facts(connection: Connection, settings: Settings, pacer: Pacer) -> dict[str, Any]:
     version = metadata.version(NAME)
     wire = Wire(
@@ -66,7 +78,7 @@ def _facts(connection: Connection, settings: Settings, pacer: Pacer) -> dict[str
     )
     with closing(wire):
         asker = Asker(wire, connection.api_url, connection.credentials, pacer)
-        facts = probe(asker)
+        facts = probe(asker, _objects(settings))
     host, last = urlsplit(connection.api_url).hostname, connection.api_url.rpartition("/")[2]
     return {
         "format": FORMAT,

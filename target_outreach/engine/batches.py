@@ -143,6 +143,8 @@ class Batches:
                     if self._delivery.waits_for_deferred(item):
                         self._delivery.defer(item)
                 items = [item for item in items if item.is_open]
+            if batch.object.match_within:
+                items = await self._place(batch, items)
             if self.memory_check.remembers(batch.stream):
                 await self.memory_check.prepare(batch)
                 items = self._decide_by_memory(batch, items)
@@ -151,6 +153,13 @@ class Batches:
             await batch.ended()
         finally:
             self._ordering.end(batch)
+
+    async def _place(self, batch: Batch, items: list[WorkItem]) -> list[WorkItem]:
+        """Find the records within which a match field identifies work items; return who goes on."""
+        names = {*batch.object.match_within.values()}
+        for unlinked in await self._references.resolve(batch, items, self, names):
+            self._delivery.end_unlinked(unlinked)
+        return [item for item in items if item.is_open]
 
     def _decide_by_memory(self, batch: Batch, items: list[WorkItem]) -> list[WorkItem]:
         """Settle all at once what the memory knows to be unchanged, and let known ones go on.

@@ -24,7 +24,7 @@ from target_outreach.records.rules import Rules
 from target_outreach.records.schemas import curated_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from target_outreach.delivery.stream import Stream
     from target_outreach.engine.deferred import Deferred
@@ -138,7 +138,11 @@ class References:
         self._known.clear()
 
     async def resolve(
-        self, batch: Batch, items: Iterable[WorkItem], delivers: Delivers
+        self,
+        batch: Batch,
+        items: Iterable[WorkItem],
+        delivers: Delivers,
+        names: Collection[str] | None = None,
     ) -> list[Unlinked]:
         """Give work items the ids of what they are to be linked to.
 
@@ -146,12 +150,14 @@ class References:
             batch: The batch that they are of.
             items: Work items that were looked up themselves.
             delivers: Finds or creates accounts and prospects.
+            names: The relationships that matter before the items are looked up; None for all that
+                are to be written.
 
         Returns:
             Those that cannot be written as they are. The others have their links, or go without
             them where the settings say so; or the run ends before their turn.
         """
-        wanted = {item: found for item in items if (found := _to_find(item))}
+        wanted = {item: found for item in items if (found := _to_find(item, names))}
         if not wanted:
             return []
         for item in wanted:
@@ -309,10 +315,14 @@ def _is_left_out(fault: RecordFault, policy: OnMissing) -> bool:
     return policy == "skip" and fault.code in POLICY_CODES
 
 
-def _to_find(item: WorkItem) -> list[Reference]:
+def _to_find(item: WorkItem, names: Collection[str] | None) -> list[Reference]:
     """List what must be found of a work item of which something may be written."""
     if not item.desired.references:
         return []
+    if names is not None:
+        said = item.desired.references.items()
+        linked = item.desired.relationships
+        return [one for name, one in said if name in names and name not in linked]
     rules = item.batch.stream.rules
     matches: Sequence[Resource] = item.matches()
     found = choose(matches, rules.on_ambiguous)

@@ -29,7 +29,7 @@ from target_outreach.records.catalog import load_catalog, stream_objects
 from target_outreach.records.model import FieldType, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from target_outreach.outreach.answers import Answer
 
@@ -88,8 +88,12 @@ class Sample:
     id: int
 
 
-def probe(asker: Asker) -> Facts:
+def probe(asker: Asker, objects: Collection[str]) -> Facts:
     """Ask everything, in at most `MOST_REQUESTS` requests that only read.
+
+    Args:
+        asker: Sends the requests.
+        objects: The objects to ask about, in the plural.
 
     Returns:
         Facts by question, to be written as JSON.
@@ -97,12 +101,14 @@ def probe(asker: Asker) -> Facts:
     Raises:
         Interrupted: A signal asks to end.
     """
-    return _Probe(asker).facts()
+    filters = {name: fields for name, fields in FILTERS.items() if name in objects}
+    return _Probe(asker, filters).facts()
 
 
 class _Probe:
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, filters: Mapping[str, tuple[str, ...]]) -> None:
         self._asker = asker
+        self._filters = filters
         self._scrub = Scrubber()
         self._lists: dict[str, Answer | str] = {}
         self._found: dict[tuple[str, str], Sample] = {}
@@ -111,13 +117,13 @@ class _Probe:
         identity = self._answered("/")
         if not isinstance(identity, str):
             self._scrub.learn(identity.document)
-        for name, fields in FILTERS.items():
+        for name, fields in self._filters.items():
             self._lists[name] = self._answered(_sample_path(name, fields))
             self._take_samples(name, fields)
-        tried = [(name, field) for name, fields in FILTERS.items() for field in fields]
+        tried = [(name, field) for name, fields in self._filters.items() for field in fields]
         facts: Facts = {
             "identity": _identity(identity),
-            "objects": {name: _fact(self._object, name) for name in FILTERS},
+            "objects": {name: _fact(self._object, name) for name in self._filters},
             "case": {_key(*one): _fact(self._case, *one) for one in tried},
             "list_length": {_key(*one): _fact(self._list, *one) for one in tried},
             "page_size": _fact(self._page_size),

@@ -86,5 +86,14 @@ def _same_group(
     if len(before) != 1 or rules.sync_mode == "insert":
         return None
     (group,) = before
-    same = group.keys == keys
+    same = group.keys == keys and _lie_together(object_type, group.desired, desired)
     return group if same and foldable(object_type, group.desired, desired, rules) else None
+
+
+def _lie_together(object_type: ObjectType, earlier: Desired, later: Desired) -> bool:
+    """Whether two records say the same of where they lie, if a match field needs that."""
+    return all(
+        earlier.relationships.get(within) == later.relationships.get(within)
+        and earlier.references.get(within) == later.references.get(within)
+        for within in object_type.match_within.values()
+    )

@@ -172,6 +172,7 @@ def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> li
             resource
             for resource in found.values()
             if not _contradicts(picture.object, desired, resource, earlier)
+            and _is_within(picture.object, desired, resource, field)
         ]
         if fitting:
             return fitting if len(fitting) == 1 else sorted(fitting, key=_age)
@@ -197,6 +198,17 @@ def _contradicts(
         if ours and theirs and not ours & theirs:
             return True
     return False
+
+
+def _is_within(object_type: ObjectType, desired: Desired, resource: Resource, field: str) -> bool:
+    """Whether Outreach's record lies where a value of a match field identifies ours.
+
+    One that does not say where it lies may be about any of them, if there is only one.
+    """
+    within = object_type.match_within.get(field)
+    if within is None or within not in desired.relationships:
+        return True
+    return desired.relationships[within] == resource.links.get(within)
 
 
 def choose(found: Sequence[Resource], on_ambiguous: OnAmbiguous) -> Resource | None:

@@ -145,6 +145,8 @@ class ObjectType:
         relationships: Its to-one links by name.
         required: The custom fields without which the organisation lets nobody create a record.
         match_fields: The attributes by which a record is found where the settings name none.
+        match_within: For a match field whose value may come again elsewhere, the relationship that
+            tells within which other record it identifies one.
         required_attribute: The attribute without which no record is created; None where no such
             attribute is published.
         required_links: The links without which a record makes no sense.
@@ -173,6 +175,7 @@ class ObjectType:
     relationships: Mapping[str, Relationship] = field(repr=False)
     required: Sequence[str] = field(default=(), repr=False)
     match_fields: tuple[str, ...] = field(default=(), repr=False)
+    match_within: Mapping[str, str] = field(default_factory=dict, repr=False)
     required_attribute: str | None = field(default=None, repr=False)
     required_links: tuple[str, ...] = field(default=(), repr=False)
     stream: Literal["by_name", "by_entry"] | None = field(default=None, repr=False)

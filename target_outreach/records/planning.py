@@ -183,6 +183,10 @@ def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Cre
     if required is not None and is_empty(desired.attributes.get(required)):
         message = f"A new record needs a value in {required}."
         raise RecordFault("missing_required", message, field=required)
+    if rules.sync_mode == "upsert" and required is None and not _is_findable(desired, rules):
+        fields = " or ".join(rules.match_fields)
+        message = f"Without a value in {fields} it would be created again in each run."
+        raise RecordFault("missing_required", message, field=rules.match_fields[0])
     held_back: dict[str, int] = {}
     attributes: dict[str, Value] = {}
     for name, value in desired.attributes.items():
@@ -201,6 +205,11 @@ def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Cre
         del links[name]
         held_back[name] = 1
     return Create(attributes, links, held_back)
+
+
+def _is_findable(desired: Desired, rules: Rules) -> bool:
+    """Whether a record has a value by which the next run can find it."""
+    return any(not is_empty(desired.attributes.get(name)) for name in rules.match_fields)
 
 
 def _rule(name: str, rules: Rules) -> FieldRule:
