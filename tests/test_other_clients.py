@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from clients import airbyte_source
 from clients.singer_tap import PAGE_SIZE, Tap
+from conftest import record, schema
 from invention import CATALOG, FEWEST, deliver, invent, links, rows
 
 from target_outreach.sandbox import Profile, Sandbox
@@ -182,3 +183,21 @@ def related_ids(name, resource):
         for link in links(name)
         if resource["relationships"][link]["data"] is not None
     }
+
+
+def test_the_tap_reads_opportunities_with_their_links(sync, sandbox, tmp_path):
+    account = sandbox.store.seed("accounts", {"name": "Acme", "domain": "acme.example"})
+    columns = {name: {"type": "string"} for name in ("name", "account_domain", "owner_email")}
+    columns |= {"amount": {"type": "integer"}, "close_date": {"type": "string"}}
+    deal = {"name": "Renewal", "account_domain": "acme.example", "amount": 1200}
+    deal |= {"owner_email": "grace@example.com", "close_date": "2026-12-24"}
+    run = sync(
+        [schema("opportunities", columns, keys=()), record("opportunities", **deal)],
+        api_url=sandbox.api_url,
+    )
+    assert run.counts("opportunities") == {"received": 1, "created": 1}
+    messages = Tap(sandbox.url, tmp_path, ("opportunities",)).read()
+    (found,) = records(messages, "opportunities")
+    assert (found["name"], found["amount"]) == ("Renewal", 1200)
+    assert (found["accountId"], found["ownerId"]) == (account, 2)
+    assert found["closeDate"].startswith("2026-12-24")

@@ -1,4 +1,4 @@
-"""tap-outreach as Singer published it: reads prospects and accounts as a process of its own."""
+"""tap-outreach as Singer published it: reads records as a process of its own."""
 
 from __future__ import annotations
 
@@ -33,14 +33,16 @@ class Tap:
     Args:
         url: Scheme, host and port of the sandbox.
         folder: Where its configuration and its log are kept.
+        objects: What it reads.
     """
 
     url: str
     folder: Path
+    objects: tuple[str, ...] = OBJECTS
 
     @contextmanager
     def running(self, state=None):
-        """Start it with both objects selected; it is done, and well, when this ends."""
+        """Start it with its objects selected; it is done, and well, when this ends."""
         catalog = self._file("catalog", self._catalog())
         state = self._file("state", state or {})
         with self._process("--catalog", catalog, "--state", state) as process:
@@ -52,13 +54,13 @@ class Tap:
             return [json.loads(line) for line in process.stdout]
 
     def _catalog(self):
-        """Select both objects; what the tap discovers, it discovers without a request."""
+        """Select its objects; what the tap discovers, it discovers without a request."""
         if not _DISCOVERED:
             with self._process("--discover") as discovery:
                 _DISCOVERED.update(json.loads(discovery.stdout.read()))
         for stream in _DISCOVERED["streams"]:
             (top,) = (entry for entry in stream["metadata"] if not entry["breadcrumb"])
-            top["metadata"]["selected"] = stream["stream"] in OBJECTS
+            top["metadata"]["selected"] = stream["stream"] in self.objects
         return _DISCOVERED
 
     def _file(self, name, content):
