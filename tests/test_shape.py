@@ -1,0 +1,44 @@
+"""The package stays easy to follow: no circles, and no more functions on the way of a row."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+shape = pytest.importorskip("shape")
+
+MOST_FUNCTIONS = 500
+MOST_FILES = 76
+WIDEST = 8
+MOST_CALLBACKS = 12
+
+
+@pytest.fixture(scope="module")
+def parsed():
+    return shape.modules()
+
+
+def test_no_modules_import_each_other(parsed):
+    assert shape.circles(shape.imports(parsed)) == []
+
+
+def test_a_circle_of_imports_would_be_noticed():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    (circle,) = shape.circles(graph)
+    assert set(circle) == {"a", "b", "c"}
+
+
+def test_constructors_are_given_few_things_and_hardly_any_functions(parsed):
+    own = {name: one for name, one in parsed.items() if ".sandbox" not in name}
+    built = shape.constructors(own)
+    assert max(built)[0] <= WIDEST
+    assert sum(called for _, called, _ in built) <= MOST_CALLBACKS
+
+
+def test_an_updated_row_passes_no_more_functions_than_it_did():
+    entered = shape.functions_of_a_row()
+    assert 100 < len(entered) <= MOST_FUNCTIONS
+    assert len({file for file, _ in entered}) <= MOST_FILES
