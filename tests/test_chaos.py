@@ -115,6 +115,7 @@ def test_nothing_is_lost_or_doubled_where_one_request_of_fifty_fails(tmp_path: P
 def test_a_prospect_of_the_same_id_does_not_claim_an_account_whose_answer_is_lost(
     sync, sandbox, mode
 ):
+    sandbox.profile = replace(sandbox.profile, company_account="none")
     sandbox.add_fault(Fault("reset_after", method="POST", path="/accounts"))
     rows = [record("prospects", emails="a@x.test"), record("accounts", name="Acme")]
     run = sync([schema("prospects"), schema("accounts"), *rows], sync_mode=mode, batch_size_rows=1)

@@ -873,6 +873,7 @@ def test_what_is_governed_can_be_read_but_not_written(client, sandbox, governed)
     ],
 )
 def test_the_token_endpoint_issues_tokens_for_two_hours(client, sandbox, clock, encoding, grant):
+    sandbox.profile = replace(sandbox.profile, strict_rotation=False)
     answer = requests.post(f"{sandbox.oauth_url}/token", **{encoding: grant}, timeout=5)
     body = answer.json()
     assert (answer.status_code, body["token_type"], body["expires_in"]) == (200, "Bearer", 7200)
