@@ -460,7 +460,7 @@ def test_a_create_whose_answer_does_not_fit_is_looked_up(sync, sandbox, what, na
     values = {"prospects": {"emails": "a@x.test"}, "accounts": {"name": "Acme"}}[name]
     run = sync([schema(name), record(name, **values)])
     assert run.counts(name) == {"received": 1, "created": 1}
-    assert sandbox.request_count == 2  # with the question whose rejects these are
+    assert [one.method for one in sandbox.requests].count("POST") == 1
     assert sandbox.store.count(name) == 1
 
 
@@ -579,7 +579,7 @@ def test_a_prospect_whose_key_is_empty_is_not_sent_twice_on_a_guess(sync, sandbo
     )
     error = run.rejects[-1]["error"]
     assert (error["code"], error["attempts"]) == ("outcome_unknown", 1)
-    assert [one.method for one in sandbox.requests].count("POST") == 1
+    assert sandbox.request_count == 2  # with the question whose rejects these are
 
 
 # What lists hold
