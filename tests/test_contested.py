@@ -696,6 +696,9 @@ def replayed():
 
 @pytest.mark.parametrize("switches", sides(RECORDS))
 def test_lost_answers_lead_to_no_second_record_and_no_reject(sync, outreach):
+    if outreach.profile.case_sensitive_filters:
+        # By an unnamed account that is listed a run notices that, and then creates no account.
+        outreach.profile = replace(outreach.profile, company_account="none")
     outreach.store.seed_many("prospects", ({"emails": [f"old{n}@people.test"]} for n in range(3)))
     outreach.add_fault(Fault("reset_after", method="POST", path="/prospects"))
     outreach.add_fault(Fault("status_after", method="POST", path="/accounts", status=502))

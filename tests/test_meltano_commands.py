@@ -212,7 +212,7 @@ def test_a_signal_ends_a_login_under_meltano(invoke, sandbox, tmp_path, monkeypa
     with logins.free_port() as port:
         process = invoke("login", **logins.oauth_config(sandbox, tmp_path, port))
         for line in process.stdout:
-            if "/oauth/authorize?" in line:
+            if "(Safari)" in line:  # the last of what is said before the browser comes back
                 break
         if signum == signal.SIGINT:
             os.killpg(process.pid, signum)  # as the terminal does it
