@@ -230,12 +230,13 @@ class Engine:
     async def _watch(self) -> None:
         """End a run in which nothing happens any more, which only a mistake of ours can cause."""
         ended = -1
+        was_still = False
         while True:
             await asyncio.sleep(WATCH)
             is_still = self._tasks.ended == ended and not self._requests.in_flight
-            if is_still and self._tasks:
+            if is_still and was_still and self._tasks:  # once may be a pause between two requests
                 self._fail(RuntimeError("Nothing is in flight and nothing can be decided."))
-            ended = self._tasks.ended
+            ended, was_still = self._tasks.ended, is_still
 
     def _close(self) -> None:
         self._is_closing = True
