@@ -42,6 +42,7 @@ class OpenBatch:
         self.items: list[Item] = []
         self._opened_at = 0.0
         self._keys: set[Key] = set()
+        self._by: set[bool] = set()  # whether records are found by their id
         self._keyed = 0
 
     def add(self, item: Item) -> None:
@@ -54,6 +55,7 @@ class OpenBatch:
         """Return the records, and wait for others."""
         items, self.items = self.items, []
         self._keys.clear()
+        self._by.clear()
         self._keyed = 0
         return items
 
@@ -70,12 +72,14 @@ class OpenBatch:
         fields, object_type = self.stream.rules.match_fields, self.stream.object
         if object_type is None or object_type is not stream.object:
             return False
-        if fields != stream.rules.match_fields:
-            return True  # keys of different fields say nothing about each other
         for item in self.items[self._keyed :]:
             if item.desired is not None:
                 self._keys.update(order_keys(object_type, item.desired, fields))
+                self._by.add(item.desired.id is not None)
         self._keyed = len(self.items)
+        # Keys of different fields, of which the id is one, say nothing about each other.
+        if fields != stream.rules.match_fields or self._by - {desired.id is not None}:
+            return True
         return not self._keys.isdisjoint(order_keys(object_type, desired, fields))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from target_outreach.engine.batch import NEVER, Batch, Expiry, Read, Stage, WorkItem
 from target_outreach.engine.full_scan import BY_SCAN, FullScans
+from target_outreach.engine.own_records import OwnRecords
 from target_outreach.errors import RecordFault
 from target_outreach.outreach.lookup import spellings
 from target_outreach.records.matching import field_keys
@@ -69,6 +70,7 @@ class Resolver:
         self._accounts = accounts
         self._clock = clock
         self._scans = FullScans(lookup, requests, clock=clock)
+        self._own = OwnRecords(clock=clock)
         self._tests: dict[str, asyncio.Task[str | None]] = {}
         self._together: dict[tuple[Batch, bool], tuple[list[WorkItem], asyncio.Task[None]]] = {}
         self._taken_along: dict[WorkItem, asyncio.Task[None]] = {}
@@ -199,20 +201,24 @@ class Resolver:
     def _add_own(self, batch: Batch, items: Iterable[WorkItem]) -> None:
         """Add to what a lookup has shown what it cannot show."""
         self._writer.recall(batch.snapshot, items)
+        keys = {key for item in items for key in item.keys}
+        self._own.show(batch.snapshot, keys)
         if batch.is_related:
-            self._accounts.show(batch.snapshot, (key for item in items for key in item.keys))
+            self._accounts.show(batch.snapshot, keys)
 
     # What is known already
 
     def remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Take in what was written."""
         self._scans.remember(object_type, resource)
+        self._own.note(object_type, resource)
 
     def forget(self, batches: Iterable[Batch], object_type: ObjectType, resource_id: int) -> None:
         """Drop a record that is not there any more, wherever it is known."""
         for batch in batches:
             batch.snapshot.forget(resource_id)
         self._scans.forget(object_type, resource_id)
+        self._own.forget(object_type, resource_id)
 
     # Whether that can be relied on
 
