@@ -93,3 +93,35 @@ def test_a_person_that_one_stream_creates_is_changed_by_the_next(sync, sandbox, 
     assert run.exit_code == 0
     (person,) = sandbox.store.all("prospects")
     assert person["attributes"]["title"] == "V2"
+
+
+@pytest.mark.parametrize("size", [2, 500])
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_the_last_row_counts_whichever_address_finds_the_person(sync, sandbox, size, parallel):
+    sandbox.store.seed("prospects", {"emails": ["a@x.test", "b@x.test", "c@x.test"]})
+    streams = [{"stream": name, "object": "prospects"} for name in ("one", "two", "three")]
+    said = itertools.cycle([("one", "a@x.test"), ("two", "b@x.test"), ("three", "c@x.test")])
+    rows = [schema(one["stream"], MAIL, keys=()) for one in streams]
+    for number, (stream, email) in zip(range(10), said, strict=False):
+        values = {"email": email, "title": f"V{number}"}
+        rows.append({"type": "RECORD", "stream": stream, "record": values})
+        values = {"email": f"{stream}{number}@x.test", "title": "T"}
+        rows.append({"type": "RECORD", "stream": stream, "record": values})
+    settings = {"batch_size_rows": size, "max_parallel_requests": parallel}
+    run = sync(rows, streams=streams, **settings)
+    assert run.exit_code == 0
+    assert sandbox.store.get("prospects", 1)["attributes"]["title"] == "V9"
+    assert sandbox.store.count("prospects") == 11
+
+
+def test_streams_that_take_turns_cost_as_many_lookups_as_others(sync, sandbox):
+    sandbox.store.seed_many("prospects", [{"emails": [f"p{n}@x.test"]} for n in range(3000)])
+    streams = [{"stream": name, "object": "prospects"} for name in ("one", "two")]
+    rows = [schema(one["stream"], MAIL, keys=()) for one in streams]
+    for number in range(200):
+        values = {"email": f"p{number}@x.test", "title": "T"}
+        name = streams[number % 2]["stream"]
+        rows.append({"type": "RECORD", "stream": name, "record": values})
+    run = sync(rows, streams=streams)
+    assert run.counts("one") == run.counts("two") == {"received": 100, "updated": 100}
+    assert sum(one.method == "GET" for one in sandbox.requests) <= 6

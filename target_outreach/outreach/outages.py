@@ -40,15 +40,15 @@ class Outages:
         """Return the time in monotonic seconds."""
         return self._clock()
 
-    def is_over(self, tries: int, since: float, least: int = TRIES) -> bool:
+    def is_over(self, tries: int, since: float, least: int | None = None) -> bool:
         """Whether nothing is to be tried again.
 
         Args:
             tries: How often it was tried.
             since: When it was first tried, by `now`.
-            least: How often it is tried at least.
+            least: How often it is tried at least; None for `TRIES`.
         """
-        return tries >= least and self._clock() - since >= self._longest
+        return tries >= (least or TRIES) and self._clock() - since >= self._longest
 
     def is_said(self, error: Exception, since: float) -> bool:
         """Say once a minute that an outage lasts.
