@@ -1,15 +1,14 @@
 """Collecting records into batches, one for each stream, until they are handed over.
 
-Where several streams deliver to one object, the order of arrival is kept by handing over the batch
-of one before another takes in a record that may be about the same.
+Where several streams deliver to one object, the order of arrival is kept: by handing over together
+those that match by the same fields, and else by handing over the batch of one before another takes
+in a record.
 """
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-
-from target_outreach.records.matching import order_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.parts import Parts
-    from target_outreach.records.model import Desired, Key
 
 #: Seconds after which a batch is handed over although it is not full.
 LONGEST_BATCH_AGE = 10.0
@@ -41,8 +39,6 @@ class OpenBatch:
         self.counter = counter
         self.items: list[Item] = []
         self._opened_at = 0.0
-        self._keys: set[Key] = set()
-        self._keyed = 0
 
     def add(self, item: Item) -> None:
         """Take in a record."""
@@ -53,8 +49,6 @@ class OpenBatch:
     def take(self) -> list[Item]:
         """Return the records, and wait for others."""
         items, self.items = self.items, []
-        self._keys.clear()
-        self._keyed = 0
         return items
 
     def is_due(self, now: float) -> bool:
@@ -65,18 +59,14 @@ class OpenBatch:
         """
         return now - self._opened_at >= LONGEST_BATCH_AGE
 
-    def holds(self, stream: Stream, desired: Desired) -> bool:
-        """Whether a record here may be about the same as one of another stream."""
-        fields, object_type = self.stream.rules.match_fields, self.stream.object
-        if object_type is None or object_type is not stream.object:
-            return False
-        if fields != stream.rules.match_fields:
-            return True  # keys of different fields say nothing about each other
-        for item in self.items[self._keyed :]:
-            if item.desired is not None:
-                self._keys.update(order_keys(object_type, item.desired, fields))
-        self._keyed = len(self.items)
-        return not self._keys.isdisjoint(order_keys(object_type, desired, fields))
+    def is_for_the_same(self, other: OpenBatch) -> bool:
+        """Whether another stream delivers to the same object, so that their order counts."""
+        mine = self.stream.object
+        return mine is not None and mine is other.stream.object and not mine.is_enrolment
+
+    def matches_alike(self, other: OpenBatch) -> bool:
+        """Whether the keys of both say whether two records may be about the same."""
+        return self.stream.rules.match_fields == other.stream.rules.match_fields
 
 
 class OpenBatches:
@@ -101,7 +91,11 @@ class OpenBatches:
         has_others = len(self._open) > (batch in self._open)
         if has_others and item.desired is not None:
             for other in list(self._open):
-                if other is not batch and other.holds(batch.stream, item.desired):
+                if (
+                    other is not batch
+                    and other.is_for_the_same(batch)
+                    and not other.matches_alike(batch)
+                ):
                     self.hand_over(other)
         batch.add(item)
         self._open[batch] = None
@@ -111,17 +105,29 @@ class OpenBatches:
     def hand_over(self, batch: OpenBatch) -> None:
         """Have a batch delivered, after those with records that its own may be linked to.
 
-        Waits while enough batches are under way.
+        Those of other streams for the same object go with it. Waits while enough batches are under
+        way.
         """
-        self._open.pop(batch, None)
-        if not (items := batch.take()):
+        alike = [
+            one
+            for one in self._open
+            if one is not batch and one.is_for_the_same(batch) and one.matches_alike(batch)
+        ]
+        together: list[tuple[OpenBatch, list[Item]]] = []
+        for one in [batch, *alike]:
+            self._open.pop(one, None)
+            if items := one.take():
+                together.append((one, items))
+        if not together:
             return
+        linked = {name for one, _ in together for name in one.linked_objects}
         for other in list(self._open):
             object_type = other.stream.object
-            if object_type is not None and object_type.name in batch.linked_objects:
+            if object_type is not None and object_type.name in linked:
                 self.hand_over(other)
-        batch.counter.increment(len(items))
-        self._parts.engine.submit(batch.stream, items)
+        for one, items in together:
+            one.counter.increment(len(items))
+        self._parts.engine.submit([(one.stream, items) for one, items in together])
 
     def settle_unread(self, batch: OpenBatch, numbers: list[int]) -> None:
         """Have records settled that pass the batch by, since they need not be read.
@@ -137,7 +143,8 @@ class OpenBatches:
         """Hand over what has waited for long enough."""
         now = time.monotonic()
         for batch in [batch for batch in self._open if batch.is_due(now)]:
-            self.hand_over(batch)
+            if batch in self._open:  # it may have gone with another one
+                self.hand_over(batch)
 
     def hand_over_all(self) -> None:
         """Hand over all that waits."""

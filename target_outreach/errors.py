@@ -146,6 +146,10 @@ class Retriable(RetriableSyncError):  # noqa: N818 - named for what happened
         self.status = status
 
 
+class Outdated(Exception):  # noqa: N818 - named for what happened
+    """A request was not sent, or not once more: what it rests on has grown too old meanwhile."""
+
+
 class OutcomeUnknown(Retriable):
     """A request was sent and may have been carried out, but no usable answer came."""
 

@@ -73,6 +73,7 @@ class Parts:
             budget_percent=settings.request_budget_percent,
             max_requests=settings.max_requests,
             max_wait=settings.max_wait,
+            max_outage=settings.max_outage,
         )
         self.ledger = Ledger()
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)

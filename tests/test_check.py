@@ -239,7 +239,7 @@ def test_the_configuration_may_come_from_the_environment(
     config |= {"credentials_path": places["credentials_path"], "outreach_object": "accounts"}
     config["streams"] = json.dumps([{"stream": "people", "object": "prospects"}])
     for name, value in config.items():
-        monkeypatch.setenv(f"TARGET_OUTREACH_{name.upper()}", value)
+        monkeypatch.setenv(f"TARGET_OUTREACH_{name.upper()}", str(value))
     found = finish(start(["--config", "ENV"], cwd=tmp_path), config)
     assert found.code == 0
     assert "prospects can be read." in found.said("ok")

@@ -198,6 +198,7 @@ NO_FACTS = {
 
 #: Contested, but with a test of its own instead of sides for all.
 ELSEWHERE = {
+    "list_lag_seconds": "4.2: test_no_company_is_made_twice_by_one_run",
     "trash_listed": "8.8: test_what_is_listed_in_the_trash_does_not_count_as_delivered",
     "http_redirects": "7: test_plain_http_serves_where_the_app_has_it",
 }

@@ -67,7 +67,7 @@ def hasty(monkeypatch):
     monkeypatch.setattr(patience, "FIRST_WAIT", 0.05)
     monkeypatch.setattr(patience, "FIRST_THROTTLE", 0.2)
     monkeypatch.setattr(patience, "MINT_INTERVAL", 0.5)
-    monkeypatch.setattr(patience, "TRIES", 4)
+    monkeypatch.setattr("target_outreach.outreach.outages.TRIES", 4)
     monkeypatch.setattr(renewal, "KEPT_WITHIN", 0.05)
 
 
@@ -173,7 +173,7 @@ def test_a_429_of_the_token_endpoint_is_waited_out(  # noqa: PLR0917 - a case of
 def test_without_a_word_the_wait_lasts_until_a_minute_after_the_last_token(monkeypatch):
     monkeypatch.setattr(patience, "MINT_INTERVAL", 60.0)
     monkeypatch.setattr(patience, "FIRST_THROTTLE", 5.0)
-    monkeypatch.setattr(patience, "TRIES", 8)
+    monkeypatch.setattr("target_outreach.outreach.outages.TRIES", 8)
     now, rests = [1000.0], []
 
     def rest(seconds):
@@ -494,8 +494,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("failure", [*FAILURES, *FAULTS])
 def test_no_output_of_any_failure_holds_a_secret(sync, sandbox, oauth, failure, monkeypatch):
-    monkeypatch.setattr("target_outreach.outreach.client.TRIES", 2)
-    monkeypatch.setattr(patience, "TRIES", 2)
+    monkeypatch.setattr("target_outreach.outreach.outages.TRIES", 2)
     oauth |= FAILURES.get(failure, {})
     if failure == "file of something else":
         Path(oauth["credentials_path"]).parent.mkdir(parents=True)

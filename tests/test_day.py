@@ -239,6 +239,7 @@ class Day:
             "refresh_token": self.sandbox.issue_refresh_token(),
             "credentials_path": str(self.folder / "credentials.json"),
             "api_url": self.sandbox.api_url,
+            "max_outage_minutes": 0,
             "oauth_url": self.sandbox.oauth_url,
             "rejects_path": str(self.folder / "rejects"),
             "report_path": str(self.folder / "report.json"),

@@ -477,7 +477,7 @@ def test_after_a_408_a_create_may_have_been_carried_out(sync, sandbox, kind, nam
 def test_a_server_that_answers_each_patch_with_another_record_ends_the_run(
     sync, sandbox, monkeypatch
 ):
-    monkeypatch.setattr(client, "TRIES", 3)
+    monkeypatch.setattr("target_outreach.outreach.outages.TRIES", 3)
     sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
     body = json.dumps(ANOTHER["another record"])
     sandbox.add_fault(Fault("status", method="PATCH", status=200, body=body, times=None))

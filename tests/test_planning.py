@@ -523,6 +523,30 @@ def test_only_an_array_that_is_emptied_and_then_added_to_needs_two_writes(
     assert len(folded(person(**earlier), person(**later), **rules)) == groups
 
 
+LOCAL, AMERICAN, GERMAN = "4155550100", "+1 415 555 0100", "+49 415 555 0100"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "rules", "groups"),
+    [
+        (None, [AMERICAN], {"on_null": "clear", "array_fields": "replace"}, 2),
+        ([], [AMERICAN], {"array_fields": "replace"}, 2),
+        (["2125550100"], [AMERICAN], {"array_fields": "replace"}, 2),
+        ([LOCAL], [AMERICAN], {}, 2),
+        ([LOCAL], [AMERICAN], {"array_fields": "merge_first"}, 2),
+        ([LOCAL], [LOCAL], {"array_fields": "replace"}, 1),
+        ([LOCAL], ["2125550100"], {}, 1),
+        (None, [LOCAL], {"array_fields": "replace"}, 1),
+        ([LOCAL], None, {"on_null": "clear", "array_fields": "replace"}, 1),
+    ],
+)
+def test_numbers_whose_form_the_first_write_may_change_need_two_writes(
+    earlier, later, rules, groups
+):
+    records = person(workPhones=earlier), person(workPhones=later)
+    assert len(folded(*records, **rules)) == groups
+
+
 ONCE = {"field_rules": {"title": "on_create"}}
 EMPTY = {"field_rules": {"title": "if_empty"}}
 CLEAR = {"on_null": "clear"}
@@ -615,7 +639,7 @@ VALUES = {
     "company": st.sampled_from([None, "A", "B"]),
     "optedOut": st.sampled_from([None, True, False]),
     "tags": st.sampled_from([None, ["a"], ["b"], ["b", "a"]]),
-    "workPhones": st.sampled_from([None, ["4155550100"], ["+1 415 555 0100", "2"]]),
+    "workPhones": st.sampled_from([None, [], [LOCAL], [AMERICAN, "2"], [GERMAN], ["2125550100"]]),
 }
 ATTRIBUTES = st.fixed_dictionaries({}, optional=VALUES)
 

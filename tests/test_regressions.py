@@ -392,7 +392,7 @@ def test_a_token_with_a_line_end_behind_it_works(sync):
 def test_the_environment_is_read_or_named(  # noqa: PLR0917 - a case of a table
     config, tmp_path, name, value, code, words
 ):
-    environment = {f"TARGET_OUTREACH_{key.upper()}": text for key, text in config.items()}
+    environment = {f"TARGET_OUTREACH_{key.upper()}": str(text) for key, text in config.items()}
     done = subprocess.run(
         [sys.executable, "-m", "target_outreach", "--config", "ENV"],
         input=lines([schema("prospects")]).encode(),

@@ -149,7 +149,7 @@ def test_an_entry_that_does_not_fit_its_stream_ends_the_run_before_any_write(
 
 
 def test_settings_come_from_the_environment_too(config, tmp_path):
-    environment = {f"TARGET_OUTREACH_{name.upper()}": value for name, value in config.items()}
+    environment = {f"TARGET_OUTREACH_{name.upper()}": str(value) for name, value in config.items()}
     environment["TARGET_OUTREACH_STREAMS"] = json.dumps(
         [{"stream": "people", "object": "prospects"}]
     )

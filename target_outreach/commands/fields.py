@@ -153,7 +153,7 @@ def _opened(config: Fields, *, offline: bool) -> Iterator[Describer]:
         unasked = "No credentials are configured"
     if unasked is not None:
         config = {name: value for name, value in config.items() if name not in ACCESS} | NO_TOKEN
-    target = Describer(config=config | {"max_wait_minutes": PATIENCE})
+    target = Describer(config=config | {"max_wait_minutes": PATIENCE, "max_outage_minutes": 0})
     parts = target.run.parts
     parts.organisation = organisation = Acquaintance(parts, unasked)
     try:

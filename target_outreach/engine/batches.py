@@ -13,6 +13,7 @@ from target_outreach.delivery.stream import Item, Stream
 from target_outreach.engine.batch import Batch, Stage, WorkItem
 from target_outreach.engine.deliver import Delivery, as_it_should_be
 from target_outreach.engine.enrolment import Enroller
+from target_outreach.engine.ordering import Together
 from target_outreach.engine.related import RelatedOutcomes
 from target_outreach.errors import RecordFault
 from target_outreach.records.folding import fold
@@ -79,8 +80,23 @@ class Batches:
         """Let no update wait for an import that an earlier reject forbids."""
         self._delivery.withdraw_aborted()
 
-    async def deliver_batch(self, stream: Stream, items: Sequence[Item]) -> None:
+    def together(self, count: int) -> Together:
+        """Let so many batches be delivered as if they were one, in the order of their records."""
+        return Together(self._ordering.number(), count)
+
+    async def deliver_batch(
+        self, stream: Stream, items: Sequence[Item], together: Together | None = None
+    ) -> None:
         """Deliver the records of a batch, and return when each has come to its outcome."""
+        try:
+            await self._deliver_batch(stream, items, together)
+        finally:
+            if together is not None:
+                together.begun(stream)
+
+    async def _deliver_batch(
+        self, stream: Stream, items: Sequence[Item], together: Together | None
+    ) -> None:
         records: list[tuple[Item, Desired]] = []
         for item in items:
             if self._settlement.is_aborted_before(item):
@@ -93,12 +109,12 @@ class Batches:
                 records.append((item, item.desired))
         if stream.object is None or not records:
             return
-        batch = self._batch(stream, self._settlement)
+        batch = self._batch(stream, self._settlement, together=together)
         if stream.object.is_enrolment:
             await self._deliver_enrolments(batch, records)
         else:
             self.memory_check.add_ids(stream, records)
-            await self._deliver_records(batch, records)
+            await self._deliver_records(batch, records, together)
 
     async def deliver_related(
         self, object_name: str, wanted: Mapping[Reference, tuple[int, Desired]], rules: Rules
@@ -123,13 +139,24 @@ class Batches:
         return {one: outcomes[item] for one, item in items.items() if item in outcomes}
 
     def _batch(
-        self, stream: Stream, listener: OutcomeListener, *, is_related: bool = False
+        self,
+        stream: Stream,
+        listener: OutcomeListener,
+        *,
+        is_related: bool = False,
+        together: Together | None = None,
     ) -> Batch:
         assert stream.object is not None  # noqa: S101 - skipped streams make no batch
         snapshot = Picture(stream.object, stream.rules.match_fields)
-        return Batch(self._ordering.number(), stream, snapshot, listener, is_related)
+        order = self._ordering.number() if together is None else together.order
+        return Batch(order, stream, snapshot, listener, is_related)
 
-    async def _deliver_records(self, batch: Batch, records: Iterable[tuple[Item, Desired]]) -> None:
+    async def _deliver_records(
+        self,
+        batch: Batch,
+        records: Iterable[tuple[Item, Desired]],
+        together: Together | None = None,
+    ) -> None:
         """Deliver the records of a batch: fold those of one key, settle and look up many at once.
 
         Everything up to the first `await` happens in the order in which batches are handed over.
@@ -138,6 +165,9 @@ class Batches:
         items = fold(batch.object, records, batch.stream.rules, batch.item)
         self._ordering.begin(batch, items)
         try:
+            if together is not None:
+                together.begun(batch.stream)
+                await together.all_begun()
             if self.deferred.holds(batch.object.name):
                 for item in items:
                     if self._delivery.waits_for_deferred(item):

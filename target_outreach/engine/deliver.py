@@ -136,6 +136,8 @@ class Delivery:
         Raises:
             RecordFault: It cannot be delivered.
         """
+        if self.resolver.is_reading(item):
+            return Need.LOOKUP
         if item.read is None:
             return self.memory_check.plan(item) or Need.LOOKUP
         if self.waits_for_deferred(item):
@@ -156,6 +158,13 @@ class Delivery:
         if self.resolver.needs_test(batch, decided):
             return Need.TEST
         return decided
+
+    def _is_outdated(self, item: WorkItem) -> bool:
+        """Whether a work item is to be looked up again before it is written."""
+        try:
+            return self.next_step(item) is Need.FRESH_LOOKUP
+        except RecordFault:
+            return False  # which it says when its turn comes
 
     async def _take(self, item: WorkItem, step: Plan | Need) -> bool:
         """Take one step with a work item; say whether it has come to its end.
@@ -183,8 +192,10 @@ class Delivery:
         """
         batch = item.batch
         match need:
-            case Need.LOOKUP | Need.FRESH_LOOKUP:
-                await self.resolver.find_one(item, anew=need is Need.FRESH_LOOKUP)
+            case Need.LOOKUP:
+                await self.resolver.find_one(item)
+            case Need.FRESH_LOOKUP:
+                await self.resolver.find_one(item, is_outdated=self._is_outdated)
             case Need.NAMED_ACCOUNT:
                 await self.named_accounts.resolve(batch, [item])
             case Need.LINKS:

@@ -19,9 +19,9 @@ from target_outreach.delivery.outcome import Delivered
 from target_outreach.engine.batch import Stage, WorkItem
 from target_outreach.engine.resolver import FRESH
 from target_outreach.engine.writing import SECOND_LOOK_AFTER, document
-from target_outreach.errors import OutcomeUnknown, OutreachError, RecordFault, Retriable
+from target_outreach.errors import OutcomeUnknown, Outdated, OutreachError, RecordFault, Retriable
 from target_outreach.outreach.answers import read_resource
-from target_outreach.outreach.client import TRIES
+from target_outreach.outreach.outages import TRIES
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.model import Create, Resource, Skip, Unchanged
 from target_outreach.records.planning import has_opted_out_of_mail
@@ -70,7 +70,7 @@ class Known:
 class Enrols(Protocol):
     """Puts prospects into sequences, or does as if."""
 
-    def add(self, desired: Desired) -> Delivered | None:
+    def add(self, desired: Desired, is_current: Callable[[], bool]) -> Delivered | None:
         """Put a prospect into a sequence, unless it is or was there; None to be tried again."""
 
     def would_hold(self, prospect: int) -> Mapping[str, Any] | None:
@@ -87,8 +87,12 @@ class Enrolments:
         self._lookup = lookup
         self._sleep = sleep
 
-    def add(self, desired: Desired) -> Delivered | None:
+    def add(self, desired: Desired, is_current: Callable[[], bool]) -> Delivered | None:
         """Put a prospect into a sequence, unless it is or was there; by one request.
+
+        Args:
+            desired: Names both.
+            is_current: Says right before the request whether what was asked is new enough.
 
         Returns:
             What became of it, or None where nothing did: before the next try, Outreach is to be
@@ -103,7 +107,7 @@ class Enrolments:
         try:
             path = f"/{SEQUENCE_STATES}"
             sent = document(load_catalog()[SEQUENCE_STATES], None, {}, links)
-            answer = self._client.request_once("POST", path, sent)
+            answer = self._client.request_once("POST", path, sent, is_current=is_current)
             resource = read_resource(answer.document["data"])
         except (KeyError, TypeError, ValueError, OutcomeUnknown):
             # Outreach need not refuse a second time, so it is looked for twice.
@@ -111,6 +115,8 @@ class Enrolments:
                 self._sleep(pause)
                 if (made := self._find(links)) is not None:
                     return Delivered("created", made, decided)
+            return None
+        except Outdated:
             return None
         except Retriable as error:
             if error.wait is None:  # else the next request waits as long as it was told
@@ -151,8 +157,9 @@ class DryEnrolments:
         """Return what would have been written of a prospect in this run."""
         return self._writer.would_hold("prospects", prospect)
 
-    def add(self, desired: Desired) -> Delivered:
+    def add(self, desired: Desired, is_current: Callable[[], bool]) -> Delivered:
         """Answer as Outreach would."""
+        del is_current
         links = dict(desired.relationships)
         return Delivered("created", Resource(0, {}, links), Create({}, links, {}))
 
@@ -284,8 +291,12 @@ class Enroller:
 
     def _add(self, desired: Desired, read_at: float) -> Delivered | None:
         """Enrol on a worker thread, unless the wait for budget has made what was read too old."""
+
+        def is_current() -> bool:
+            return self._clock() - read_at <= FRESH
+
         self._pacer.wait()
-        return self._enrolments.add(desired) if self._clock() - read_at <= FRESH else None
+        return self._enrolments.add(desired, is_current) if is_current() else None
 
     def _keep(self, pair: Pair, state: Resource) -> None:
         if len(self._enrolled) >= MOST_KEPT:

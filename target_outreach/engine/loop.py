@@ -18,9 +18,10 @@ from target_outreach.engine.tasks import Tasks
 from target_outreach.errors import EndedEarly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.engine.ordering import Together
     from target_outreach.engine.tools import Tools
     from target_outreach.inbox import Inbox
 
@@ -63,8 +64,11 @@ class Engine:
 
     # What other threads call
 
-    def submit(self, stream: Stream, items: list[Item]) -> None:
-        """Hand over a batch; wait while enough of them are under way.
+    def submit(self, batches: Sequence[tuple[Stream, list[Item]]]) -> None:
+        """Hand over batches of several streams at once; wait while enough of them are under way.
+
+        Args:
+            batches: Each with its stream; they are delivered in the order of their records.
 
         Raises:
             Exception: Why the engine has stopped.
@@ -74,8 +78,8 @@ class Engine:
                 self.raise_error()
                 self._changed.wait(0.5)
             self.raise_error()
-            self._under_way += 1
-        self._call(self._take, stream, items)
+            self._under_way += len(batches)
+        self._call(self._take, batches)
 
     def look_around(self) -> None:
         """Release what STATE can be released, now that one more may have come."""
@@ -181,11 +185,15 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - raised again on the main thread
             self._fail(error)
 
-    def _take(self, stream: Stream, items: list[Item]) -> None:
-        self._tasks.start(self._deliver_batch(stream, items))
+    def _take(self, batches: Sequence[tuple[Stream, list[Item]]]) -> None:
+        together = self._batches.together(len(batches)) if len(batches) > 1 else None
+        for stream, items in batches:
+            self._tasks.start(self._deliver_batch(stream, items, together))
 
-    async def _deliver_batch(self, stream: Stream, items: list[Item]) -> None:
-        await self._batches.deliver_batch(stream, items)
+    async def _deliver_batch(
+        self, stream: Stream, items: list[Item], together: Together | None = None
+    ) -> None:
+        await self._batches.deliver_batch(stream, items, together)
         self._settlement.release()
         with self._changed:
             self._under_way -= 1
@@ -230,12 +238,13 @@ class Engine:
     async def _watch(self) -> None:
         """End a run in which nothing happens any more, which only a mistake of ours can cause."""
         ended = -1
+        was_still = False
         while True:
             await asyncio.sleep(WATCH)
             is_still = self._tasks.ended == ended and not self._requests.in_flight
-            if is_still and self._tasks:
+            if is_still and was_still and self._tasks:  # once may be a pause between two requests
                 self._fail(RuntimeError("Nothing is in flight and nothing can be decided."))
-            ended = self._tasks.ended
+            ended, was_still = self._tasks.ended, is_still
 
     def _close(self) -> None:
         self._is_closing = True

@@ -21,6 +21,7 @@ from target_outreach.engine.batch import Batch, Stage, WorkItem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
+    from target_outreach.delivery.stream import Stream
     from target_outreach.records.model import Key, ObjectType, Resource
 
 #: A record of Outreach: its object and its id.
@@ -93,7 +94,7 @@ class Ordering:
             one
             for near in self._near(item.batch)
             for one in near.open
-            if near is not item.batch or one.number < item.number
+            if near.order < item.batch.order or one.number < item.number
         ]:
             item.stage = Stage.WAITING
             await max(earlier, key=_number).moved()
@@ -112,11 +113,13 @@ class Ordering:
             if near is item.batch:
                 if not about and not item.waits_for:
                     continue
-                earlier = [one for one in near.holding(keys) if one.number < item.number]
+                earlier = near.holding(keys)
             elif near.fields != item.batch.fields and keys:
                 earlier = [*near.open]  # keys of different fields say nothing about each other
             else:
                 earlier = near.holding(keys)
+            if near.order == item.batch.order:
+                earlier = [one for one in earlier if one.number < item.number]
             if earlier:
                 return max(earlier, key=_number)
         return None
@@ -148,6 +151,32 @@ class Ordering:
             if place is not None:
                 del self._written[place]
             item.wake_followers()
+
+
+class Together:
+    """Batches of several streams that are handed over at once, and ordered record by record."""
+
+    def __init__(self, order: int, count: int) -> None:
+        """Wait for all of them to begin.
+
+        Args:
+            order: Their place among the batches of the run.
+            count: How many there are.
+        """
+        self.order = order
+        self._missing = count
+        self._begun: set[str] = set()
+        self._all = asyncio.Event()
+
+    def begun(self, stream: Stream) -> None:
+        """Hear that the batch of a stream has begun, or has no records to deliver."""
+        self._begun.add(stream.name)
+        if len(self._begun) >= self._missing:
+            self._all.set()
+
+    async def all_begun(self) -> None:
+        """Wait until nothing of any of them can be overlooked."""
+        await self._all.wait()
 
 
 class WriteQueue:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from target_outreach.engine.batch import NEVER, Batch, Expiry, Read, Stage, WorkItem
 from target_outreach.engine.full_scan import BY_SCAN, FullScans
+from target_outreach.engine.own_records import OwnRecords
 from target_outreach.errors import RecordFault
 from target_outreach.outreach.lookup import spellings
 from target_outreach.records.matching import field_keys
@@ -33,7 +34,13 @@ FRESH = 60.0
 #: Seconds in which work items of a batch that must be looked up come together.
 PAUSE = 0.005
 
+#: The same for what has grown too old, which ends the wait of many requests at about one time.
+LONGER_PAUSE = 0.05
+
 AT_ONCE = float("-inf")
+
+#: Where a work item is when it can be read again with others.
+IDLE = frozenset({Stage.WAITING, Stage.QUEUED})
 
 
 class Resolver:
@@ -63,8 +70,10 @@ class Resolver:
         self._accounts = accounts
         self._clock = clock
         self._scans = FullScans(lookup, requests, clock=clock)
+        self._own = OwnRecords(clock=clock)
         self._tests: dict[str, asyncio.Task[str | None]] = {}
         self._together: dict[tuple[Batch, bool], tuple[list[WorkItem], asyncio.Task[None]]] = {}
+        self._taken_along: dict[WorkItem, asyncio.Task[None]] = {}
 
     def close(self) -> None:
         """Remove what was kept on disk."""
@@ -90,36 +99,64 @@ class Resolver:
         async for found in self._look_up(batch, items):
             yield found
 
-    async def find_one(self, item: WorkItem, *, anew: bool) -> None:
+    async def find_one(
+        self, item: WorkItem, *, is_outdated: Callable[[WorkItem], bool] | None = None
+    ) -> None:
         """Look up a work item, with all others of its batch that ask for it at the same time.
 
         Args:
             item: The work item.
-            anew: Whether what is known of it is too old to be used.
+            is_outdated: Says of which others of its batch too much time has passed since they were
+                read, so that they are read with it; None where the item itself was not read yet.
         """
         item.stage = Stage.LOOKING_UP
-        group = item.batch, anew
+        if item in self._taken_along:
+            await asyncio.shield(self._taken_along[item])
+            return
+        group = item.batch, is_outdated is not None
         if group not in self._together:
-            self._together[group] = [], asyncio.create_task(self._find_together(*group))
+            finding = self._find_together(item.batch, is_outdated)
+            self._together[group] = [], asyncio.create_task(finding)
         items, answered = self._together[group]
         items.append(item)
         await asyncio.shield(answered)
 
-    async def _find_together(self, batch: Batch, anew: bool) -> None:  # noqa: FBT001 - a pair's part
-        await asyncio.sleep(PAUSE)
-        items, _ = self._together.pop((batch, anew))
-        if anew:
+    def is_reading(self, item: WorkItem) -> bool:
+        """Whether a work item that has not asked for it is being read again with others."""
+        return item in self._taken_along
+
+    async def _find_together(
+        self, batch: Batch, is_outdated: Callable[[WorkItem], bool] | None
+    ) -> None:
+        if is_outdated is None:
+            await asyncio.sleep(PAUSE)
+            items, _ = self._together.pop((batch, False))
+            async for _ in self.find(batch, items):
+                pass
+            return
+        await asyncio.sleep(LONGER_PAUSE)
+        items, answered = self._together.pop((batch, True))
+        others = batch.open.difference(items)
+        along = [one for one in others if one.stage in IDLE and is_outdated(one)]
+        items = sorted([*items, *along], key=lambda one: one.number)
+        self._taken_along.update(dict.fromkeys(along, answered))
+        try:
             for key in {key for item in items for key in item.keys}:
                 for resource in batch.snapshot.having(key):
                     batch.snapshot.forget(resource.id)
-        async for _ in self._look_up(batch, items) if anew else self.find(batch, items):
-            pass
+            async for _ in self._look_up(batch, items):
+                pass
+        finally:
+            for one in along:
+                del self._taken_along[one]
 
     async def _look_up(self, batch: Batch, items: list[WorkItem]) -> AsyncIterator[list[WorkItem]]:
         """Look work items up by one field after the other, until each is found or all are tried."""
         read = Read(self._clock(), self._lookup.version)
         for item in items:
-            item.read, item.is_complete, item.stage = read, False, Stage.LOOKING_UP
+            item.read, item.is_complete = read, False
+            if item not in self._taken_along:
+                item.stage = Stage.LOOKING_UP
         missing = items
         for position, name in enumerate(batch.fields):
             if not missing:
@@ -164,20 +201,24 @@ class Resolver:
     def _add_own(self, batch: Batch, items: Iterable[WorkItem]) -> None:
         """Add to what a lookup has shown what it cannot show."""
         self._writer.recall(batch.snapshot, items)
+        keys = {key for item in items for key in item.keys}
+        self._own.show(batch.snapshot, keys)
         if batch.is_related:
-            self._accounts.show(batch.snapshot, (key for item in items for key in item.keys))
+            self._accounts.show(batch.snapshot, keys)
 
     # What is known already
 
     def remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Take in what was written."""
         self._scans.remember(object_type, resource)
+        self._own.note(object_type, resource)
 
     def forget(self, batches: Iterable[Batch], object_type: ObjectType, resource_id: int) -> None:
         """Drop a record that is not there any more, wherever it is known."""
         for batch in batches:
             batch.snapshot.forget(resource_id)
         self._scans.forget(object_type, resource_id)
+        self._own.forget(object_type, resource_id)
 
     # Whether that can be relied on
 

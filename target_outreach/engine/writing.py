@@ -16,10 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from target_outreach.delivery.outcome import Delivered
+from target_outreach.engine.batch import NEVER
 from target_outreach.errors import (
     AddressTaken,
     AmbiguousMatch,
     OutcomeUnknown,
+    Outdated,
     OutreachError,
     RecordFault,
 )
@@ -159,31 +161,57 @@ class Writer:
         self.client.pacer.wait()
         if job.expiry.is_over(self.clock(), self.lookup.version):
             return None  # while it waited for budget, its plan has grown too old
-        attempt = _Attempt(self, job, job.object, job.desired, job.rules)
-        if isinstance(job.decided, Create):
-            return attempt.create(job.decided)
-        return attempt.update(job.decided)
+        attempt = _Attempt(self, job, job.object, job.desired, job.rules, job.expiry)
+        try:
+            if isinstance(job.decided, Create):
+                return attempt.create(job.decided)
+            return attempt.update(job.decided)
+        except Outdated:
+            return None  # while it waited for another try
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """One record on its way, with the number of writes that it took."""
+    """One record on its way.
+
+    Attributes:
+        expiry: Until when what it rests on may be used; each new look puts it off.
+        writes: The number of writes that it took.
+    """
 
     writer: Writer
     job: Job
     object: ObjectType
     desired: Desired
     rules: Rules
+    expiry: Expiry
     writes: int = 0
 
+    def _is_current(self) -> bool:
+        return not self.expiry.is_over(self.writer.clock(), self.writer.lookup.version)
+
+    def _looked(self, at: float) -> None:
+        """Take in that what the record rests on was looked up once more."""
+        if self.expiry.at != NEVER:
+            lasts = self.job.expiry.at - self.job.read.at
+            self.expiry = replace(self.expiry, at=at + lasts)
+
     def create(self, decided: Create) -> Delivered | Found:
-        """POST, and look again before anything is repeated."""
+        """POST, and look again before anything is repeated.
+
+        Raises:
+            Outdated: It is not sent, or not once more, since what it rests on is too old.
+        """
         sent = document(self.object, None, decided.attributes, decided.relationships)
-        for _ in range(CREATE_TRIES):
+        outages = self.writer.client.pacer.outages
+        began = outages.now()
+        while not outages.is_over(self.writes, began, CREATE_TRIES):
             self.writes += 1
             sent_at = datetime.now(UTC)
             try:
-                answer = self.writer.client.request("POST", f"/{self.object.name}", sent)
+                answer = self.writer.client.request(
+                    "POST", f"/{self.object.name}", sent, is_current=self._is_current
+                )
                 resource = self._resource(answer, OutcomeUnknown)
             except OutcomeUnknown as error:
                 if (outcome := self._after_unknown(error, decided, sent_at)) is not None:
@@ -196,7 +224,7 @@ class _Attempt:
                 self.writer.created(self.object, resource.id)
                 return delivered("created", self.object, resource, decided)
         raise OutreachError(
-            f"Outreach gave no usable answer to {CREATE_TRIES} tries to create a record; "
+            f"Outreach gave no usable answer to {self.writes} tries to create a record; "
             "the next run goes on from STATE."
         )
 
@@ -216,7 +244,7 @@ class _Attempt:
         sent = document(self.object, resource_id, decided.attributes, decided.relationships)
         self.writes += 1
         path = f"/{self.object.name}/{resource_id}"
-        answer = self.writer.client.request("PATCH", path, sent)
+        answer = self.writer.client.request("PATCH", path, sent, is_current=self._is_current)
         return self._resource(answer, OutreachError)
 
     def _resource(self, answer: Answer, error: type[Exception]) -> Resource:
@@ -244,6 +272,7 @@ class _Attempt:
             self.writer.sleep(SECOND_LOOK_AFTER)
             looked_at = self.writer.clock()
             found = self._find()
+        self._looked(looked_at)
         # The clocks are compared only now, when an answer has told the server's.
         since = sent_at + self.writer.client.clock_offset
         for resource in (one for one in found if _created_since(one, since)):
@@ -267,7 +296,10 @@ class _Attempt:
         if not self.writer.created(self.object, resource.id):
             return None
         if isinstance(complete, Update):
-            resource = self._patch(complete)
+            try:
+                resource = self._patch(complete)
+            except Outdated:
+                return None  # it is there, and is planned anew
         return delivered("created", self.object, resource, decided)
 
     def _find(self) -> list[Resource]:

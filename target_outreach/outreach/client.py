@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import backoff
 import requests
 
 from target_outreach.errors import (
     CredentialsError,
     OutcomeUnknown,
+    Outdated,
     OutreachError,
     Retriable,
     Unanswered,
@@ -30,7 +30,7 @@ from target_outreach.outreach.refusals import refusal, wait_asked_for
 from target_outreach.outreach.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable
 
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.auth import Credentials
@@ -40,10 +40,12 @@ logger = logging.getLogger("target-outreach")
 
 MEDIA_TYPE = "application/vnd.api+json"
 HEADERS = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
-TRIES = 8
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
 LONGEST_THROTTLE = 60.0
+
+#: How often a server may say how long to wait before its word is taken to be of no use.
+TRUSTED_WAITS = 8
 UNAUTHORIZED = 401
 
 #: Tokens that one request is sent with at most, and how many of them may be issued for it.
@@ -95,29 +97,47 @@ class Client:
         """
         return self.request("GET", path)
 
-    def request_once(self, method: str, path: str, document: Any = None) -> Answer:  # noqa: ANN401
+    def request_once(
+        self,
+        method: str,
+        path: str,
+        document: Any = None,  # noqa: ANN401 - JSON
+        *,
+        is_current: Callable[[], bool] | None = None,
+    ) -> Answer:
         """Send one request, which is not repeated.
 
         Args:
             method: The HTTP method.
             path: As for `request`.
             document: The JSON:API document to send.
+            is_current: As for `request`.
 
         Raises:
+            Outdated: As for `request`.
             Retriable: Another try might succeed; `OutcomeUnknown` where it may have been carried
                 out.
             RecordFault: Outreach refuses what was sent.
             RunError: No request can succeed, or none may be sent any more.
         """
-        return self._authorised(method, self.address(path), document)
+        return self._authorised(method, self.address(path), document, is_current)
 
-    def request(self, method: str, path: str, document: Any = None) -> Answer:  # noqa: ANN401
+    def request(
+        self,
+        method: str,
+        path: str,
+        document: Any = None,  # noqa: ANN401 - JSON
+        *,
+        is_current: Callable[[], bool] | None = None,
+    ) -> Answer:
         """Send a request until it is answered for good.
 
         Args:
             method: The HTTP method.
             path: A path below the API's URL with its query, or a whole URL of the same origin.
             document: The JSON:API document to send.
+            is_current: Says after each wait, right before each try, whether what the document rests
+                on is new enough; None where that does not matter.
 
         Returns:
             A successful answer; that to GET, POST and PATCH holds a JSON document without errors,
@@ -126,16 +146,43 @@ class Client:
         Raises:
             RecordFault: Outreach refuses what was sent.
             OutcomeUnknown: A create was sent and may have been carried out.
+            Outdated: It is not sent, or not once more, since it is not current.
             RunError: No request can succeed, or none may be sent any more.
         """
-        try:
-            return self._repeated(method, self.address(path), document)
-        except Retriable as error:
-            if method == "POST" and isinstance(error, OutcomeUnknown):
-                raise
-            unanswered = Unanswered(f"{error} That was the last of {TRIES} tries.")
-            unanswered.status = error.status
-            raise unanswered from None
+        url, outages = self.address(path), self.pacer.outages
+        began = outages.now()
+        for tries in itertools.count(1):
+            try:
+                return self._authorised(method, url, document, is_current)
+            except Retriable as error:
+                if method == "POST" and isinstance(error, OutcomeUnknown):
+                    raise
+                if outages.is_over(tries, began):
+                    unanswered = Unanswered(f"{error} That was the last of {tries} tries.")
+                    unanswered.status = error.status
+                    raise unanswered from None
+                level = logging.DEBUG if outages.is_said(error, began) else logging.INFO
+                logger.log(level, "%s %s: %s Trying again.", method, urlsplit(url).path, error)
+                self._wait(error, tries)
+        raise AssertionError  # the count has no end
+
+    def _wait(self, error: Retriable, tries: int) -> None:
+        """Wait exponentially with jitter where Outreach did not say how long, or said so in vain.
+
+        What it did ask for, the pacer waits. A 429 without any header comes from a layer in front
+        of the application (API reference 5); it is for all threads, so they all wait, and longer.
+
+        Raises:
+            EndedEarly: The run ends.
+        """
+        growth = 2.0 ** min(tries - 1, TRUSTED_WAITS)
+        if error.wait is not None and tries <= TRUSTED_WAITS:
+            return
+        if error.status == TOO_MANY:
+            wait = min(growth, LONGEST_THROTTLE) * random.uniform(0.5, 1)  # noqa: S311
+            self.pacer.pause(wait)
+        else:
+            self.pacer.rest(min(FIRST_WAIT * growth, LONGEST_WAIT) * random.random())  # noqa: S311
 
     def address(self, path: str) -> str:
         """Return the whole address of a path, and let no answer lead us to another host.
@@ -152,28 +199,13 @@ class Client:
             raise OutreachError("Outreach's next page is on another host, which is not followed.")
         return path
 
-    def _repeated(self, method: str, url: str, document: Any) -> Answer:  # noqa: ANN401 - JSON
-        """Send until an answer comes that counts; a create is repeated only if it never arrived."""
-
-        def is_final(error: Exception) -> bool:
-            return method == "POST" and isinstance(error, OutcomeUnknown)
-
-        retrying = backoff.on_exception(
-            lambda: _waits(self.pacer),
-            Retriable,
-            max_tries=TRIES,
-            jitter=None,
-            giveup=is_final,
-            on_backoff=lambda details: self._log_retry(method, url, details),
-            logger=None,
-        )
-        return retrying(self._authorised)(method, url, document)
-
-    def _log_retry(self, method: str, url: str, details: Any) -> None:  # noqa: ANN401 - backoff's
-        error = details["exception"]
-        logger.info("%s %s: %s Trying again.", method, urlsplit(url).path, error)
-
-    def _authorised(self, method: str, url: str, document: Any) -> Answer:  # noqa: ANN401 - JSON
+    def _authorised(
+        self,
+        method: str,
+        url: str,
+        document: Any,  # noqa: ANN401 - JSON
+        is_current: Callable[[], bool] | None,
+    ) -> Answer:
         """Send with the present token, and with newer ones as long as that may help.
 
         A token that other processes share may be dead by the time it is used: one from the
@@ -183,7 +215,7 @@ class Client:
         body = None if document is None else json.dumps(document).encode("ascii")
         issued = 0
         for _ in range(MOST_TOKENS):
-            answer, token = self._sent(method, url, body)
+            answer, token = self._sent(method, url, body, is_current)
             if answer.status != UNAUTHORIZED:
                 self._was_let_in = True
                 return self._accepted(answer, method, document)
@@ -210,15 +242,27 @@ class Client:
             raise kind(f"Outreach answered {answer.status} {why}.", status=answer.status)
         return answer
 
-    def _sent(self, method: str, url: str, body: bytes | None) -> tuple[Answer, str | None]:
+    def _sent(
+        self, method: str, url: str, body: bytes | None, is_current: Callable[[], bool] | None
+    ) -> tuple[Answer, str | None]:
         """Send one request over the wire; return the answer, and the token that was used.
 
         The token is taken last: the wait for a permission may be longer than a token lives.
+
+        Raises:
+            Outdated: It is not current, now that nothing is to be waited for any more.
         """
         self.pacer.acquire()
-        answer: Answer | None = None
         try:
             token = self._credentials.token()
+        except BaseException:
+            self.pacer.give_back()
+            raise
+        if is_current is not None and not is_current():
+            self.pacer.give_back()
+            raise Outdated
+        answer: Answer | None = None
+        try:
             authorization = Authorization(token)
             answer = self._wire.send(
                 requests.Request(method, url, HEADERS, data=body, auth=authorization)
@@ -230,20 +274,3 @@ class Client:
                 self.clock_offset = server_time - datetime.now(UTC)
             self.pacer.release(headers, server_time)
         return answer, token
-
-
-def _waits(pacer: Pacer) -> Generator[float, Retriable, None]:
-    """Wait exponentially with jitter where Outreach did not say how long.
-
-    What it did ask for, the pacer waits. A 429 without any header comes from a layer in front of
-    the application (API reference 5); it is for all threads, so they all wait, and longer.
-    """
-    error = yield 0.0
-    for tried in itertools.count():
-        if error.wait is not None:
-            error = yield 0.0
-        elif error.status == TOO_MANY:
-            pacer.pause(min(2.0**tried, LONGEST_THROTTLE) * random.uniform(0.5, 1))  # noqa: S311
-            error = yield 0.0
-        else:
-            error = yield min(FIRST_WAIT * 2**tried, LONGEST_WAIT) * random.random()  # noqa: S311

@@ -18,6 +18,7 @@ from target_outreach.errors import Interrupted
 if TYPE_CHECKING:
     from types import FrameType
 
+    from target_outreach.outreach.outages import Outages
     from target_outreach.outreach.pacing import Pacer
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -42,6 +43,11 @@ class Deferral:
         self._before: dict[int, Any] = {}
         self._received: list[int] = []
         self._timer: threading.Timer | None = None
+
+    @property
+    def outages(self) -> Outages:
+        """Says how long it is borne that no usable answer comes."""
+        return self._pacer.outages
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

@@ -73,7 +73,13 @@ class Installation:
             OutreachError: The endpoint does not answer.
         """
         minted_at = held.issued_at if held is not None else None
-        return ask_patiently(self._asked, self._deferral.rest, self._clock, minted_at)
+        return ask_patiently(
+            self._asked,
+            self._deferral.rest,
+            self._clock,
+            minted_at,
+            self._deferral.outages,
+        )
 
     def _asked(self) -> Tokens:
         now = self._clock()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from target_outreach.errors import EndedEarly
 from target_outreach.outreach.answers import first_number, seconds_until
 from target_outreach.outreach.clock import clock_time
+from target_outreach.outreach.outages import Outages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,7 +68,12 @@ class Pacer:
         budget_percent: The share of the limit that may be spent; the rest is left to others.
         max_requests: How many requests may be sent in all, or None.
         max_wait: The longest wait in seconds; a longer one ends the run resumably.
+        max_outage: For how many seconds it is borne that no usable answer comes.
         clock: A monotonic clock in seconds.
+
+    Attributes:
+        outages: Bears outages.
+        sent: How many requests were sent.
     """
 
     def __init__(
@@ -76,11 +82,13 @@ class Pacer:
         budget_percent: int = 100,
         max_requests: int | None = None,
         max_wait: float = 3600.0,
+        max_outage: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._budget_percent = budget_percent
         self._max_requests = max_requests
         self._max_wait = max_wait
+        self.outages = Outages(max_outage, clock=clock)
         self._clock = clock
         self._changed = threading.Condition()
         self._in_flight = 0
@@ -145,6 +153,13 @@ class Pacer:
             self._wait()
             self.sent += 1
             self._in_flight += 1
+
+    def give_back(self) -> None:
+        """Hear that a request is not sent after all, for which permission was granted."""
+        with self._changed:
+            self.sent -= 1
+            self._in_flight -= 1
+            self._changed.notify_all()
 
     def is_free_for(self, requests: int) -> bool:
         """Whether so many requests could be sent right now, without a wait."""

@@ -10,15 +10,14 @@ import itertools
 import logging
 import random
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-import backoff
+from typing import TYPE_CHECKING
 
 from target_outreach.errors import OutreachError, Retriable
+from target_outreach.outreach.outages import Outages
 from target_outreach.outreach.refusals import wait_asked_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.tokens import Tokens
@@ -27,11 +26,13 @@ logger = logging.getLogger("target-outreach")
 
 #: Seconds between two access tokens for one user and app (API reference 5).
 MINT_INTERVAL = 60.0
-TRIES = 8
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
 FIRST_THROTTLE = 5.0
 TOO_MANY = 429
+
+#: How often an endpoint may say how long to wait before its word is taken to be of no use.
+TRUSTED_WAITS = 8
 
 #: Seconds of a wait that a person at the terminal wants to know of.
 LONG = 3.0
@@ -44,6 +45,7 @@ def ask_patiently(
     rest: Callable[[float], None],
     clock: Callable[[], float],
     minted_at: float | None,
+    outages: Outages | None = None,
 ) -> Tokens:
     """Ask for tokens again while that may help.
 
@@ -52,24 +54,29 @@ def ask_patiently(
         rest: Waits for some seconds, or raises because the run ends.
         clock: Tells the time in seconds since the epoch.
         minted_at: When the last access token was issued, by that clock.
+        outages: Says how long it is borne that no usable answer comes.
 
     Raises:
         OutreachError: No answer came that counts.
     """
-    repeating = backoff.on_exception(
-        lambda: _waits(rest, clock, minted_at),
-        Retriable,
-        max_tries=TRIES,
-        jitter=None,
-        on_backoff=_log_retry,
-        logger=None,
-    )
-    try:
-        return repeating(ask)()
-    except Retriable as error:
-        raise OutreachError(
-            f"No access token is to be had: {error} That was the last of {TRIES} tries."
-        ) from None
+    outages = outages or Outages()
+    began = outages.now()
+    for tries in itertools.count(1):
+        try:
+            return ask()
+        except Retriable as error:
+            if outages.is_over(tries, began):
+                raise OutreachError(
+                    f"No access token is to be had: {error} That was the last of {tries} tries."
+                ) from None
+            is_said = outages.is_said(error, began)
+            wait = _wait(error, tries, clock, minted_at)
+            if wait >= LONG and not is_said:
+                logger.warning("%s Trying again in %.0f seconds.", error, wait)
+            else:
+                logger.log(logging.DEBUG if is_said else logging.INFO, "%s Trying again.", error)
+            rest(wait)
+    raise AssertionError  # the count has no end
 
 
 def check_for_delay(answer: Answer, who: str) -> None:
@@ -88,25 +95,16 @@ def check_for_delay(answer: Answer, who: str) -> None:
         raise Retriable(f"{who} answered {status}.", wait=wait, status=status)
 
 
-def _waits(
-    rest: Callable[[float], None], clock: Callable[[], float], minted_at: float | None
-) -> Generator[float, Retriable, None]:
-    """Wait as told; without a word, until a minute has passed since the last token."""
-    error = yield 0.0
-    for tried in itertools.count():
-        if error.wait:
-            wait = error.wait
-        elif error.status == TOO_MANY:
-            since = clock() - minted_at if minted_at is not None else MINT_INTERVAL
-            wait = MINT_INTERVAL - since if 0 <= since < MINT_INTERVAL else 0.0
-            wait = max(wait, min(FIRST_THROTTLE * 2**tried, MINT_INTERVAL))
-        else:
-            wait = min(FIRST_WAIT * 2**tried, LONGEST_WAIT) * random.random()  # noqa: S311
-        if wait >= LONG:
-            logger.warning("%s Trying again in %.0f seconds.", error, wait)
-        rest(wait)
-        error = yield 0.0
-
-
-def _log_retry(details: Any) -> None:  # noqa: ANN401 - backoff's
-    logger.info("%s Trying again.", details["exception"])
+def _wait(
+    error: Retriable, tries: int, clock: Callable[[], float], minted_at: float | None
+) -> float:
+    """Return how long to wait: as told, else until a minute has passed since the last token."""
+    growth = 2.0 ** min(tries - 1, TRUSTED_WAITS)
+    if error.wait and tries <= TRUSTED_WAITS:
+        return error.wait
+    if error.status == TOO_MANY:
+        since = clock() - minted_at if minted_at is not None else MINT_INTERVAL
+        wait = MINT_INTERVAL - since if 0 <= since < MINT_INTERVAL else 0.0
+        return max(wait, min(FIRST_THROTTLE * growth, MINT_INTERVAL), error.wait or 0.0)
+    wait = min(FIRST_WAIT * growth, LONGEST_WAIT) * random.random()  # noqa: S311
+    return max(wait, error.wait or 0.0)

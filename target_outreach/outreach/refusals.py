@@ -176,8 +176,8 @@ def not_visible(taken: AddressTaken) -> RecordFault:
 
 
 def wait_asked_for(answer: Answer, now: datetime) -> float | None:
-    """Return the seconds that an answer asks to wait, if it does."""
+    """Return the seconds that an answer asks to wait; None where it does not, or for none."""
     asked = seconds_until(answer.headers.get("Retry-After"), now)
-    if asked is None and answer.status == 429:  # noqa: PLR2004
+    if not asked and answer.status == 429:  # noqa: PLR2004
         asked = seconds_until(answer.headers.get("X-RateLimit-Reset"), now)
-    return asked
+    return asked or None

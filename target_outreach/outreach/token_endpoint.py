@@ -111,7 +111,13 @@ class TokenEndpoint:
                 refusal.after_lost_answer = lost
                 raise
 
-        return ask_patiently(ask, self._deferral.rest, self._clock, minted_at)
+        return ask_patiently(
+            ask,
+            self._deferral.rest,
+            self._clock,
+            minted_at,
+            self._deferral.outages,
+        )
 
     def _asked_once(self, form: dict[str, str], used: str | None) -> Tokens:
         asked_at = self._clock()

@@ -28,6 +28,7 @@ from target_outreach.records.values import (
     is_empty,
     missing_from,
     same,
+    same_phone,
     texts_of,
 )
 
@@ -351,12 +352,32 @@ def _is_opt_out(value: Any) -> bool:  # noqa: ANN401
 def foldable(object_type: ObjectType, earlier: Desired, later: Desired, rules: Rules) -> bool:
     """Whether one write can do what both records would do after each other.
 
-    It cannot where an array is to be emptied first and then added to.
+    It cannot where an array is to be emptied first and then added to, nor where the first write may
+    change the form in which Outreach holds what the second one says.
     """
-    return not any(
-        object_type.attributes[name].is_array and later.attributes.get(name) is not None
-        for name, value in earlier.attributes.items()
-        if value is None and rules.on_null == "clear" and rules.array_rule(name) != "replace"
+    return all(
+        name not in earlier.attributes
+        or later.attributes[name] is None
+        or _arrays_fold(object_type.attributes[name], earlier, later, rules)
+        for name in later.attributes
+        if object_type.attributes[name].is_array
+    )
+
+
+def _arrays_fold(attribute: Attribute, earlier: Desired, later: Desired, rules: Rules) -> bool:
+    """Whether two records that both speak of an array can be folded; the later one says a list."""
+    before, after = earlier.attributes[attribute.name], later.attributes[attribute.name]
+    rule = rules.array_rule(attribute.name)
+    if before is None and rules.on_null != "clear":
+        return True
+    if before is None and rule != "replace":
+        return False
+    if attribute.kind != "phones" or before == after:
+        return True  # other items have one form only, or are the same addresses
+    # Two numbers may each be the same as a third one, and yet not the same as each other.
+    ours, theirs = texts_of(before), texts_of(after)
+    return rule == "merge" and not any(
+        one != other and same_phone(one, other) for one in ours for other in theirs
     )
 
 

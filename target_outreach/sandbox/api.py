@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import errors, paging
 from target_outreach.sandbox.accounts import NAMED, check_uniqueness, unnamed_among
-from target_outreach.sandbox.database import EmailTakenError
+from target_outreach.sandbox.database import Condition, EmailTakenError
 from target_outreach.sandbox.discovery import USER_ID, answer_identity, answer_types
 from target_outreach.sandbox.enrolment import complete
 from target_outreach.sandbox.filters import conditions
@@ -19,8 +19,15 @@ from target_outreach.sandbox.imports import Imports
 from target_outreach.sandbox.limits import limit_headers, retry_after
 from target_outreach.sandbox.messages import Answer, json_answer, page_answer
 from target_outreach.sandbox.prospects import completed
-from target_outreach.sandbox.resources import UNDOCUMENTED, Record, object_type, render
+from target_outreach.sandbox.resources import (
+    UNDOCUMENTED,
+    Record,
+    object_type,
+    render,
+    timestamp,
+)
 from target_outreach.sandbox.rights import check_governance, check_method, check_scope
+from target_outreach.sandbox.schema import value
 from target_outreach.sandbox.validation import read_change
 from target_outreach.sandbox.values import show_types
 
@@ -157,6 +164,9 @@ class Api:
             and not any(key.startswith("filter[named]") for key in parameters)
         ):
             where = [*where, NAMED]
+        if profile.list_lag_seconds:
+            shown_until = timestamp(self._clock() - profile.list_lag_seconds)
+            where = [*where, Condition(f"{value('createdAt')} <= ?", (shown_until,))]
         counted = parameters.get("count") == "true"
         by_offset = {"page[limit]", "page[offset]"} & parameters.keys()
         read = paging.by_offset if by_offset else paging.by_cursor

@@ -92,6 +92,8 @@ class Profile:
         max_url_bytes: Longest path and query; beyond it the answer is a 414 (4.1).
         list_cap: How many values of a list filter are used; the rest is silently left out (4.1).
         case_sensitive_filters: Whether text filters tell upper from lower case (4.1).
+        list_lag_seconds: For how long lists do not show a record that was made, where a single read
+            does. Times are whole seconds, so that it may be up to one less.
         oversized_page: What happens to ``page[size]`` over 1,000 (4.2).
         rate_limit: Requests of the user in one window (5).
         rate_window_seconds: Length of the fixed window, aligned with the epoch (5).
@@ -204,6 +206,7 @@ class Profile:
     max_url_bytes: int = 8192
     list_cap: int | None = None
     case_sensitive_filters: bool = False
+    list_lag_seconds: float = 0.0
     oversized_page: OversizedPage = "clamp"
     rate_limit: int = 10_000
     rate_window_seconds: int = 3600

@@ -334,6 +334,17 @@ TUNING = (
         ),
     ),
     th.Property(
+        "max_outage_minutes",
+        th.IntegerType(minimum=0, nullable=True),
+        default=5,
+        title="Longest outage",
+        description=(
+            "For how many minutes at least a request is tried again while Outreach cannot be "
+            "reached or gives no usable answer, before the run ends with exit code 1; 0 for eight "
+            "tries."
+        ),
+    ),
+    th.Property(
         "request_timeout_seconds",
         th.IntegerType(minimum=1, maximum=600, nullable=True),
         default=60,

@@ -47,6 +47,7 @@ class Settings:
     request_budget_percent: int
     max_requests: int | None
     max_wait: float
+    max_outage: float
     request_timeout: float
     on_reject: OnReject
     reject_policy: RejectPolicy
@@ -83,6 +84,7 @@ class Settings:
                 StreamEntry(entry["stream"], _stream_settings(entry, defaults)) for entry in entries
             ),
             "max_wait": 60.0 * values["max_wait_minutes"],
+            "max_outage": 60.0 * values["max_outage_minutes"],
             "request_timeout": float(values["request_timeout_seconds"]),
             "reject_policy": _reject_policy(values["on_reject"], values["max_rejects"]),
             "validate_records": config.get("validate_records") is not False,
