@@ -66,7 +66,8 @@ def open_own(path: Path) -> IO[bytes]:
 def _is_owner_trusted(found: os.stat_result, path: Path) -> bool:
     if sys.platform == "win32":  # which knows no such owners
         return True
-    return found.st_uid in {os.geteuid(), 0, path.parent.stat().st_uid}
+    else:  # noqa: RET505 - else mypy finds it unreachable on Windows
+        return found.st_uid in {os.geteuid(), 0, path.parent.stat().st_uid}
 
 
 def _foreign() -> PermissionError:

@@ -40,6 +40,13 @@ only_root = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def open_umask():
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
 def mode(path):
     return stat.S_IMODE(Path(path).stat().st_mode)
 
@@ -121,6 +128,7 @@ def test_the_sandbox_refuses_a_long_body_before_it_reads_it(sandbox):
         assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.usefixtures("open_umask")
 def test_only_its_owner_may_read_the_file_of_the_sandbox(tmp_path):
     new, old = tmp_path / "new.db", tmp_path / "old.db"
     old.touch(0o644)
@@ -128,6 +136,34 @@ def test_only_its_owner_may_read_the_file_of_the_sandbox(tmp_path):
         with Sandbox(path) as sandbox:
             sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
             assert {mode(file) for file in tmp_path.glob(f"{path.name}*")} == {0o600}
+
+
+def test_a_run_delivers_into_the_sandbox_inside_it(execute, tmp_path):
+    path = tmp_path / "inside.db"
+    assert execute(GOOD, access_token=None, api_url=None, sandbox=str(path)).exit_code == 0
+    with Sandbox(path) as sandbox:
+        assert sandbox.store.count("prospects") == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("name", ["client_id", "redirect_uri", "scope", "state", "other"])
+def test_no_page_of_the_sandbox_runs_a_script_from_an_address(sandbox, method, name):
+    asked = {
+        "client_id": SANDBOX_APP.client_id,
+        "redirect_uri": "https://localhost:8766/callback",
+        "response_type": "code",
+        "scope": "prospects.all",
+        "state": "s",
+    }
+    asked[name] = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
+    place = {"GET": "params", "POST": "data"}[method]
+    url = f"{sandbox.oauth_url}/authorize"
+    answer = requests.request(method, url, **{place: asked}, allow_redirects=False, timeout=20)
+    assert "<script" not in answer.text
+    assert "<img" not in answer.text
+    assert answer.headers.get("Location", "https://localhost:8766/").startswith(
+        "https://localhost:8766/"
+    )
 
 
 # Where tokens are sent
@@ -253,6 +289,7 @@ def tokens():
     return Tokens.read({"access_token": SECRET, "expires_in": 60}, used=None, asked_at=0.0)
 
 
+@pytest.mark.usefixtures("open_umask")
 @pytest.mark.parametrize("form", ["{}", "file://{}", "local://{}"])
 def test_whatever_leads_to_a_local_file_of_tokens_makes_it_private(tmp_path, form):
     path = tmp_path / "folder" / "credentials.json"
@@ -263,6 +300,7 @@ def test_whatever_leads_to_a_local_file_of_tokens_makes_it_private(tmp_path, for
     assert mode(path.parent) == 0o700
 
 
+@pytest.mark.usefixtures("open_umask")
 @pytest.mark.parametrize("form", ["{}", "file://{}", "local://{}"])
 def test_whatever_leads_to_a_local_folder_of_rejects_makes_them_private(sync, tmp_path, form):
     folder = tmp_path / "some rejects"
@@ -339,7 +377,7 @@ def test_what_holds_an_old_plan_open_does_not_see_the_new_one(sync, tmp_path):
 
 @only_root
 @pytest.mark.parametrize("kind", ["file", "link"])
-@pytest.mark.parametrize("setting", ["plan_path", "report_path", "credentials_path"])
+@pytest.mark.parametrize("setting", ["plan_path", "report_path", "credentials_path", "memory_path"])
 def test_a_file_that_somebody_else_put_there_is_not_used(sync, tmp_path, setting, kind, caplog):
     folder = tmp_path / "for all"
     folder.mkdir()
