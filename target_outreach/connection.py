@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import sqlite3
 from contextlib import ExitStack, closing, contextmanager
 from importlib import metadata
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from target_outreach.destination import locate
 from target_outreach.errors import CredentialsError, Interrupted, RunError, SettingsError
-from target_outreach.outreach.auth import BearerToken, NoCredentials
+from target_outreach.outreach.auth import BearerToken
 from target_outreach.outreach.client import Client
 from target_outreach.outreach.deferral import Deferral
 from target_outreach.outreach.identity import Identity, ask_identity
@@ -67,8 +68,9 @@ class Connection:
             if isinstance(settings.access, LocalOutreach):
                 path = settings.access.path
                 self.sandbox_is_new = path != ":memory:" and not Path(path).exists()
-                self.api_url = _open_sandbox(path, opened)
-            self.credentials = self._credentials(opened)
+                self.api_url, self.credentials = _open_sandbox(path, opened)
+            else:
+                self.credentials = self._credentials(settings.access, opened)
             self.client = Client(
                 self.api_url,
                 self.credentials,
@@ -132,10 +134,7 @@ class Connection:
             return f"login {tokens.login}"
         return app.refresh_token or f"login in {chain.path}"
 
-    def _credentials(self, opened: ExitStack) -> Credentials:
-        access = self._settings.access
-        if isinstance(access, LocalOutreach):
-            return NoCredentials()
+    def _credentials(self, access: Bearer | OAuthApp | ServerApp, opened: ExitStack) -> Credentials:
         if isinstance(access, Bearer):
             return BearerToken(access.access_token)
         if isinstance(access, OAuthApp):
@@ -192,7 +191,7 @@ def _wire(settings: Settings, url: str) -> Wire:
 
 def user_agent(settings: Settings) -> str:
     """Return what the target calls itself to Outreach."""
-    return settings.user_agent or f"{NAME}/{metadata.version(NAME)}"
+    return (settings.user_agent or "").strip() or f"{NAME}/{metadata.version(NAME)}"
 
 
 def oauth_chain(settings: Settings, app: OAuthApp) -> Chain:
@@ -277,12 +276,18 @@ def _chain(settings: Settings, endpoint: str, client: str, configured: str | Non
     return Chain(path, chain_name(endpoint, client, configured))
 
 
-def _open_sandbox(path: str, opened: ExitStack) -> str:
-    """Serve a sandbox for as long as the connection is open, and return its address."""
+def _open_sandbox(path: str, opened: ExitStack) -> tuple[str, Credentials]:
+    """Serve a sandbox for as long as the connection is open.
+
+    Returns:
+        Its address, and a token of this connection only: the port is open to all that runs on this
+        machine, web pages included, and nothing else may write there.
+    """
     from target_outreach.sandbox import Profile, Sandbox  # noqa: PLC0415 - few runs need it
 
+    token = secrets.token_urlsafe(32)
     try:
-        sandbox = opened.enter_context(Sandbox(path, profile=Profile(anonymous=True)))
+        sandbox = opened.enter_context(Sandbox(path, profile=Profile(only_token=token)))
     except (OSError, sqlite3.Error) as error:
         raise SettingsError(f"The file of sandbox cannot be used ({error}).") from None
-    return sandbox.api_url
+    return sandbox.api_url, BearerToken(token)

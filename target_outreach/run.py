@@ -19,7 +19,7 @@ from target_outreach.errors import (
 )
 from target_outreach.report import Report
 from target_outreach.settings.entries import EntryUse, check_entries, name_labels
-from target_outreach.stored import public_name
+from target_outreach.stored import local_path, public_name
 from target_outreach.verbatim import Shortcut
 
 if TYPE_CHECKING:
@@ -255,8 +255,8 @@ def _try_folder(folder: str) -> None:
     Raises:
         SettingsError: It could not.
     """
-    local = folder.removeprefix("file://")
-    if "://" in local:
+    local = local_path(folder)
+    if local is None:
         return
     place = Path(local)
     try:

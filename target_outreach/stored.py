@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import logging
+import re
 
 import fsspec
 
@@ -16,12 +17,66 @@ EXTRAS = {
 }
 
 
+#: What logs for a store: fsspec, the packages of the extras, and what those send requests with.
+LIBRARIES = frozenset(
+    {
+        *("fsspec", "s3fs", "gcsfs", "adlfs", "paramiko", "asyncio"),
+        *("aiobotocore", "botocore", "boto3", "aiohttp", "azure", "google", "smbprotocol"),
+    }
+)
+
+#: The protocols of fsspec for files of this machine.
+LOCAL = frozenset({"file", "local"})
+
+
 def public_name(url: str) -> str:
-    """Name a path or URL without what may be secret in it: user, password and query."""
-    if "://" not in url:
+    """Name a path or URL without what may be secret in it: user, password and query.
+
+    Args:
+        url: A path, a URL, or a chain of URLs as fsspec has them, such as ``zip://a::s3://b``.
+    """
+    return "::".join(map(_public_part, url.split("::")))
+
+
+def _public_part(url: str) -> str:
+    protocol, separator, rest = url.partition("://")
+    if not separator:
         return url
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    name = re.split("[?#]", rest, maxsplit=1)[0]
+    query = rest[len(name) :]
+    user, at, host = name.rpartition("@")
+    if "@" in query and (":" in name or "/" not in name):  # a password with a question mark in it
+        return f"{protocol}://…"
+    return f"{protocol}://{host if at and (':' in user or '/' not in user) else name}"
+
+
+def local_path(place: str) -> str | None:
+    """Return the path that a path or URL names on this machine, or None where it is elsewhere.
+
+    Args:
+        place: A path, or a URL that fsspec knows.
+    """
+    first, chain, _ = place.partition("::")
+    if chain and ("://" in place or first in fsspec.available_protocols()):
+        return None
+    protocol, separator, rest = place.partition("://")
+    if not separator:
+        return place
+    return rest if protocol in LOCAL else None
+
+
+def mute_stores() -> None:
+    """Keep the libraries of stores from logging paths and requests, at any level.
+
+    A path may hold user and password: not every protocol of fsspec takes them out of it.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in LIBRARIES:
+            logging.getLogger(name).addFilter(_nothing)  # the same filter is added once
+
+
+def _nothing(_entry: logging.LogRecord) -> bool:
+    return False
 
 
 class StoredObject:
@@ -35,7 +90,8 @@ class StoredObject:
             setting: The setting that it comes from.
 
         Raises:
-            SettingsError: It knows no such protocol, or lacks a package for it.
+            SettingsError: It knows no such protocol, lacks a package for it, or ends on this
+                machine, where whatever it writes could be read by all.
         """
         protocol = url.partition("://")[0]
         try:
@@ -49,10 +105,18 @@ class StoredObject:
                 ) from None
             raise SettingsError(f"{setting} cannot be used: {error}") from None
         except ValueError as error:
-            raise SettingsError(f"{setting} cannot be used: {error}") from None
+            known = protocol in fsspec.available_protocols()
+            words = "fsspec cannot read this URL." if known or "::" in url else str(error)
+            raise SettingsError(f"{setting} cannot be used: {words}") from None
         except Exception as error:  # noqa: BLE001 - some stores are asked at once
             what = type(error).__name__
             raise SettingsError(f"{setting} cannot be used: no answer ({what}).") from None
+        mute_stores()
+        if _ends_here(url, self._filesystem):
+            raise SettingsError(
+                f"{setting} must not lead to files of this machine through a chain or another "
+                "protocol, since these would be readable by all: name the path itself."
+            )
 
     def read(self) -> bytes:
         """Return the content, nothing where there is no such object.
@@ -79,6 +143,21 @@ class StoredObject:
             self._filesystem.pipe_file(self._path, content)
         except Exception as error:  # noqa: BLE001 - idem
             raise _failed(error) from None
+
+
+def _ends_here(url: str, filesystem: object) -> bool:
+    """Tell whether a store, or one that it is made of, keeps files on this machine."""
+    from fsspec.implementations.cached import CachingFileSystem  # noqa: PLC0415 - few runs need it
+    from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415 - idem
+
+    protocol, separator, _ = url.rpartition("::")[2].partition("://")
+    if not separator or protocol in LOCAL:
+        return True
+    while filesystem is not None:
+        if isinstance(filesystem, LocalFileSystem | CachingFileSystem):
+            return True
+        filesystem = getattr(filesystem, "fs", None)
+    return False
 
 
 def _failed(error: Exception) -> OSError:

@@ -173,7 +173,7 @@ FACTS = RECORDS + IMPORTS + ENROLMENTS + TOKENS
 
 #: The switches that are no contested facts, and what they are instead.
 NO_FACTS = {
-    "anonymous": "a convenience of the sandbox",
+    "only_token": "who is let in",
     "tokens": "who is let in",
     "apps": "who is let in",
     "installations": "who is let in",

@@ -188,8 +188,8 @@ def test_a_password_in_the_place_of_rejects_is_in_no_report(sync, monkeypatch):
 _original = RejectsFile.__init__
 
 
-def _remote(self, *where):
-    _original(self, *where)
+def _remote(self, *arguments):
+    _original(self, *arguments)
     self.path = "s3://user:hunter2@bucket/rejects.jsonl?token=hunter2"
 
 

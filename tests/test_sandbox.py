@@ -837,8 +837,6 @@ def test_a_request_without_a_good_token_is_refused(client, sandbox, style, text)
     assert answer.status_code == 401
     assert text in answer.text
     assert requests.get(f"{sandbox.api_url}/prospects", timeout=5).status_code == 401
-    adjust(sandbox, anonymous=True)
-    assert requests.get(f"{sandbox.api_url}/prospects", timeout=5).status_code == 200
 
 
 def test_a_token_does_only_what_its_scopes_cover(client, sandbox):
@@ -1006,7 +1004,7 @@ def test_a_broken_connection_shows_after_or_before_the_commit(client, sandbox, f
 def test_a_reset_is_a_reset(sandbox):
     sandbox.add_fault(Fault("reset_before"))
     with socket.create_connection(sandbox.url.removeprefix("http://").split(":")) as connection:
-        connection.sendall(b"GET /api/v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /api/v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
 
@@ -1219,7 +1217,7 @@ def test_stopping_ends_connections_threads_and_hanging_answers():
     with Sandbox(faults=[Fault("hang", seconds=60)]) as sandbox:
         host = sandbox.url.removeprefix("http://").split(":")
         with socket.create_connection(host) as hanging, socket.create_connection(host) as quiet:
-            hanging.sendall(b"GET /api/v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+            hanging.sendall(b"GET /api/v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             while not sandbox.request_count:
                 time.sleep(0.001)
             started = time.monotonic()

@@ -156,8 +156,8 @@ def test_looking_is_no_request_of_the_api_and_costs_nothing(sandbox, look, perso
 
 @pytest.mark.parametrize(
     "profile",
-    [Profile(apps=[App("one", "secret")]), Profile(anonymous=True), Profile(rate_limit=0)],
-    ids=["tokens of apps", "inside a run", "nothing left"],
+    [Profile(apps=[App("one", "secret")]), Profile(rate_limit=0)],
+    ids=["tokens of apps", "nothing left"],
 )
 def test_the_page_needs_no_token_and_no_budget(sandbox, look, person, profile):
     sandbox.profile = profile

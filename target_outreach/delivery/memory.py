@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from target_outreach.errors import OutputError, SettingsError
+from target_outreach.private_files import refuse_foreign
 from target_outreach.records.fingerprints import (
     Remembered,
     changes,
@@ -179,6 +180,7 @@ class Memory:
     @staticmethod
     def _open(path: str) -> sqlite3.Connection:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        refuse_foreign(Path(path))
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         os.chmod(path, 0o600)  # noqa: PTH101 - an older file may have been readable by all
         connection = sqlite3.connect(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from target_outreach.errors import OutputError
 from target_outreach.json_reader import read_json
+from target_outreach.private_files import Replacement
 from target_outreach.records.model import Create, Desired, Resource, Unchanged, Update
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ class PlanFile:
         """
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.chmod(path, 0o600)  # noqa: PTH101 - an older file may have been readable by all
+            self._replacement = Replacement(Path(path))
         except OSError as error:
             raise _unwritable(error) from None
         # Half a surrogate pair becomes the escape that JSON has for it.
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
+        self._file = TextIOWrapper(
+            cast("BinaryIO", self._replacement.file), "utf-8", "backslashreplace"
+        )
         self._failed = False
         self._key_properties: dict[str, list[str]] = {}
 
@@ -68,19 +70,21 @@ class PlanFile:
         """Do nothing: a plan is written when the run ends, and no STATE rests on it."""
 
     def close(self) -> None:
-        """Write all that was noted.
+        """Write all that was noted, and put the file into its place.
 
         Raises:
             OutputError: It cannot be written, and no note has said so.
         """
         try:
-            self._file.flush()
-        except OSError as error:
             if not self._failed:
-                raise _unwritable(error) from None
+                self._file.flush()
+                self._replacement.finish()
+        except OSError as error:
+            raise _unwritable(error) from None
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
+            self._replacement.drop()
 
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
         """Note a create, an update, or that nothing is to be done."""

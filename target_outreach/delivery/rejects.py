@@ -25,7 +25,8 @@ from target_outreach.delivery.place import tag
 from target_outreach.delivery.tally import counted
 from target_outreach.errors import OutputError, SettingsError
 from target_outreach.json_reader import read_exact_json
-from target_outreach.stored import StoredObject, public_name
+from target_outreach.private_files import NEW, is_ours
+from target_outreach.stored import StoredObject, local_path, public_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -61,19 +62,27 @@ def default_folder(place: str) -> str:
 def unresolved(folder: str | None, whose: Callable[[], Place]) -> list[Path]:
     """List the rejects files of earlier runs that are not done, the oldest first.
 
-    Those of other organisations are none of these. Files of which nothing says whose they are count
-    in a folder of the user's choice; in the user's state folder they are named in a warning.
+    Those of other organisations and other users are none of these. Files of which nothing says
+    whose they are count in a folder of the user's choice; in the user's state folder they are named
+    in a warning.
 
     Args:
-        folder: The folder that is configured, if one is.
+        folder: The folder of this machine that is configured, if one is, or its URL.
         whose: Finds out whose rejects are wanted; called only where there are any.
 
     Raises:
         RunError: It cannot be found out.
     """
+    folder = folder if folder is None else local_path(folder)
     home = _home()
     found = [*home.glob("*.jsonl"), *home.glob("*/*.jsonl")] if folder is None else []
     found = sorted(Path(folder).glob("*.jsonl") if folder is not None else found, key=_by_age)
+    if planted := [file for file in found if not is_ours(file)]:
+        logger.warning(
+            "Ignored, since they belong to other users of this machine: %s.",
+            ", ".join(map(str, planted)),
+        )
+        found = [file for file in found if file not in planted]
     if not found or (folder is not None and not any(map(_mark, found))):
         return found
     place = whose()
@@ -198,9 +207,11 @@ class RejectsFile:
             clock: Tells the time.
         """
         self._clock = clock
-        if folder is not None and "://" in folder:
+        local = folder if folder is None else local_path(folder)
+        if folder is not None and local is None:
             StoredObject(folder, "rejects_path")  # says at the start if that can be used
-        self._folder = folder
+        self._folder = folder if local is None else local
+        self._is_remote = self._folder is not None and local is None
         self._place = place
         self._begun = clock()
         self._file: _LocalFile | _RemoteFile | None = None
@@ -213,10 +224,9 @@ class RejectsFile:
         """Where the file is; to be asked for where there are rejects."""
         place = "" if self._place is None else self._place()
         folder = default_folder(place) if self._folder is None else self._folder
-        folder = folder.removeprefix("file://")
         marks = [tag(place)] * bool(place) + [secrets.token_hex(4)]
         name = f"{self._begun:%Y%m%dT%H%M%SZ}-{'-'.join(marks)}.jsonl"
-        return f"{folder.rstrip('/')}/{name}" if "://" in folder else str(Path(folder) / name)
+        return f"{folder.rstrip('/')}/{name}" if self._is_remote else str(Path(folder) / name)
 
     def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
         """Write one rejected record, unless it stands there already.
@@ -258,7 +268,7 @@ class RejectsFile:
     def _write(self, line: str) -> None:
         try:
             if self._file is None:
-                kind = _RemoteFile if "://" in self.path else _LocalFile
+                kind = _RemoteFile if self._is_remote else _LocalFile
                 self._file = kind(self.path)
             self._file.write(line + "\n")
         except OSError as error:
@@ -314,7 +324,7 @@ class _LocalFile:
 
     def __init__(self, path: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, NEW, 0o600)
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass")
         self._dirty = False
 

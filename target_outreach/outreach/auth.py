@@ -1,8 +1,8 @@
 """Where the access token comes from.
 
 One small interface, `Credentials`, so that the client knows nothing of OAuth: it asks for a token
-before each request and says when one was refused. `BearerToken` and `NoCredentials` know just one
-answer; `renewal.RenewedToken` gets new tokens.
+before each request and says when one was refused. `BearerToken` knows just one answer;
+`renewal.RenewedToken` gets new tokens.
 """
 
 from __future__ import annotations
@@ -66,20 +66,6 @@ class BearerToken:
     def token(self) -> str:
         """Return the token that was given."""
         return self._token
-
-    def refused(self, token: str | None) -> Successor:
-        """Say that there is no other."""
-        del token
-        return Successor.NONE
-
-
-class NoCredentials:
-    """The sandbox's: no token is sent."""
-
-    advice = "the sandbox wants a token; set access_token and api_url instead of sandbox."
-
-    def token(self) -> None:
-        """Return no token."""
 
     def refused(self, token: str | None) -> Successor:
         """Say that there is no other."""

@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +22,8 @@ import platformdirs
 
 from target_outreach.errors import CredentialsError, SettingsError
 from target_outreach.outreach.tokens import Tokens
-from target_outreach.stored import StoredObject, public_name
+from target_outreach.private_files import open_own, refuse_foreign, replace_file
+from target_outreach.stored import StoredObject, local_path, public_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,11 +71,11 @@ class Chain:
         Raises:
             SettingsError: fsspec knows no such protocol, or lacks a package for it.
         """
-        path = path.removeprefix("file://")
-        self.path = public_name(path)
+        local = local_path(path)
+        self.path = public_name(path if local is None else local)
         self._name = name
         self._place: _Place = (
-            _Store(StoredObject(path, "credentials_path")) if "://" in path else _File(path)
+            _Store(StoredObject(path, "credentials_path")) if local is None else _File(local)
         )
 
     @contextmanager
@@ -197,7 +196,8 @@ class _File:
 
     def __init__(self, path: str) -> None:
         try:
-            self._path = Path(path).expanduser().resolve()  # a link is kept, not replaced
+            self._named = Path(path).expanduser()
+            self._path = self._named.resolve()  # a link is kept, not replaced
         except (RuntimeError, OSError):
             raise SettingsError("credentials_path is no path of a file.") from None
         self._lock = filelock.FileLock(f"{self._path}.lock", LOCK_LOOK, thread_local=False)
@@ -207,23 +207,17 @@ class _File:
         return self._lock.acquire()
 
     def read(self) -> bytes:
+        refuse_foreign(self._named)
         try:
-            return self._path.read_bytes()
+            with open_own(self._path) as file:
+                return file.read()
         except FileNotFoundError:
             return b""
 
     def write(self, content: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:  # `mkstemp` makes it 0600
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        refuse_foreign(self._named)
+        replace_file(self._path, content)
 
 
 class _Store:

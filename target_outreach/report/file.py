@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from target_outreach.errors import OutputError
+from target_outreach.private_files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,6 @@ def write_report(
         text = json.dumps(figures, indent=2) + "\n"
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text, encoding="utf-8")
+        replace_file(Path(path), text.encode(), mode=0o666)  # it holds no values of records
     except OSError as error:
         raise OutputError(f"The report cannot be written ({error.strerror}).") from None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +48,16 @@ class Database:
     death of the process, and other processes may read the file meanwhile.
 
     Args:
-        path: SQLite file; created where missing.
+        path: SQLite file, created where missing; from now on only its owner may read it.
         clock: Returns epoch seconds.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.RLock()
+        with suppress(OSError):  # SQLite says it itself, if the file cannot be used
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            path.chmod(0o600)  # an older file may have been readable by all
         self._connection = sqlite3.connect(
             path, timeout=30, isolation_level=None, check_same_thread=False
         )

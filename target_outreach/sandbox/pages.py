@@ -115,7 +115,7 @@ class Pages:
             request: The request.
             peer: Address that it came from.
         """
-        if not (_is_loopback(peer) and _is_loopback(_host(request))):
+        if not is_loopback(peer):
             answer = page_answer(403, "Open this page on the machine that serves it")
         elif request.method not in {"GET", "HEAD"}:
             refused = page_answer(405, "Method Not Allowed")
@@ -238,14 +238,19 @@ def _budget(allowance: Allowance) -> dict[str, int]:
     }
 
 
-def _host(request: Request) -> str:
-    """Return the name by which the client knows this server, without the port."""
+def host_name(header: str) -> str:
+    """Return the name by which a client knows this server, without the port.
+
+    Args:
+        header: The header ``Host``.
+    """
     with suppress(ValueError):
-        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        return urlsplit(f"//{header}").hostname or ""
     return ""
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or address of a host is this machine's own."""
     if host == "localhost":
         return True
     try:

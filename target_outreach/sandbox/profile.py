@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Profile:
     The numbers in brackets are sections of the API reference.
 
     Attributes:
-        anonymous: Whether requests need no bearer token.
+        only_token: The one bearer token that is good, for everything, and there is no page: as
+            in a run that has a sandbox of its own. None for what follows.
         tokens: Accepted bearer tokens with their scopes (``prospects.read``, ``prospects.all``,
             …); None accepts every token that was not revoked, for everything, unless `apps` or
             `installations` are listed: then only tokens that the sandbox issued are good (7).
@@ -178,7 +179,7 @@ class Profile:
             owner`` (2.6).
     """
 
-    anonymous: bool = False
+    only_token: str | None = field(default=None, repr=False)
     tokens: Mapping[str, Collection[str]] | None = None
     apps: Collection[App] = ()
     http_redirects: bool = False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from target_outreach.sandbox.api import PREFIX, Api
 from target_outreach.sandbox.faults import Fault, FaultPlan
 from target_outreach.sandbox.limits import RateLimit
+from target_outreach.sandbox.messages import page_answer
 from target_outreach.sandbox.pages import Pages
 from target_outreach.sandbox.profile import Profile
 from target_outreach.sandbox.running import Running
@@ -222,7 +223,9 @@ class Sandbox:
         return self._api.answer(request, self.profile)
 
     def show(self, request: Request, peer: str) -> Answer:
-        """Answer a request of the page."""
+        """Answer a request of the page, where there is one."""
+        if self.profile.only_token is not None:
+            return page_answer(404, "Not Found")
         return self._pages.answer(request, peer)
 
     def finished(self, entry: LoggedRequest) -> None:

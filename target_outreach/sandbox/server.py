@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from target_outreach.sandbox.faults import BEFORE_WORK, HANGS, RESETS
 from target_outreach.sandbox.messages import Answer, Exchange, LoggedRequest, Request, page_answer
-from target_outreach.sandbox.pages import is_page
+from target_outreach.sandbox.pages import host_name, is_loopback, is_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _DRIPS = 20
+
+#: Bytes of a request; the largest import that Outreach takes is smaller.
+LONGEST_BODY = 32 << 20
 _JOIN_SECONDS = 10.0
 
 
@@ -133,6 +136,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _exchange(self) -> None:
         service = self.server.service
+        if (refused := self._refusal()) is not None:
+            # Its body is not read, so what follows on this connection is no request.
+            self.close_connection = True
+            with suppress(OSError):
+                self._send(refused, self._headers(refused), self._body(refused, None), None)
+            return
         if is_page(self.path):
             self._show()
             return
@@ -149,6 +158,18 @@ class Handler(BaseHTTPRequestHandler):
             )
         )
         self._deliver(request, answer, fault)
+
+    def _refusal(self) -> Answer | None:
+        """Refuse what no client of a sandbox sends, before anything of it is read.
+
+        A page of the web whose name leads to this machine (DNS rebinding) sends its own name.
+        """
+        if not is_loopback(host_name(self.headers.get("host", ""))):
+            return page_answer(403, "The sandbox answers only to names of this machine")
+        length = self.headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > LONGEST_BODY:
+            return page_answer(413, "Content Too Large")
+        return None
 
     def _show(self) -> None:
         """Answer for the page: not counted, not delayed, and not met by faults."""

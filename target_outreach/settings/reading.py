@@ -8,6 +8,9 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
 from target_outreach.delivery.policy import OnReject, RejectPolicy
 from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
@@ -16,6 +19,7 @@ from target_outreach.records.rules import BY_MEMORY, StreamSettings
 from target_outreach.settings.access import BEARER, OAUTH, Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
+from target_outreach.stored import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,16 +156,21 @@ def _array_fields(value: Any) -> Any:  # noqa: ANN401 - the schema has checked i
 
 
 def _header_problems(values: Mapping[str, Any]) -> list[str]:
-    """Refuse what cannot stand in an HTTP header."""
+    """Refuse what cannot stand in an HTTP header; only `user_agent` is sent with blanks around."""
+    texts = {
+        name: (values[name] or "").strip()
+        for name in (*BEARER, *OAUTH, "s2s_guid", "s2s_install_id")
+    }
+    texts["user_agent"] = values["user_agent"] or ""
     return [
         f"{name} must be printable ASCII text on one line."
-        for name in (*BEARER, *OAUTH, "s2s_guid", "s2s_install_id", "user_agent")
-        if (text := (values[name] or "").strip()) and not (text.isascii() and text.isprintable())
+        for name, text in texts.items()
+        if not (text.isascii() and text.isprintable())
     ]
 
 
 def _address_problems(values: Mapping[str, Any]) -> list[str]:
-    """Insist on TLS, unless the address is on this machine."""
+    """Insist on TLS, unless the address is on this machine, whoever reads the address."""
     return [
         problem
         for name in ("api_url", "oauth_url")
@@ -170,13 +179,19 @@ def _address_problems(values: Mapping[str, Any]) -> list[str]:
 
 
 def _address_problem(name: str, address: str) -> str | None:
+    if not (address.isascii() and address.isprintable()) or set(address) & set(" \\@?#"):
+        return (
+            f"{name} must be scheme, host and path in ASCII: no user, query or fragment, no "
+            "backslash, no white space."
+        )
     try:
-        parts = urlsplit(address)
-    except ValueError:
+        parts = parse_url(address)  # as the connection is made
+        other = urlsplit(address)
+    except (LocationParseError, ValueError):
         return f"{name} is no address."
-    if parts.scheme == "https" and parts.hostname:
-        return None
-    if parts.scheme == "http" and parts.hostname in LOOPBACK:
+    host = (parts.host or "").strip("[]")
+    is_clear = (host, parts.scheme) == (other.hostname, other.scheme)
+    if is_clear and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)):
         return None
     return f"{name} must begin with https://, so that no secret is ever sent in the clear."
 
@@ -185,7 +200,7 @@ def _path_problems(values: Mapping[str, Any]) -> list[str]:
     report = values["report_path"]
     if report is not None and not report.endswith((".json", ".html")):
         return ["report_path must end in .json or .html."]
-    if values["retry_rejects"] and "://" in (values["rejects_path"] or ""):
+    if values["retry_rejects"] and local_path(values["rejects_path"] or "") is None:
         return ["retry_rejects needs a rejects_path on this machine."]
     detections = {values["change_detection"]}
     detections |= {entry.get("change_detection") for entry in values["streams"] or ()}
