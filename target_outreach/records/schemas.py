@@ -47,6 +47,7 @@ COMPILED_KEYWORDS = frozenset(
 )
 #: Where a schema holds the parts that it refers to.
 DEFINITIONS = ("definitions", "$defs")
+REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 #: Digits to reckon with: 38 before and behind the point, and room.
 MOST_DIGITS = 400
@@ -267,8 +268,10 @@ def _drop_unloadable(
         return
     for key, value in list(schema.items()):
         here = (*path, str(key))
-        if (key == "pattern" and isinstance(value, str) and not _is_pattern(value)) or (
-            key == "$ref" and isinstance(value, str) and not _is_held(value, whole)
+        if key == "$id" and isinstance(value, str):
+            del schema[key]  # what it would be the base of is not loaded
+        elif (key == "pattern" and isinstance(value, str) and not _is_pattern(value)) or (
+            key in REFERENCES and isinstance(value, str) and not _is_held(value, whole)
         ):
             del schema[key]
             yield ".".join(here)

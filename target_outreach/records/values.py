@@ -101,9 +101,10 @@ def coerce(
     try:
         if attribute.custom is not None:
             return attribute.custom.coerce(value)
-        if (select := SELECTIONS.get(attribute.kind)) is not None:
-            return select(value, attribute.name, [] if dropped is None else dropped)
-        return COERCIONS[attribute.kind](value)
+        if (read := COERCIONS.get(attribute.kind)) is not None:
+            return read(value)
+        select = SELECTIONS[attribute.kind]
+        return select(value, attribute.name, [] if dropped is None else dropped)
     except Uncoercible as reason:
         message = f"{attribute.title} takes {reason}."
         raise RecordFault("invalid_value", message, field=attribute.name) from None
