@@ -11,12 +11,13 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from singer_sdk.metrics import Counter
 
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.parts import Parts
+    from target_outreach.records.model import Dropped
 
 #: Seconds after which a batch is handed over although it is not full.
 LONGEST_BATCH_AGE = 10.0
@@ -85,6 +86,11 @@ class OpenBatches:
     def number(self, stream: str) -> int:
         """Count a record in, and return its sequence number."""
         return self._parts.settlement.received(stream)
+
+    def dropped(self, stream: str, values: Iterable[Dropped]) -> None:
+        """Count values that a row has and that are not delivered."""
+        counts = self._parts.tallies[stream].values_dropped
+        counts.update(f"{name}: {why}" for name, why in values)
 
     def add(self, batch: OpenBatch, item: Item) -> None:
         """Put a record into a batch, once what came before it for its keys is handed over."""

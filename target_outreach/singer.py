@@ -8,6 +8,7 @@ nothing that the SDK declares final. What it needs of a target is in the abstrac
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
 import sys
@@ -21,7 +22,7 @@ from singer_sdk.helpers.capabilities import (
     STREAM_MAPS_CONFIG,
     TARGET_VALIDATE_RECORDS_CONFIG,
 )
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 
 from target_outreach.context import TargetWithContext
 from target_outreach.errors import RecordFault, SettingsError
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
     from target_outreach.sinks import OutreachSink
 
+
+#: What expressions of `stream_maps` call the record.
+WHOLE_RECORD = frozenset({"record", "_"})
 
 #: Seconds within which SIGINT and SIGTERM come from one and the same Ctrl-C.
 ONE_KEYSTROKE = 1.0
@@ -133,11 +137,25 @@ class ExactTarget(TargetWithContext):
         if not isinstance(keys, list) or not all(isinstance(name, str) for name in keys):
             raise self.message_reader.bad_line("is a SCHEMA whose key_properties are no names")
         self._direct.clear()
+        usable = {
+            name: rule if isinstance(rule, dict) else {}
+            for name, rule in schema["properties"].items()
+        }
         try:
-            super()._process_schema_message(message_dict)
+            super()._process_schema_message(
+                {**message_dict, "schema": {**schema, "properties": usable}}
+            )
         except MappingError as error:
             stream = message_dict["stream"]
             raise SettingsError(f"stream_maps does not work for {stream}: {error}") from None
+        stream = message_dict["stream"]
+        read_by_maps = _names_in_expressions(self.config.get("stream_maps") or {})
+        if not WHOLE_RECORD.isdisjoint(read_by_maps):
+            read_by_maps = frozenset([*schema["properties"], *schema.get("required", ())])
+        for stream_map in self.mapper.stream_maps[stream]:
+            if type(stream_map) is not RemoveRecordTransform:
+                also_read = () if _changes_nothing(stream_map) else read_by_maps
+                self.sink(stream_map.stream_alias).expect(schema, also_read)
         self._direct |= {
             stream: self.sink(maps[0].stream_alias)
             for stream, maps in self.mapper.stream_maps.items()
@@ -175,13 +193,12 @@ class ExactTarget(TargetWithContext):
             try:
                 transformed = stream_map.transform(record.copy())
             except Exception:  # noqa: BLE001 - whatever an expression does to an odd value
-                self.sink(stream_map.stream_alias).refuse(
-                    RecordFault(
-                        "stream_map_failed",
-                        "An expression in stream_maps cannot be evaluated for this record.",
-                    ),
-                    self.message_reader.line,
+                sink = self.sink(stream_map.stream_alias)
+                fault = sink.violation(record) or RecordFault(
+                    "stream_map_failed",
+                    "An expression in stream_maps cannot be evaluated for this record.",
                 )
+                sink.refuse(fault, self.message_reader.line)
                 continue
             if transformed is not None:
                 self._hand_to(self.sink(stream_map.stream_alias), transformed, record)
@@ -234,6 +251,27 @@ class ExactTarget(TargetWithContext):
             os._exit(128 + signum)
         self._signalled = (signum, now)
         self.on_signal(signum)
+
+
+def _names_in_expressions(setting: Any) -> frozenset[str]:  # noqa: ANN401 - the user's JSON
+    """List the names that the expressions of `stream_maps` may read columns by."""
+    if isinstance(setting, dict):
+        return frozenset().union(*map(_names_in_expressions, setting.values()))
+    if not isinstance(setting, str):
+        return frozenset()
+    try:
+        tree = ast.parse(setting)
+    except (SyntaxError, ValueError):
+        return frozenset()
+    nodes = [*ast.walk(tree)]
+    parts = [node.value for node in nodes if isinstance(node, ast.Subscript | ast.Attribute)]
+    names = {
+        node.id
+        for node in nodes
+        if isinstance(node, ast.Name) and not (node.id in WHOLE_RECORD and node in parts)
+    }
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    return frozenset(names | {text for text in texts if isinstance(text, str)})
 
 
 def _changes_nothing(stream_map: StreamMap) -> bool:

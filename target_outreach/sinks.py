@@ -11,13 +11,15 @@ from singer_sdk.sinks import Sink
 
 from target_outreach.collecting import OpenBatch
 from target_outreach.delivery.stream import Item, Stream
+from target_outreach.delivery.terminal import printable
 from target_outreach.errors import RecordFault, SettingsError
+from target_outreach.records.deletion import is_deleted, is_deletion_column, may_mark_deletion
 from target_outreach.records.mapping import build_mapping, could_use_custom_fields
 from target_outreach.records.matching import keys_of
 from target_outreach.records.planning import OPT_OUTS
 from target_outreach.records.routing import route
 from target_outreach.records.rules import BY_MEMORY, Rules
-from target_outreach.records.schemas import RecordSchema, curated_schema
+from target_outreach.records.schemas import RecordSchema, curated_schema, usable_rules
 from target_outreach.settings.entries import for_object, name_custom_fields, resolved
 from target_outreach.source_key import SourceKey
 from target_outreach.verbatim import Verbatim
@@ -28,12 +30,19 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from target_outreach.context import TargetWithContext
     from target_outreach.records.mapping import StreamMapping
-    from target_outreach.records.model import Desired, ObjectType
+    from target_outreach.records.model import Desired, Dropped, ObjectType
     from target_outreach.settings import StreamSettings
+
+
+#: Names that a message lists.
+MOST_NAMED = 20
+
+#: Columns that are known by name; a tap whose columns are named by its data has no end of them.
+MOST_COLUMNS = 5_000
 
 
 class OutreachSink(Sink):
@@ -53,7 +62,6 @@ class OutreachSink(Sink):
         """
         super().__init__(target, stream_name, schema, key_properties)
         self._context = target.context
-        self._own_schema: RecordSchema | None = None
         self._mapping: StreamMapping | None = None
         self._source_key = SourceKey(stream_name, self.key_properties)
         run, settings = self._context.settings, self._settings()
@@ -61,18 +69,78 @@ class OutreachSink(Sink):
             patterns = [entry.pattern for entry in run.streams]
             name = route(stream_name, settings.object, run.outreach_object, patterns)
             object_type = self._context.organisation.objects[name] if name else None
-            if run.validate_records and object_type is not None:
-                self._own_schema = RecordSchema(self.schema, code="schema_violation")
             self.stream = self._describe(object_type, settings)
         except SettingsError as error:
             raise _of_stream(stream_name, error) from None
         linked = _linked_objects(self._mapping)
         self._batch = OpenBatch(self.stream, linked, self.record_counter_metric)
+        self._source_schema: RecordSchema | None = None
+        self.expect(schema, ())
 
     @property
     def mapping(self) -> StreamMapping | None:
         """Where the columns go, or None where the stream is left out."""
         return self._mapping
+
+    def expect(self, schema: dict[str, Any], also_read: Collection[str]) -> None:
+        """Hear what the tap says of its records, which are checked before stream maps.
+
+        Args:
+            schema: The SCHEMA as received.
+            also_read: Columns that are not delivered by their own name, but read by stream maps.
+        """
+        self._known_columns = set(schema["properties"])
+        own = [*schema["properties"], *self.schema["properties"]]
+        self._deletion_columns = {one for one in own if self._marks_deletion(one)}
+        if self._mapping is None:
+            return
+        goals = self._mapping.goals()
+        flattened = {name.partition("__")[0] for name in goals}
+        if self._context.settings.validate_records:
+            columns = {*goals, *flattened, *also_read}
+            rules, ignored = usable_rules(schema, columns)
+            self._source_schema = RecordSchema(rules, code="schema_violation")
+            if places := self._context.notices.new(self.stream_name, ignored):
+                self.logger.warning(
+                    "%s: rules in the SCHEMA that cannot be used are ignored: %s",
+                    self.stream_name,
+                    _named(places),
+                )
+        for column in own:
+            if column in self._deletion_columns or column in goals or not may_mark_deletion(column):
+                continue
+            if self._context.notices.new(self.stream_name, [f"{column} marks"]):
+                self.logger.info(
+                    "%s: rows with a mark in %r are delivered; if it means that they are deleted, "
+                    "name the column under deleted_columns.",
+                    self.stream_name,
+                    column,
+                )
+
+    def _marks_deletion(self, column: str) -> bool:
+        return is_deletion_column(column, self.stream.rules.deleted_columns)
+
+    def _meet_columns(self, record: dict[str, Any]) -> None:
+        """Say which columns come although the SCHEMA does not have them, once for each."""
+        columns = [column for column in record if column not in self._known_columns]
+        if len(self._known_columns) < MOST_COLUMNS:
+            self._known_columns.update(columns)
+        self._deletion_columns.update(filter(self._marks_deletion, columns))
+        others = [
+            column
+            for column in columns
+            if column not in self._deletion_columns and not column.startswith("_sdc_")
+        ]
+        if len(self._known_columns) < MOST_COLUMNS and (
+            columns := self._context.notices.new(self.stream_name, others)
+        ):
+            self.logger.warning(
+                "%s: columns that the SCHEMA does not have are ignored: %s (line %s of the input). "
+                "Let the tap discover its columns again.",
+                self.stream_name,
+                _named(columns),
+                f"{self._context.reader.line_number:,}",
+            )
 
     def _settings(self) -> StreamSettings:
         entry = self._context.entries.choose(self.stream_name)
@@ -92,13 +160,17 @@ class OutreachSink(Sink):
             self._context.organisation.learn_custom_fields()
         settings = resolved(object_type, settings)
         match_fields = tuple(settings.match_on or object_type.match_fields)
-        self._mapping = build_mapping(
-            object_type,
-            columns,
-            mode=settings.sync_mode,
-            explicit=settings.columns,
-            ignore=settings.ignore_columns,
-            match_fields=match_fields,
+        self._mapping = replace(
+            build_mapping(
+                object_type,
+                columns,
+                mode=settings.sync_mode,
+                explicit=settings.columns,
+                ignore=settings.ignore_columns,
+                match_fields=match_fields,
+            ),
+            on_invalid_value=settings.on_invalid_value,
+            shared_domains=frozenset(settings.shared_domains),
         )
         self.logger.info(
             "%s → %s (%s): %s",
@@ -129,6 +201,19 @@ class OutreachSink(Sink):
             line: The RECORD message as received.
         """
         self._collect(self._item(self._next_number(), record, original, line))
+
+    def violation(self, original: dict[str, Any]) -> RecordFault | None:
+        """Say how a record breaks the SCHEMA of the tap, if it does.
+
+        Args:
+            original: The record before stream maps.
+        """
+        try:
+            if self._source_schema is not None:
+                self._source_schema.check(original)
+        except RecordFault as fault:
+            return fault
+        return None
 
     def refuse(self, fault: RecordFault, line: str) -> None:
         """Take in a record that is rejected already.
@@ -177,7 +262,7 @@ class OutreachSink(Sink):
             self._context.version,
             self.stream_name,
             self.key_properties,
-            self._own_schema is not None,
+            self._context.settings.validate_records,
             self.stream.schema_line,
             mapping.id_column,
             mapping.relationships,
@@ -199,26 +284,44 @@ class OutreachSink(Sink):
     ) -> Item:
         if self._mapping is None:
             return Item(number, line, skip="object_none")
-        deleted_at = original.get("_sdc_deleted_at")
-        if deleted_at and str(deleted_at).strip():
-            return Item(number, line, skip="deleted_in_source")
+        if not self._known_columns.issuperset(original):
+            self._meet_columns(original)
+        for column in self._deletion_columns:
+            if is_deleted(original.get(column)) or is_deleted(record.get(column)):
+                return Item(number, line, skip="deleted_in_source")
         try:
+            if self._source_schema is not None:
+                self._source_schema.check(original)
             desired = self._desired(record, self._mapping)
         except RecordFault as fault:
             return Item(number, line, fault=fault)
+        if desired.dropped:  # such a row is read each time, so that what is dropped is counted
+            self._say_dropped(desired.dropped, self._mapping)
+            return Item(number, line, desired=desired)
         shortcut = self._context.reader.shortcut
         return Item(number, line, desired=desired, row=shortcut.row if shortcut else None)
 
+    def _say_dropped(self, dropped: Sequence[Dropped], mapping: StreamMapping) -> None:
+        """Count what is not delivered of a row, and say so once for each attribute and reason."""
+        self._context.batches.dropped(self.stream_name, dropped)
+        for name, why in dict.fromkeys(dropped):
+            if self._context.notices.new(self.stream_name, [f"{name}: {why}"]):
+                self.logger.warning(
+                    "%s: a value for %s (column %s, line %s of the input) is not delivered: %s. "
+                    "Others are only counted.",
+                    self.stream_name,
+                    name,
+                    ", ".join(map(repr, mapping.attributes.get(name, (name,)))),
+                    f"{self._context.reader.line_number:,}",
+                    why,
+                )
+
     def _desired(self, record: dict[str, Any], mapping: StreamMapping) -> Desired:
-        if self._own_schema is not None:
-            self._remove_sdc_metadata_from_record(record)
-            try:
-                self._own_schema.check(record)
-            except SettingsError as error:
-                raise _of_stream(self.stream_name, error) from None
         desired = mapping.apply(record)
         if mapping.is_too_long(desired):
-            curated_schema(mapping.object.name).check(desired.attributes)
+            if mapping.on_invalid_value == "reject":
+                curated_schema(mapping.object.name).check(desired.attributes)
+            desired = mapping.without_too_long(desired)
         if self._context.settings.memory_path is not None:
             desired.source_key = self._key_in_source(record, desired)
         return desired
@@ -256,6 +359,12 @@ class OutreachSink(Sink):
     def hand_over(self) -> None:
         """Hand the collected records over; waits while enough batches are under way."""
         self._context.batches.hand_over(self._batch)
+
+
+def _named(names: Sequence[str]) -> str:
+    """Name some of what there may be many of."""
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(map(printable, names[:MOST_NAMED]))}{more}"
 
 
 def _of_stream(name: str, error: SettingsError) -> SettingsError:

@@ -6,7 +6,7 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from target_outreach.context import RunContext
+from target_outreach.context import Notices, RunContext
 from target_outreach.parts import Parts
 from target_outreach.run import Run
 from target_outreach.settings import SETTINGS, Settings
@@ -68,6 +68,7 @@ class TargetOutreach(ExactTarget):
             organisation=self.run.parts.organisation,
             reader=self.message_reader,
             batches=self.run.batches,
+            notices=Notices(),
             version=self.plugin_version,
         )
 

@@ -208,10 +208,80 @@ def test_a_record_that_breaks_its_own_schema_is_rejected_unless_that_is_switched
     assert run.rejects[-1]["error"]["code"] == "invalid_value"
 
 
-def test_a_schema_with_a_broken_rule_ends_the_run_in_words(sync):
-    run = sync([schema("prospects", {"emails": {"type": "strnig"}})])
-    assert run.exit_code == 1
-    assert "no valid JSON Schema at properties.emails.type" in run.log
+BROKEN_RULES = {
+    "an unknown type": {"type": ["null", "timestamp"]},
+    "a boolean of draft 4": {"type": ["null", "string"], "minimum": 1, "exclusiveMinimum": True},
+    "a pattern of another language": {"type": ["null", "string"], "pattern": "^\\p{L}+$"},
+    "no rules at all": None,
+    "a reference to elsewhere": {"$ref": "http://127.0.0.1:9/schema.json"},
+    "a reference to nothing": {"$ref": "#/definitions/none"},
+    "a type in a list": {"anyOf": [{"type": "timestamp"}, {"type": "null"}]},
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN_RULES.values(), ids=BROKEN_RULES)
+def test_a_rule_that_cannot_be_used_is_named_once_and_ignored(sync, rule):
+    header = schema("prospects", PROSPECTS | {"title": rule})
+    rows = [record("prospects", id=n, emails=f"a{n}@x.test", title="Head") for n in range(2)]
+    changed = schema("prospects", PROSPECTS | {"title": rule, "other": {}})
+    run = sync([header, *rows, changed, *rows])
+    assert run.exit_code == 0
+    assert run.counts("prospects")["created"] == 2
+    warnings = [line for line in run.log.splitlines() if "cannot be used" in line]
+    assert len(warnings) == 1
+    assert "properties.title" in warnings[0]
+
+
+@pytest.mark.parametrize("rule", BROKEN_RULES.values(), ids=BROKEN_RULES)
+def test_a_rule_for_a_column_that_is_not_delivered_does_not_matter(sync, rule):
+    run = sync([schema("prospects", PROSPECTS | {"code": rule}), *GOOD[1:]])
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+    assert "cannot be used" not in run.log
+
+
+def test_columns_that_are_not_delivered_are_not_validated(sync):
+    properties = PROSPECTS | {"code": {"type": "integer"}, "gone": {"type": "string"}}
+    header = schema("prospects", properties)
+    header["schema"] |= {"required": ["emails", "gone"], "additionalProperties": False}
+    run = sync([header, record("prospects", id=1, emails="a@x.test", code="text", more=1)])
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+    run = sync([header, record("prospects", id=1, code=1)])
+    assert run.rejects[-1]["error"]["message"] == "emails is required but missing."
+
+
+def test_columns_outside_the_schema_are_named_once(sync):
+    rows = [
+        record("prospects", id=n, emails=f"a{n}@x.test", job_title="Head", _sdc_batched_at="now")
+        for n in range(3)
+    ]
+    run = sync([schema("prospects", {"emails": PROSPECTS["emails"]}), *rows])
+    assert run.counts("prospects") == {"received": 3, "created": 3}
+    warnings = [line for line in run.log.splitlines() if "SCHEMA does not have" in line]
+    assert len(warnings) == 1
+    assert "id, job_title (line 2 of the input)" in warnings[0]
+
+
+def test_a_stream_map_may_yield_any_type_and_the_rows_of_the_tap_are_checked_before(sync, sandbox):
+    properties = {name: {"type": ["null", "string"]} for name in ("email", "Opted Out?", "tags")}
+    maps = {
+        "emails": "email.lower()",
+        "email_opted_out": "record['Opted Out?'] == 'Yes'",
+        "tags": "tags.split(';')",
+        "__else__": None,
+    }
+    good = {"email": "A@x.test", "Opted Out?": "Yes", "tags": "a;b"}
+    messages = [
+        schema("leads", properties, keys=()),
+        {"type": "RECORD", "stream": "leads", "record": good},
+        {"type": "RECORD", "stream": "leads", "record": {**good, "email": "b@x.test", "tags": 7}},
+        {"type": "RECORD", "stream": "leads", "record": {**good, "Opted Out?": 7}},
+    ]
+    run = sync(messages, outreach_object="prospects", stream_maps={"leads": maps})
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["emailOptedOut"] is True
+    assert person["attributes"]["tags"] == ["a", "b"]
+    codes = [line["error"]["code"] for line in run.rejects if line["type"] == "RECORD"]
+    assert codes == ["schema_violation", "schema_violation"]
 
 
 def test_a_deleted_row_is_not_written_but_counted(sync, sandbox):
@@ -226,6 +296,41 @@ def test_a_deleted_row_is_not_written_but_counted(sync, sandbox):
     assert run.counts("prospects") == {"received": 2, "created": 1, "skipped": 1}
     assert run.report["streams"]["prospects"]["skipped_by_reason"] == {"deleted_in_source": 1}
     assert sandbox.store.count("prospects") == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "mark", "spared"),
+    [
+        ("_fivetran_deleted", True, False),
+        ("_FIVETRAN_DELETED", "true", "false"),
+        ("_ab_cdc_deleted_at", "2026-01-01T00:00:00Z", ""),
+        ("__deleted", "true", "false"),
+        ("IsDeleted", True, "f"),
+        ("is_deleted", 1, 0),
+        ("Removed On", "2026-01-01", " "),
+    ],
+)
+@pytest.mark.parametrize("in_schema", [True, False])
+def test_the_deletion_columns_of_the_common_tools_count(sync, column, mark, spared, in_schema):
+    properties = PROSPECTS | ({column: {}} if in_schema else {})
+    rows = [
+        record("prospects", id=1, emails="a@x.test", **{column: mark}),
+        record("prospects", id=2, emails="b@x.test", **{column: spared}),
+        record("prospects", id=3, emails="c@x.test", **{column: None}),
+    ]
+    run = sync([schema("prospects", properties), *rows], deleted_columns=["removed_on"])
+    assert run.counts("prospects") == {"received": 3, "created": 2, "skipped": 1}
+    assert run.report["streams"]["prospects"]["skipped_by_reason"] == {"deleted_in_source": 1}
+
+
+def test_archived_rows_are_delivered_and_the_column_is_mentioned(sync):
+    header = schema("prospects", PROSPECTS | {"archived": {}})
+    rows = [header, record("prospects", id=1, emails="a@x.test", archived=True)]
+    run = sync(rows)
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+    assert run.log.count("'archived' are delivered") == 1
+    run = sync(rows, streams=[{"stream": "prospects", "deleted_columns": ["archived"]}])
+    assert run.counts("prospects") == {"received": 1, "skipped": 1}
 
 
 def test_a_stream_without_an_object_is_counted_as_skipped(sync, sandbox):

@@ -19,7 +19,7 @@ from target_outreach.delivery import rejects
 from target_outreach.delivery.rejects import RejectsFile
 from target_outreach.destination import destination
 from target_outreach.errors import RecordFault
-from target_outreach.sandbox import Sandbox
+from target_outreach.sandbox import Fault, Sandbox
 from target_outreach.settings import Settings
 
 BAD = [
@@ -603,16 +603,59 @@ def test_ten_forbidden_writes_in_a_row_stop_the_run(sync, sandbox):
     run = sync([schema("prospects"), *people(100)])
     assert run.exit_code == 1
     assert "403" in run.log
+    assert "The token may write nothing" in run.log
     assert run.log.count("ERROR") == 1
     assert 10 <= run.counts("prospects")["rejected"] < 30
 
 
-def test_fifty_first_writes_refused_for_one_reason_stop_the_run(sync, sandbox):
+@pytest.mark.parametrize("again", [False, True])
+def test_records_of_another_team_are_rejects_once_anything_is_accepted(sync, sandbox, again):
+    theirs = [sandbox.store.seed("prospects", {"emails": [f"p{n}@x.test"]}) for n in range(60)]
+    sandbox.profile = replace(sandbox.profile, governed=[f"prospects/{one}" for one in theirs])
+    own = record("prospects", id=999, emails="own@x.test")
+    rows = [schema("prospects"), own, *people(60, title="New")]
+    run = sync(rows)
+    if again:
+        run = sync(rows)  # the first row is unchanged now
+    assert run.exit_code == 3
+    assert run.counts("prospects")["rejected"] == 60
+
+
+def test_excluded_addresses_never_stop_a_run(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, excluded_domains=["x.test"])
+    run = sync([schema("prospects"), *people(80), record("prospects", id=99, emails="a@y.test")])
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 81, "created": 1, "rejected": 80}
+
+
+def refuse_all(sandbox, pointer):
+    source = {"source": {"pointer": f"/data/attributes/{pointer}"}} if pointer else {}
+    errors = [{"id": "validationError", "detail": "Not so.", **source}]
+    body = json.dumps({"errors": errors})
+    sandbox.add_fault(Fault("status", method="POST", status=422, body=body, times=None))
+
+
+@pytest.mark.parametrize(
+    ("pointer", "words"), [("custom7", "the field custom7"), ("", "every row")]
+)
+def test_fifty_first_writes_refused_for_one_reason_stop_the_run(sync, sandbox, pointer, words):
+    refuse_all(sandbox, pointer)
     run = sync([schema("prospects"), *people(200)])
     assert run.exit_code == 1
+    assert words in run.log
     assert "first 50 writes of prospects" in run.log
     assert 50 <= run.counts("prospects")["rejected"] < 70
+
+
+@pytest.mark.parametrize("cause", ["field", "forbidden"])
+def test_a_run_never_ends_for_rejects_where_they_are_ignored(sync, sandbox, cause):
+    if cause == "field":
+        refuse_all(sandbox, "custom7")
+    else:
+        sandbox.profile = replace(sandbox.profile, governed=["prospects"])
+    run = sync([schema("prospects"), *people(70)], on_reject="ignore")
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 70, "rejected": 70}
 
 
 def test_one_success_among_the_first_shows_that_it_is_the_records(sync, sandbox):

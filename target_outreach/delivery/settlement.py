@@ -120,12 +120,15 @@ class Settlement:
         if self._abort_at is not None:
             numbers = [number for number in numbers if number < self._abort_at]
         self.tallies[stream.name].outcomes["unchanged"] += len(numbers)
+        if numbers:
+            self._breaker.accepted(stream.name)
         self._ledger.settle(stream.name, numbers)
 
     def _count(
         self, stream: Stream, tally: Tally, group: Group[Item], delivered: Delivered
     ) -> None:
         tally.outcomes[delivered.outcome] += 1
+        self._breaker.accepted(stream.name)
         if len(group.members) > 1:
             tally.outcomes["superseded"] += len(group.members) - 1
         if delivered.decided.held_back:
@@ -135,7 +138,6 @@ class Settlement:
         if not isinstance(delivered.decided, Unchanged):
             tally.written.update(delivered.decided.attributes.keys())
             tally.written.update(delivered.decided.relationships.keys())
-            self._breaker.succeeded(stream.name)
 
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
         """Settle records that are left out by policy."""
@@ -165,7 +167,8 @@ class Settlement:
         self._rejected += 1
         if (too_many := self._policy.verdict(self._rejected, self._received)) is not None:
             raise RejectsError(too_many)
-        self._breaker.refused(stream.name, fault)
+        if self._policy.on_reject != "ignore":
+            self._breaker.refused(stream.name, fault, _identity(stream))
 
     def goes_without(self, stream: Stream, left_out: str) -> None:
         """Count a record that goes without its link.
@@ -240,3 +243,9 @@ class Settlement:
         """Release what is left, and close the rejects file."""
         self.release()
         self._rejects.close()
+
+
+def _identity(stream: Stream) -> set[str]:
+    """Name the fields that identify a record, which differ in every row."""
+    unique_by = stream.object.unique_by if stream.object is not None else None
+    return {"id", *stream.rules.match_fields, *([unique_by] if unique_by else ())}

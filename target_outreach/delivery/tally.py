@@ -84,6 +84,7 @@ class Tally:
         edited_by_others: Attributes that others had changed since they were last seen here, by
             name, where a memory is kept.
         related_created: Records that were made to be linked to, by relationship.
+        values_dropped: Values that records were delivered without, by attribute and why.
         links_left_out: Links that records were delivered without, by the columns that name them.
     """
 
@@ -98,6 +99,7 @@ class Tally:
     edited_by_others: Counter[str] = field(default_factory=Counter)
     related_created: Counter[str] = field(default_factory=Counter)
     links_left_out: Counter[str] = field(default_factory=Counter)
+    values_dropped: Counter[str] = field(default_factory=Counter)
 
     def reject(self, fault: RecordFault, line: int | None) -> None:
         """Count a rejected record.
@@ -137,6 +139,7 @@ class Tally:
             "edited_by_others": dict(self.edited_by_others),
             "related_created": dict(self.related_created),
             "links_left_out": dict(self.links_left_out),
+            "values_dropped": dict(self.values_dropped),
         }
 
 

@@ -232,10 +232,11 @@ class References:
         )
         alike: defaultdict[_Terms, dict[Reference, tuple[int, Desired]]] = defaultdict(dict)
         why_not: dict[Reference, str] = {}
+        shared = search.batch.stream.rules.shared_domains
         for reference, item in first.items():
             attributes: dict[str, Value] = {**reference.attributes}
             terms = _Terms(tuple(attributes), "update")
-            made = new_account(reference, item.desired) if creates else ""
+            made = new_account(reference, item.desired, shared) if creates else ""
             if isinstance(made, str):
                 why_not[reference] = made
             else:

@@ -320,4 +320,6 @@ def _texts(object_type: ObjectType, items: Iterable[WorkItem], field_name: str) 
                 texts.append(str(desired.id))
         elif desired.id is None and field_keys(object_type, desired, field_name):
             texts += spellings(object_type, field_name, desired.attributes[field_name])
+            if (given := desired.spelling(field_name)) is not None:
+                texts.append(given)
     return texts

@@ -27,6 +27,7 @@ from target_outreach.records.values import (
     digits,
     plain_number,
     same_phone,
+    whole_texts,
 )
 
 if TYPE_CHECKING:
@@ -140,8 +141,7 @@ def _multi_inclusion(field: CustomField, value: Any) -> str:  # noqa: ANN401
 
 def _options(field: CustomField, value: Any) -> list[str]:  # noqa: ANN401
     """Read several options, each once: from a list, from JSON text of one, or from joined text."""
-    texts = COERCIONS["texts"](value)
-    assert isinstance(texts, list)  # noqa: S101 - it is what becomes of texts
+    texts = whole_texts(value)
     parts = texts if len(texts) != 1 else _divided(field, texts[0])
     chosen = [field.choice(part.strip()) for part in parts if part.strip()]
     known = [choice for choice in chosen if choice is not None]

@@ -16,31 +16,60 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.errors import RecordFault, SettingsError
-from target_outreach.records.model import Attribute, Desired, ObjectType, Reference, Value
-from target_outreach.records.values import coerce, is_empty, is_plain_text, missing_from
+from target_outreach.records.model import (
+    Attribute,
+    Desired,
+    Dropped,
+    ObjectType,
+    Reference,
+    Value,
+)
+from target_outreach.records.shared_hosts import is_shared
+from target_outreach.records.values import (
+    coerce,
+    fitting_items,
+    is_empty,
+    is_plain_text,
+    missing_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_outreach.records.rules import SyncMode
+    from target_outreach.records.rules import OnInvalid, SyncMode
 
 
 LARGEST_ID = 2**63 - 1
 OWN_ID = "the warehouse's own id"
 UNKNOWN = "no such attribute"
+#: Why a value is not delivered although its record is; `values` has more.
+SHARED_HOST = "a host that many companies share"
+UNFIT = "does not fit"
 #: Columns that an error names.
 MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
 class StreamMapping:
-    """The columns of one stream and what each is for."""
+    """The columns of one stream and what each is for.
+
+    Attributes:
+        object: What the stream is for.
+        attributes: The columns of each attribute.
+        relationships: The columns by which each relationship is said, by their part.
+        id_column: The column with the Outreach id.
+        unmapped: The columns that go nowhere, and why.
+        on_invalid_value: What becomes of a record with a value that does not fit.
+        shared_domains: Hosts that identify nobody, beside those that are known.
+    """
 
     object: ObjectType
     attributes: Mapping[str, tuple[str, ...]]
     relationships: Mapping[str, Mapping[str, str]]
     id_column: str | None
     unmapped: Mapping[str, str]
+    on_invalid_value: OnInvalid = "reject"
+    shared_domains: frozenset[str] = frozenset()
 
     @cached_property
     def _steps(self) -> list[tuple[str, Attribute, bool, str, tuple[str, ...]]]:
@@ -80,32 +109,104 @@ class StreamMapping:
     def apply(self, record: Mapping[str, Any]) -> Desired:
         """Read a record by the mapping.
 
+        What stands for no value, such as ``N/A`` as a domain, is left out of it, so that it
+        neither overwrites nor empties what Outreach holds.
+
         Raises:
-            RecordFault: A value does not fit its attribute.
+            RecordFault: A value does not fit its attribute, and `on_invalid_value` is ``reject``;
+                or what should be an Outreach id is none.
         """
+        dropped: list[Dropped] = []
+        try:
+            attributes = self._read(record, dropped)
+        except RecordFault:
+            if self.on_invalid_value == "reject":
+                raise
+            dropped.clear()
+            attributes = self._read_what_fits(record, dropped)
+        given = self._judge_domains(record, attributes, dropped) if self._domains else None
+        for name, _ in dropped:
+            if is_empty(attributes.get(name)):
+                attributes.pop(name, None)
+        desired = Desired(self._id(record), attributes, given=given, dropped=dropped)
+        return self._linked(record, desired, dropped) if self.relationships else desired
+
+    def _read(self, record: Mapping[str, Any], dropped: list[Dropped]) -> dict[str, Value]:
         attributes: dict[str, Value] = {}
         for name, attribute, is_text, column, others in self._steps:
             if others:
                 if present := [record[one] for one in (column, *others) if one in record]:
-                    attributes[name] = _joined(attribute, present)
+                    attributes[name] = _joined(attribute, present, dropped)
             elif column in record:
                 value = record[column]
                 if is_text and type(value) is str and is_plain_text(value):
                     attributes[name] = value
                 else:
-                    attributes[name] = coerce(attribute, value)
-        if not self.relationships:
-            return Desired(self._id(record), attributes)
-        return self._linked(record, Desired(self._id(record), attributes))
+                    attributes[name] = coerce(attribute, value, dropped)
+        return attributes
 
-    def _linked(self, record: Mapping[str, Any], desired: Desired) -> Desired:
+    def _read_what_fits(
+        self, record: Mapping[str, Any], dropped: list[Dropped]
+    ) -> dict[str, Value]:
+        """Read a record without the values that do not fit; of a list the items that do are."""
+        attributes: dict[str, Value] = {}
+        for name, attribute, _, column, others in self._steps:
+            present = [record[one] for one in (column, *others) if one in record]
+            read: list[Value] = []
+            for value in present:
+                try:
+                    read.append(coerce(attribute, value, dropped))
+                except RecordFault:
+                    dropped.append((name, UNFIT))
+                    read.append(fitting_items(attribute, value))
+            if read:
+                attributes[name] = _one_list(attribute, read) if others else read[0]
+        return attributes
+
+    @cached_property
+    def _domains(self) -> list[tuple[str, str]]:
+        """The attributes that are domains, each with its column."""
+        attributes = self.object.attributes
+        return [
+            (name, columns[0])
+            for name, columns in self.attributes.items()
+            if attributes[name].kind == "domain"
+        ]
+
+    def _judge_domains(
+        self, record: Mapping[str, Any], attributes: dict[str, Value], dropped: list[Dropped]
+    ) -> dict[str, str] | None:
+        """Take out hosts that identify nobody, and return how the row spells the others."""
+        given: dict[str, str] | None = None
+        for name, column in self._domains:
+            host = attributes.get(name)
+            if not isinstance(host, str):
+                continue
+            if is_shared(host, self.shared_domains):
+                attributes[name] = None
+                dropped.append((name, SHARED_HOST))
+            elif (text := str(record[column]).strip()) != host:
+                given = {**(given or {}), name: text}
+        return given
+
+    def _linked(
+        self, record: Mapping[str, Any], desired: Desired, dropped: list[Dropped]
+    ) -> Desired:
         """Add what a record says of those that it is to be linked to; an id says it all."""
         links: dict[str, int | None] = {}
         references: dict[str, Reference] = {}
         for name, columns in self.relationships.items():
             said = {part: record[column] for part, column in columns.items() if column in record}
-            number = as_id(said.pop("id"), columns["id"]) if "id" in said else None
-            values = [(part, text) for part, value in said.items() if (text := _said(value, name))]
+            try:
+                number = as_id(said.pop("id"), columns["id"]) if "id" in said else None
+                values = [
+                    (part, text) for part, value in said.items() if (text := _said(value, name))
+                ]
+            except RecordFault:
+                if self.on_invalid_value == "reject":
+                    raise
+                dropped.append((name, UNFIT))
+                continue
             if number is None and values:
                 linked_by = self.object.relationships[name].linked_by
                 references[name] = Reference(name, tuple(values), linked_by)
@@ -132,6 +233,21 @@ class StreamMapping:
                 return True
         return False
 
+    def without_too_long(self, desired: Desired) -> Desired:
+        """Return the same without the texts that are longer than Outreach takes."""
+        too_long = [
+            name
+            for name, limit in self._limits
+            if isinstance(text := desired.attributes.get(name), str) and len(text) > limit
+        ]
+        return replace(
+            desired,
+            attributes={
+                name: value for name, value in desired.attributes.items() if name not in too_long
+            },
+            dropped=[*desired.dropped, *((name, UNFIT) for name in too_long)],
+        )
+
     def _id(self, record: Mapping[str, Any]) -> int | None:
         return as_id(record.get(self.id_column), self.id_column) if self.id_column else None
 
@@ -153,11 +269,15 @@ def _said(value: Any, relationship: str) -> str | None:  # noqa: ANN401 - whatev
     return str(text).strip() if text is not None else None
 
 
-def _joined(attribute: Attribute, present: Sequence[Any]) -> Value:
-    """Join the values of several columns into one list."""
+def _joined(attribute: Attribute, present: Sequence[Any], dropped: list[Dropped]) -> Value:
+    """Read the values of several columns and join them into one list."""
     if len(present) == 1:
-        return coerce(attribute, present[0])
-    values = [coerce(attribute, value) for value in present]
+        return coerce(attribute, present[0], dropped)
+    return _one_list(attribute, [coerce(attribute, value, dropped) for value in present])
+
+
+def _one_list(attribute: Attribute, values: Sequence[Value]) -> Value:
+    """Join lists of several columns."""
     lists = [value for value in values if isinstance(value, list)]
     joined = [item for values in lists for item in values]
     return missing_from(attribute, [], joined) if lists else None

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Value = str | int | float | bool | list[str] | None
 
+#: A value that stands in a row and is not delivered: its attribute or column of a link, and why.
+Dropped = tuple[str, str]
+
 Kind = Literal[
     "text",
     "texts",
@@ -294,6 +297,8 @@ class Desired:
             once one is found, its id stands in `relationships`.
         source_key: The key of the record in its source, where a memory is kept by it.
         remembered: The Outreach id under which a record of this key was delivered before.
+        given: Match fields as the row spells them, where that is not how they are written.
+        dropped: What the row says and is not delivered.
         keys: What it can be found by, by match field, as far as that has been asked for.
     """
 
@@ -303,6 +308,8 @@ class Desired:
     references: Mapping[str, Reference] = field(default_factory=dict)
     source_key: str | None = None
     remembered: int | None = None
+    given: Mapping[str, str] | None = None
+    dropped: Sequence[Dropped] = ()
     keys: dict[str, list[Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_remembered(self, resource_id: int | None) -> Desired:
@@ -317,7 +324,12 @@ class Desired:
             self.references,
             self.source_key,
             resource_id,
+            self.given,
         )
+
+    def spelling(self, field: str) -> str | None:
+        """Return how the row spells a match field, where that is not how it is written."""
+        return self.given.get(field) if self.given is not None else None
 
     def without_link(self, name: str) -> Desired:
         """Return the same, saying nothing of a relationship."""

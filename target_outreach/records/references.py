@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from target_outreach.records.free_mail import is_free_mail
+from target_outreach.records.shared_hosts import is_shared
 from target_outreach.records.values import domain_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from target_outreach.records.model import Desired, Reference
 
@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 HOST = re.compile(r"(?:[a-z0-9-]+\.)+[a-z0-9-]*[a-z][a-z0-9-]*")
 
 
-def new_account(reference: Reference, desired: Desired) -> Mapping[str, str] | str:
+def new_account(
+    reference: Reference, desired: Desired, shared_domains: Collection[str]
+) -> Mapping[str, str] | str:
     """Say what an account is made of that a record names and that is not there.
 
     Its name is the one that the record says, else the company's in the record, else the domain,
     which is written bare, so that it is found again however the next row spells it.
+
+    Args:
+        reference: What the record says of the account.
+        desired: The record.
+        shared_domains: Hosts that many companies share, beside those that are known.
 
     Returns:
         The attributes, or the clause that says why none is made.
@@ -36,8 +43,8 @@ def new_account(reference: Reference, desired: Desired) -> Mapping[str, str] | s
         values["domain"] = domain_key(domain)
         if not HOST.fullmatch(values["domain"]):
             return "what stands in account.domain is no domain"
-        if is_free_mail(domain):
-            return "anybody can have a mailbox at that domain, so no account is made for it"
+        if is_shared(values["domain"], shared_domains):
+            return "many companies share that domain, so no account is made for it"
     company = desired.attributes.get("company")
     own = company if isinstance(company, str) else None
     name = values.get("name") or own or values.get("domain")

@@ -21,6 +21,8 @@ OnAmbiguous = Literal["reject", "oldest", "newest"]
 #: What a record is linked to if nothing fits: nothing, so that it is rejected or goes without; or
 #: a new account.
 OnMissing = Literal["reject", "skip", "create"]
+#: What becomes of a record with a value that does not fit its attribute.
+OnInvalid = Literal["reject", "skip_field"]
 ChangeDetection = Literal["outreach", "source", "drift", "none"]
 
 #: The ways of knowing what has changed that rest on what was delivered before.
@@ -48,6 +50,9 @@ class StreamSettings:
     field_rules: Mapping[str, FieldRule] = field(default_factory=dict, metadata=SHAPES)
     on_ambiguous: OnAmbiguous = "reject"
     on_missing_relation: OnMissing = "reject"
+    on_invalid_value: OnInvalid = "reject"
+    deleted_columns: tuple[str, ...] = ()
+    shared_domains: tuple[str, ...] = ()
     change_detection: ChangeDetection = "outreach"
 
 

@@ -10,7 +10,9 @@ after a change of the catalogue.
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from decimal import Decimal, InvalidOperation, localcontext
 from functools import cache
 from importlib import resources
@@ -27,7 +29,7 @@ from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog, stream_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from target_outreach.records.model import Attribute, ObjectType
 
@@ -43,6 +45,10 @@ COMPILED_KEYWORDS = frozenset(
         *("readOnly", "writeOnly", "deprecated", "inclusion", "selected"),
     }
 )
+#: Where a schema holds the parts that it refers to.
+DEFINITIONS = ("definitions", "$defs")
+REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
+
 #: Digits to reckon with: 38 before and behind the point, and room.
 MOST_DIGITS = 400
 
@@ -202,6 +208,92 @@ def _compilable(schema: Any) -> bool:  # noqa: ANN401 - anything may stand in a 
     parts = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
     parts += [schema[key] for key in ("items", "additionalProperties") if key in schema]
     return all(_compilable(part) for part in parts)
+
+
+def usable_rules(schema: JsonSchema, columns: Collection[str]) -> tuple[JsonSchema, list[str]]:
+    """Reduce the SCHEMA of a tap to the rules for some columns that `RecordSchema` can use.
+
+    Taps send rules that are none of their JSON Schema draft, and patterns in the syntax of other
+    languages. What the tap meant by them is not known, so they are left out.
+
+    Args:
+        schema: The SCHEMA as received, which has `properties`.
+        columns: The columns whose values are delivered.
+
+    Returns:
+        A schema for those columns, and the places of the rules that are left out.
+    """
+    reduced: JsonSchema = {
+        key: copy.deepcopy(schema[key]) for key in ("type", *DEFINITIONS) if key in schema
+    }
+    if isinstance(schema.get("$schema"), str):
+        reduced["$schema"] = schema["$schema"]
+    reduced["properties"] = {
+        name: copy.deepcopy(rules)
+        for name, rules in schema["properties"].items()
+        if name in columns
+    }
+    if isinstance(required := schema.get("required"), list):
+        reduced["required"] = [
+            name for name in required if isinstance(name, str) and name in columns
+        ]
+    ignored = [*_drop_unloadable(reduced, reduced, ())]
+    kind: Any = validator_for(reduced, default=jsonschema.Draft202012Validator)
+    meta = kind(kind.META_SCHEMA)
+    while (error := next(meta.iter_errors(reduced), None)) is not None:
+        ignored.append(_drop(reduced, [*error.absolute_path]))
+    return reduced, list(dict.fromkeys(ignored))
+
+
+def _drop(schema: Any, path: list[str | int]) -> str:  # noqa: ANN401 - anything may stand there
+    """Take a rule out of a schema, with the whole list where it is part of one; name its place."""
+    while len(path) > 1 and not isinstance(path[-1], str):
+        path = path[:-1]
+    for step in path[:-1]:
+        schema = schema[step]
+    del schema[path[-1]]
+    return ".".join(map(str, path))
+
+
+def _drop_unloadable(
+    schema: Any,  # noqa: ANN401 - anything may stand in a SCHEMA
+    whole: JsonSchema,
+    path: tuple[str, ...],
+) -> Iterator[str]:
+    """Drop patterns that Python does not read, and references to what is not in the SCHEMA."""
+    if isinstance(schema, list):
+        for position, part in enumerate(schema):
+            yield from _drop_unloadable(part, whole, (*path, str(position)))
+    if not isinstance(schema, dict):
+        return
+    for key, value in list(schema.items()):
+        here = (*path, str(key))
+        if key == "$id" and isinstance(value, str):
+            del schema[key]  # what it would be the base of is not loaded
+        elif (key == "pattern" and isinstance(value, str) and not _is_pattern(value)) or (
+            key in REFERENCES and isinstance(value, str) and not _is_held(value, whole)
+        ):
+            del schema[key]
+            yield ".".join(here)
+        elif key == "patternProperties" and isinstance(value, dict):
+            for pattern in [one for one in value if not _is_pattern(one)]:
+                del value[pattern]
+                yield ".".join(here)
+        yield from _drop_unloadable(value, whole, here)
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def _is_held(reference: str, whole: JsonSchema) -> bool:
+    """Whether a reference is to a definition in the schema itself."""
+    start, _, name = reference.rpartition("/")
+    return any(start == f"#/{key}" and name in whole.get(key, ()) for key in DEFINITIONS)
 
 
 def object_schema(object_type: ObjectType) -> JsonSchema:

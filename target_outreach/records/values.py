@@ -5,8 +5,11 @@ A value that cannot be coerced rejects its record: nothing is guessed. No messag
 
 from __future__ import annotations
 
+import ast
+import csv
 import json
 import re
+import unicodedata
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
@@ -18,9 +21,9 @@ import idna
 from target_outreach.errors import RecordFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
-    from target_outreach.records.model import Attribute, Kind, Value
+    from target_outreach.records.model import Attribute, Dropped, Kind, Value
 
 
 NUMERIC_TEXT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
@@ -32,7 +35,24 @@ UTC_DATE_TIME = re.compile(
 )
 EMAIL = re.compile(r"[^\s@<>()\[\],;:\"\\]+@[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+")
 NO_DIGITS = re.compile(r"[^0-9]+")
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+SCHEMES = re.compile(r"\A(?:[a-z][a-z0-9+-]*:/+)+", re.IGNORECASE)
+HOST_NAME = re.compile(
+    r"(?=.{4,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])",
+    re.ASCII,
+)
+BOOLEAN_TEXT = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0"), False),
+}
+#: A telephone number that needs no further look.
+PLAIN_PHONE = re.compile(r"[+(]?(?:[0-9][ ()-]{0,3}){6,14}[0-9]", re.ASCII)
+#: What stands between two telephone numbers, but not before an extension of one.
+BETWEEN_PHONES = re.compile(r"[,;|\n](?!\s*(?:ext|x|#))", re.IGNORECASE)
+BETWEEN_ITEMS = re.compile("[,;]")
+#: How databases and Python write that there is nothing.
+NOTHING = frozenset({"null", "none", "nan"})
+#: Characters up to which a text is read as a list of Python.
+LONGEST_PYTHON = 100_000
 LONGEST_EMAIL = 254
 LARGEST_EXPONENT = 300
 LARGEST_PLAIN = 2**63
@@ -43,17 +63,27 @@ LARGEST_EXACT = 2**53
 ISO_DATE_LENGTH = len("2026-03-31")
 SHORTEST_PHONE_SUFFIX = 7
 
+#: Why a value is not delivered although its record is.
+NO_HOST = "no host name"
+NO_PHONE = "no telephone number"
+
 
 class Uncoercible(ValueError):  # noqa: N818 - a reason, worded for the end of a sentence
     """A value does not fit its attribute; the text says what would."""
 
 
-def coerce(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - whatever JSON holds
+def coerce(
+    attribute: Attribute,
+    value: Any,  # noqa: ANN401 - whatever JSON holds
+    dropped: list[Dropped] | None = None,
+) -> Value:
     """Turn an incoming value into what the attribute takes.
 
     Args:
         attribute: The attribute that the value is for.
         value: Anything that JSON holds, floats read as `Decimal`.
+        dropped: Takes what stands there but is no value, as ``N/A`` is no domain: the attribute's
+            name and why.
 
     Returns:
         Text, a number, a boolean, a list of texts, or None for null and blank text.
@@ -71,7 +101,10 @@ def coerce(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - whateve
     try:
         if attribute.custom is not None:
             return attribute.custom.coerce(value)
-        return COERCIONS[attribute.kind](value)
+        if (read := COERCIONS.get(attribute.kind)) is not None:
+            return read(value)
+        select = SELECTIONS[attribute.kind]
+        return select(value, attribute.name, [] if dropped is None else dropped)
     except Uncoercible as reason:
         message = f"{attribute.title} takes {reason}."
         raise RecordFault("invalid_value", message, field=attribute.name) from None
@@ -167,15 +200,15 @@ def _number(value: Any) -> int | float:  # noqa: ANN401
 def _boolean(value: Any) -> bool:  # noqa: ANN401
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.strip().lower() in BOOLEAN_TEXT:
-        return BOOLEAN_TEXT[value.strip().lower()]
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in BOOLEAN_TEXT:
+            return BOOLEAN_TEXT[text]
+        value = as_decimal(text) if NUMERIC_TEXT.fullmatch(text) else None
     if isinstance(value, int | Decimal | float) and value in (0, 1):
         return value == 1
     msg = "true or false"
     raise Uncoercible(msg)
-
-
-BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False}
 
 
 def _moment(value: Any) -> datetime:  # noqa: ANN401
@@ -237,9 +270,9 @@ def _is_plain_date(text: str) -> bool:
 
 
 def _items(value: Any) -> list[Any]:  # noqa: ANN401
-    """See a list in a list, in JSON text of one, and in a lone scalar."""
-    if isinstance(value, str) and _may_be_json(value):
-        value = _json_or_text(value)
+    """See a list in a list, in the text of one, and in a lone scalar."""
+    if isinstance(value, str) and _may_be_list(value):
+        value = _list_or_text(value.strip())
     if value is None:
         return []
     if isinstance(value, dict):
@@ -248,29 +281,79 @@ def _items(value: Any) -> list[Any]:  # noqa: ANN401
     return value if isinstance(value, list) else [value]
 
 
-def _may_be_json(text: str) -> bool:
-    """Whether a text begins as a list, a text or null does in JSON."""
-    return text.lstrip()[:1] in {"[", '"', "n"}
+def _may_be_list(text: str) -> bool:
+    """Whether a text begins as a list, a quoted text or nothing does in JSON, SQL or Python."""
+    return text.lstrip()[:1] in {"[", "{", '"', "n", "N"}
 
 
-def _json_or_text(text: str) -> Any:  # noqa: ANN401
+def _list_or_text(text: str) -> Any:  # noqa: ANN401
+    """Read the list that a text is in JSON, in Python or in PostgreSQL, or leave it as it is."""
+    if text.lower() in NOTHING:
+        return None
     try:
         parsed = json.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError):
+        if text[0] == "{" and text[-1] == "}":
+            return _postgresql_items(text)
+        return _python_list_or_text(text) if text[0] == "[" and text[-1] == "]" else text
+    if parsed == {}:
+        return []  # an empty array of PostgreSQL
+    return parsed if isinstance(parsed, list | str | dict) else text
+
+
+def _postgresql_items(text: str) -> Any:  # noqa: ANN401
+    try:
+        rows = list(csv.reader([text[1:-1]], escapechar="\\", skipinitialspace=True))
+    except csv.Error:
         return text
-    return parsed if parsed is None or isinstance(parsed, list | str) else text
+    return [item for row in rows for item in row if item.lower() not in NOTHING]
 
 
-def _texts(value: Any) -> list[str]:  # noqa: ANN401
-    if isinstance(value, str) and not _may_be_json(value):
+def _python_list_or_text(text: str) -> Any:  # noqa: ANN401
+    if len(text) > LONGEST_PYTHON:
+        return text
+    try:
+        parsed = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+    return parsed if isinstance(parsed, list) else text
+
+
+def whole_texts(value: Any) -> list[str]:  # noqa: ANN401 - whatever JSON holds
+    """Read a list of texts, each once; a lone text is one of them, whatever stands in it.
+
+    Raises:
+        Uncoercible: It is an object, or an item is no text.
+    """
+    if isinstance(value, str) and not _may_be_list(value):
         return [_text(value)] if value.strip() else []
     texts = [_text(item) for item in _items(value) if item is not None]
     return unique([text for text in texts if text.strip()], key=str)
 
 
-def _phones(value: Any) -> list[str]:  # noqa: ANN401
+def _texts(value: Any) -> list[str]:  # noqa: ANN401
+    """Read a list of texts; a lone text is divided, since no database writes a list so but text."""
+    texts = whole_texts(value)
+    if not isinstance(value, str) or len(texts) != 1 or not BETWEEN_ITEMS.search(texts[0]):
+        return texts
+    if _may_be_list(value) and _items(value) != [value.strip()]:
+        return texts  # a list with one item
+    parts = [part.strip() for part in BETWEEN_ITEMS.split(texts[0])]
+    return unique([part for part in parts if part], key=str)
+
+
+def _phones(
+    value: Any,  # noqa: ANN401
+    name: str,
+    dropped: list[Dropped],
+) -> list[str]:
+    if type(value) is str and PLAIN_PHONE.fullmatch(value):
+        return [value]
     kept: list[str] = []
-    for phone in map(str.strip, _texts(value)):
+    for phone in _phone_texts(value):
+        if len(NO_DIGITS.sub("", phone)) < SHORTEST_PHONE_SUFFIX:
+            dropped.append((name, NO_PHONE))
+            continue
         place = next((n for n, other in enumerate(kept) if same_phone(phone, other)), None)
         if place is None:
             kept.append(phone)
@@ -279,10 +362,38 @@ def _phones(value: Any) -> list[str]:  # noqa: ANN401
     return kept
 
 
+def _phone_texts(value: Any) -> Iterator[str]:  # noqa: ANN401
+    """Go through the texts in which a telephone number may stand."""
+    for item in _items(value):
+        text = str(item) if isinstance(item, Decimal | float) else item
+        if text is None:
+            continue
+        for part in BETWEEN_PHONES.split(_text(text)):
+            halves = part.split(" / ")  # but "0711 / 123456" is one number
+            if any(len(NO_DIGITS.sub("", half)) < SHORTEST_PHONE_SUFFIX for half in halves):
+                halves = [part]
+            yield from (_phone(half.strip()) for half in halves if half.strip())
+
+
+def _phone(text: str) -> str:
+    """Read a number that a spreadsheet took for a quantity, as ``14155550101.0``."""
+    if not NUMERIC_TEXT.fullmatch(text) or text.lstrip("+").isdigit():
+        return text
+    number = _finite(Decimal(text))
+    if "e" in text.lower() and number.as_tuple().exponent > 0:  # type: ignore[operator] # finite
+        msg = "telephone numbers with all their digits, and a spreadsheet has rounded this one"
+        raise Uncoercible(msg)
+    if number != number.to_integral_value():
+        return text
+    return ("+" if text[0] == "+" else "") + plain_number(number)
+
+
 def _emails(value: Any) -> list[str]:  # noqa: ANN401
-    if isinstance(value, str) and is_email(alone := value.strip()):
-        return [_whole(alone)]
-    parts = (part.strip() for text in _texts(value) for part in re.split("[,;]", text))
+    if isinstance(value, str) and value.isascii() and is_email(alone := value.strip()):
+        return [alone]
+    parts = (
+        visible(part).strip() for text in whole_texts(value) for part in BETWEEN_ITEMS.split(text)
+    )
     addresses = unique([part for part in parts if part], key=email_key)
     if not all(is_email(address) for address in addresses):
         msg = "email addresses only, and one of these is not an email address"
@@ -290,21 +401,63 @@ def _emails(value: Any) -> list[str]:  # noqa: ANN401
     return addresses
 
 
-def _domain(value: Any) -> str:  # noqa: ANN401
-    return _text(value).strip()
+def visible(text: str) -> str:
+    """Leave out invisible characters (Unicode category Cf), such as a byte-order mark."""
+    if text.isascii():
+        return text
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+
+
+def _domain(
+    value: Any,  # noqa: ANN401
+    name: str,
+    dropped: list[Dropped],
+) -> str | None:
+    host = domain_key(_text(value))
+    if not host:
+        dropped.append((name, NO_HOST))
+    return host or None
+
+
+def fitting_items(attribute: Attribute, value: Any) -> Value:  # noqa: ANN401 - JSON
+    """Read those items of a list that fit; of anything else nothing does.
+
+    Args:
+        attribute: The attribute that the value is for.
+        value: A value that does not fit as a whole.
+    """
+    if not attribute.is_array:
+        return None
+    try:
+        items = _items(value)
+    except Uncoercible:
+        return None
+    kept: list[str] = []
+    for item in items:
+        for part in BETWEEN_ITEMS.split(item) if isinstance(item, str) else [item]:
+            try:
+                read = coerce(attribute, part)
+            except RecordFault:
+                continue
+            kept += read if isinstance(read, list) else []
+    return missing_from(attribute, [], kept)
 
 
 COERCIONS: dict[Kind, Callable[[Any], Value]] = {
     "text": _text,
     "texts": _texts,
     "emails": _emails,
-    "phones": _phones,
-    "domain": _domain,
     "integer": _integer,
     "number": _number,
     "boolean": _boolean,
     "date": _date,
     "date-time": _date_time,
+}
+
+#: The kinds of which some text is not refused, but no value at all.
+SELECTIONS: dict[Kind, Callable[[Any, str, list[Dropped]], Value]] = {
+    "phones": _phones,
+    "domain": _domain,
 }
 
 
@@ -324,28 +477,39 @@ def is_email(address: str) -> bool:
 
 
 def email_key(address: str) -> str:
-    """Return what makes two addresses the same: the text in lower case."""
-    return address.strip().lower()
+    """Return what makes two addresses the same: the normal form (NFC) in lower case.
+
+    Characters that nobody sees do not count.
+    """
+    if address.isascii():
+        return address.strip().lower()
+    return unicodedata.normalize("NFC", visible(address).strip().lower())
 
 
 @lru_cache(maxsize=10_000)
 def domain_key(domain: str) -> str:
-    """Return what makes two domains the same, or no text where it is no domain at all.
+    """Return the bare host of a domain in its IDNA form, or no text where there is no host name.
 
-    Scheme, ``www.``, port, path, case and a trailing dot do not count; the rest is IDNA-encoded.
-    What has no dot (``n/a``, ``Acme Inc``) identifies nobody.
+    Scheme, ``www.``, port, path, case, a trailing dot and invisible characters do not count. An
+    address of mail or of the network is no host name, nor are two of them.
     """
-    text = domain.strip()
+    text = SCHEMES.sub("", visible(domain).strip())
     try:
-        host = urlsplit(text if SCHEME.match(text) else f"//{text.lstrip('/')}").hostname or ""
+        parts = urlsplit(f"//{text.lstrip('/')}")
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
         return ""
-    host = host.rstrip(".").removeprefix("www.")
-    try:
-        host = idna.encode(host, uts46=True).decode("ascii") if host else ""
-    except idna.IDNAError:
-        host = host.lower()
-    return host if "." in host and " " not in host else ""
+    if "@" in parts.netloc:
+        return ""
+    host = host.rstrip(".")
+    if not host.isascii():
+        try:
+            host = idna.encode(host, uts46=True).decode("ascii").rstrip(".")
+        except idna.IDNAError:
+            return ""
+    while host.startswith("www.") and "." in host[4:]:
+        host = host[4:]
+    return host if HOST_NAME.fullmatch(host) else ""
 
 
 def digits(phone: str) -> str:

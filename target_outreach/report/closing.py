@@ -93,6 +93,7 @@ def remarks(tally: Tally, *, dry_run: bool) -> Iterator[str]:
         "changed by others since we wrote:": tally.edited_by_others,
         "created to be linked to:": tally.related_created,
         "delivered without a link by:": tally.links_left_out,
+        "values not delivered:": tally.values_dropped,
     }
     for what, counts in found.items():
         if counts:

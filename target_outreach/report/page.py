@@ -24,6 +24,7 @@ REMARKS = {
     "edited_by_others": "Changed by others since we wrote",
     "related_created": "Created to be linked to",
     "links_left_out": "Delivered without a link by",
+    "values_dropped": "Values not delivered",
 }
 
 KEY = '<p class="soft"><span class="key waiting"></span>waiting for the limit of requests</p>\n'

@@ -13,6 +13,7 @@ from target_outreach.records.rules import (
     ChangeDetection,
     FieldRule,
     OnAmbiguous,
+    OnInvalid,
     OnMissing,
     OnNull,
     SyncMode,
@@ -27,6 +28,7 @@ ARRAY_RULES = [*get_args(ArrayRule)]
 FIELD_RULES = [*get_args(FieldRule)]
 ON_MISSING_RELATION = [*get_args(OnMissing)]
 ON_AMBIGUOUS = [*get_args(OnAmbiguous)]
+ON_INVALID_VALUE = [*get_args(OnInvalid)]
 CHANGE_DETECTION = [*get_args(ChangeDetection)]
 ON_REJECT = [*get_args(OnReject)]
 OBJECTS = [*stream_objects()]
@@ -54,6 +56,8 @@ STREAM_ENTRY = th.PropertiesList(
     th.Property("array_fields", th.StringType(nullable=True)),
     th.Property("on_ambiguous", _choice(ON_AMBIGUOUS)),
     th.Property("on_missing_relation", _choice(ON_MISSING_RELATION)),
+    th.Property("on_invalid_value", _choice(ON_INVALID_VALUE)),
+    th.Property("deleted_columns", th.ArrayType(th.StringType(nullable=False), nullable=True)),
     th.Property("change_detection", _choice(CHANGE_DETECTION)),
     additional_properties=False,
 )
@@ -204,6 +208,35 @@ EVERYDAY = (
             "that is not in Outreach or not the only one that fits: reject it, deliver it without "
             "the link and count that (skip), or create the account (create); other links are then "
             "handled as by reject."
+        ),
+    ),
+    th.Property(
+        "on_invalid_value",
+        _choice(ON_INVALID_VALUE),
+        default="reject",
+        title="Invalid values",
+        description=(
+            "What to do with a row that has a value which does not fit its attribute: reject the "
+            "row, or deliver it without that value and count it (skip_field)."
+        ),
+    ),
+    th.Property(
+        "deleted_columns",
+        th.ArrayType(th.StringType(nullable=False), nullable=True),
+        title="Deletion columns",
+        description=(
+            "Columns that mark a row as deleted in the source, by true or by a time, beside "
+            "_sdc_deleted_at, _fivetran_deleted, _ab_cdc_deleted_at, __deleted and IsDeleted; such "
+            "a row is not written."
+        ),
+    ),
+    th.Property(
+        "shared_domains",
+        th.ArrayType(th.StringType(nullable=False), nullable=True),
+        title="Shared domains",
+        description=(
+            "Hosts that many companies share, beside the known ones of free mail, social networks "
+            "and site builders: they identify no account and are not written as a domain."
         ),
     ),
     th.Property(

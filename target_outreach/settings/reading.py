@@ -16,6 +16,7 @@ from target_outreach.errors import SettingsError
 from target_outreach.outreach.wire import LOOPBACK
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.rules import BY_MEMORY, StreamSettings
+from target_outreach.records.values import domain_key
 from target_outreach.settings.access import BEARER, OAUTH, Access, read_access
 from target_outreach.settings.declared import ARRAY_RULES, SETTINGS
 from target_outreach.settings.problems import without_nulls
@@ -76,7 +77,7 @@ class Settings:
         values |= without_nulls(config)
         access, problems = read_access(values)
         problems += [*_address_problems(values), *_path_problems(values), *_header_problems(values)]
-        problems += _enrolment_problems(values)
+        problems += [*_enrolment_problems(values), *_shared_domain_problems(values)]
         if problems or access is None:
             raise SettingsError(*problems)
         defaults = _stream_settings(values, StreamSettings())
@@ -106,9 +107,12 @@ def _stream_settings(values: Mapping[str, Any], defaults: StreamSettings) -> Str
     """Read what a configuration or an entry of `streams` says of streams; the rest is inherited."""
     if _is_enrolment(values):
         values, defaults = {**values, "sync_mode": "insert"}, StreamSettings()
-    said = {one.name: values[one.name] for one in fields(StreamSettings) if one.name in values}
+    names = (one.name for one in fields(StreamSettings))
+    said = {name: values[name] for name in names if values.get(name) is not None}
     if "array_fields" in said:
         said["array_fields"] = _array_fields(said["array_fields"])
+    if "shared_domains" in said:
+        said["shared_domains"] = [*map(domain_key, said["shared_domains"])]
     lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
     return replace(defaults, **said | lists)
 
@@ -153,6 +157,14 @@ def _array_fields(value: Any) -> Any:  # noqa: ANN401 - the schema has checked i
     if not isinstance(rules, dict) or not set(map(str, rules.values())) <= set(ARRAY_RULES):
         raise SettingsError(f"array_fields must be one of {', '.join(ARRAY_RULES)}, or an object.")
     return rules
+
+
+def _shared_domain_problems(values: Mapping[str, Any]) -> list[str]:
+    return [
+        f"shared_domains names {domain!r}, which is no host name."
+        for domain in values["shared_domains"] or ()
+        if not domain_key(domain)
+    ]
 
 
 def _header_problems(values: Mapping[str, Any]) -> list[str]:
