@@ -49,9 +49,7 @@ def _object_type(
     name: str, entry: dict[str, Any], linked_by: Mapping[str, Mapping[str, str]]
 ) -> ObjectType:
     attributes = {
-        attribute: Attribute(
-            name=attribute, **{**facts, "synonyms": tuple(facts.get("synonyms", ()))}
-        )
+        attribute: Attribute(name=attribute, **_with_tuples(facts))
         for attribute, facts in entry["attributes"].items()
     }
     attributes |= {a.name: a for a in _custom_fields(**entry.get("custom_fields", {"count": 0}))}
@@ -60,11 +58,7 @@ def _object_type(
         for relationship, said in entry["relationships"].items()
     }
     parts = {"attributes", "custom_fields", "relationships", "linked_by"}
-    facts: dict[str, Any] = {
-        fact: tuple(value) if isinstance(value, list) else value
-        for fact, value in entry.items()
-        if fact not in parts
-    }
+    facts = _with_tuples({fact: value for fact, value in entry.items() if fact not in parts})
     return ObjectType(
         name=name,
         attributes=MappingProxyType(attributes),
@@ -72,6 +66,12 @@ def _object_type(
         linked_by=linked_by[name],
         **facts,
     )
+
+
+def _with_tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        fact: tuple(value) if isinstance(value, list) else value for fact, value in facts.items()
+    }
 
 
 def _custom_fields(
