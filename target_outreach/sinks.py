@@ -120,7 +120,7 @@ class OutreachSink(Sink):
 
     def _remark_on_columns(self, mapping: StreamMapping) -> None:
         """Say what should not be lost unseen, and what could be had by an entry of `columns`."""
-        for problem in mapping.missing:
+        for problem in mapping.missing.values():
             self.logger.warning("%s: %s.", self.stream_name, problem)
         for what, columns in mapping.suspicious().items():
             self.logger.warning(

@@ -459,4 +459,4 @@ def test_columns_that_should_not_be_lost_are_told_by_their_names():
 def test_an_entry_for_a_column_that_the_stream_lacks_is_remarked_on():
     found = mapping("prospects", "email", "frist_name", explicit={"first_name": "firstName"})
     said = "columns names 'first_name', which the stream does not have; nearest: frist_name"
-    assert found.missing == (said,)
+    assert found.missing == {"first_name": said}

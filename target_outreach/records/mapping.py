@@ -63,7 +63,7 @@ class StreamMapping:
         relationships: The columns that say each link, by the part of it that they say.
         id_column: The column with the Outreach id.
         unmapped: Columns that are left out, with the reason.
-        missing: What is wrong with entries of `columns` for columns that the stream lacks.
+        missing: Columns in `columns` that the stream lacks, with a sentence that names the nearest.
         suggested: Columns that could go elsewhere than they do by default, with the goal.
     """
 
@@ -72,7 +72,7 @@ class StreamMapping:
     relationships: Mapping[str, Mapping[str, str]]
     id_column: str | None
     unmapped: Mapping[str, str]
-    missing: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     suggested: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -308,13 +308,13 @@ def build_mapping(  # noqa: PLR0913 - each is a setting of its own
         }
     mapping = replace(
         _assemble(object_type, goals),
-        missing=tuple(missing),
+        missing=missing,
         suggested=_suggestions(object_type, goals, short),
     )
     try:
         _require(mapping, mode, match_fields)
     except SettingsError as error:
-        raise SettingsError(*error.errors, *missing) from None
+        raise SettingsError(*error.errors, *missing.values()) from None
     return mapping
 
 
@@ -407,7 +407,7 @@ def _suggestions(
     found = {}
     for column, goal in goals.items():
         name, wording = known.get(plain(column)) or known.get(plain(short[column])) or ("", "")
-        if not name or goal.rule == "explicit" or goal.name in {name, IGNORED}:
+        if not name or goal.rule in {"explicit", "label"} or goal.name in {name, IGNORED}:
             continue
         if name not in taken or name in lists:
             found[column] = wording
@@ -549,19 +549,19 @@ def _relation_goal(object_type: ObjectType, name: str) -> _Goal | None:
 
 def _explicit_goals(
     object_type: ObjectType, short: Mapping[str, str], explicit: Mapping[str, str]
-) -> tuple[dict[str, _Goal], list[str]]:
+) -> tuple[dict[str, _Goal], dict[str, str]]:
     """Resolve the ``columns`` setting, and say which columns in it the stream does not have."""
     columns = list(short)
     by_plain_name = {plain(short[column]): column for column in reversed(columns)}
     by_plain_name |= {plain(column): column for column in reversed(columns)}
     goals: dict[str, _Goal] = {}
     problems: list[str] = []
-    missing: list[str] = []
+    missing: dict[str, str] = {}
     for wanted, target in explicit.items():
         column = wanted if wanted in columns else by_plain_name.get(plain(wanted))
         if column is None:
-            near = nearest(wanted, columns)
-            missing.append(f"columns names {wanted!r}, which the stream does not have; {near}")
+            said = f"columns names {wanted!r}, which the stream does not have"
+            missing[wanted] = f"{said}; {nearest(wanted, columns)}"
             continue
         try:
             goals[column] = explicit_goal(object_type, target)
@@ -625,13 +625,24 @@ def links_of(object_type: ObjectType) -> list[str]:
 
 def nearest(wrong: str, known: Iterable[str]) -> str:
     """Name the known names that come nearest to a wrong one."""
+    close = near(wrong, known, most=3, likeness=0.5)
+    return f"nearest: {', '.join(close)}" if close else "none is near"
+
+
+def near(wrong: str, known: Iterable[str], *, most: int = 1, likeness: float = 0.7) -> list[str]:
+    """List the known names that are like a wrong one, the nearest first.
+
+    Args:
+        wrong: The name that is not known.
+        known: The names that are.
+        most: How many to list at most.
+        likeness: How like it they must be, from 0 to 1.
+    """
     import difflib  # noqa: PLC0415 - only to word a mistake
 
     by_plain_name = {plain(name): name for name in known}
-    close = difflib.get_close_matches(plain(wrong), by_plain_name, n=3, cutoff=0.5)
-    return (
-        f"nearest: {', '.join(by_plain_name[name] for name in close)}" if close else "none is near"
-    )
+    close = difflib.get_close_matches(plain(wrong), by_plain_name, n=most, cutoff=likeness)
+    return [by_plain_name[name] for name in close]
 
 
 def _assemble(object_type: ObjectType, goals: Mapping[str, _Goal]) -> StreamMapping:

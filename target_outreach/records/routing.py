@@ -94,15 +94,19 @@ def entry_for(stream: str) -> str:
     """Write the entry of `streams` that a stream needs whose name does not say what it holds.
 
     Args:
-        stream: The name of the stream; its words are read from the last one on.
+        stream: The name of the stream.
 
     Returns:
-        JSON to paste, with the likely object, or that of people where nothing tells.
+        JSON to paste, with the likely object.
     """
+    return json.dumps({"stream": stream, "object": likely_object(stream)}, ensure_ascii=False)
+
+
+def likely_object(stream: str) -> str:
+    """Say what a stream is likely to hold, by the last of its words that tells; else people."""
     known = {**LIKELY, **object_names()}
     words = reversed(re.split(r"[^a-z]+", stream.lower()))
-    likely = next((known[word] for word in words if word in known), stream_objects()[0])
-    return json.dumps({"stream": stream, "object": likely}, ensure_ascii=False)
+    return next((known[word] for word in words if word in known), stream_objects()[0])
 
 
 def _missed(stream: str, patterns: Sequence[str]) -> str:
