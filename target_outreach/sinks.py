@@ -116,6 +116,7 @@ class OutreachSink(Sink):
             object=object_type,
             rules=Rules.of(settings, match_fields, allow_opt_in=run.allow_opt_in),
             asked=_asked(self._mapping, match_fields),
+            titles=self._mapping.titles(),
         )
 
     def _remark_on_columns(self, mapping: StreamMapping) -> None:

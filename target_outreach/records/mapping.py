@@ -100,6 +100,24 @@ class StreamMapping:
         left_out = [f"{column} ({why})" for column, why in self.unmapped.items()]
         return ", ".join(pairs) + (f"; left out: {', '.join(left_out)}" if left_out else "")
 
+    def titles(self) -> dict[str, str]:
+        """Return how people are told of columns and of where they go.
+
+        Returns:
+            Such as ``lead_score → Lead Score (custom1)``, by goal and by column.
+        """
+        columns: dict[str, list[str]] = defaultdict(list)
+        for column, goal in self.goals().items():
+            columns[goal].append(column)
+        found: dict[str, str] = {}
+        for goal, several in columns.items():
+            attribute = self.object.attributes.get(goal)
+            label = attribute.label if attribute is not None else None
+            shown = f"{label} ({goal})" if label is not None else goal
+            title = f"{' + '.join(several)} → {shown}"
+            found |= dict.fromkeys(several, title) | {goal: title}
+        return found
+
     def suspicious(self) -> dict[str, list[str]]:
         """Return the columns that are left out by default and look like what should not be lost.
 
