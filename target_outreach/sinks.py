@@ -122,7 +122,7 @@ class OutreachSink(Sink):
     def _remark_on_columns(self, mapping: StreamMapping) -> None:
         """Say what should not be lost unseen, and what could be had by an entry of `columns`."""
         for problem in mapping.missing.values():
-            self.logger.warning("%s: %s.", self.stream_name, problem)
+            self.logger.warning("%s: its entry does not fit: %s.", self.stream_name, problem)
         for what, columns in mapping.suspicious().items():
             self.logger.warning(
                 "%s: left out, though by its name it may be %s: %s. Name it under columns in "
