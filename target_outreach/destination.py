@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from hashlib import blake2b
@@ -75,6 +76,17 @@ def destination(settings: Settings) -> str:
     elif isinstance(access, ServerApp):
         who = ("s2s", access.guid, access.install_id)
     return _named(shown, scheme, host, str(port), path, *who)
+
+
+def folder_glob(settings: Settings) -> str:
+    """Return a glob for the names of the folders of rejects that belong to this Outreach.
+
+    Those of other organisations at the same address fit it too.
+    """
+    name = destination(settings)
+    if isinstance(settings.access, LocalOutreach):
+        return name
+    return glob.escape(name[:-DIGITS]) + "?" * DIGITS
 
 
 def _address(url: str) -> tuple[str, str, int | None, str]:

@@ -8,7 +8,16 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from target_outreach.collecting import OpenBatches
-from target_outreach.delivery.rejects import announce, mark_done, refuse_foreign, unresolved
+from target_outreach.delivery.rejects import (
+    announce,
+    left_over,
+    mark_done,
+    mark_superseded,
+    mention,
+    refuse_foreign,
+    unresolved,
+)
+from target_outreach.destination import folder_glob
 from target_outreach.errors import (
     EndedEarly,
     ExitCode,
@@ -57,6 +66,7 @@ class Run:
         self._reader = reader
         self._direct = direct
         self._replayed: list[Path] = []
+        self._left_over: list[Path] = []
         self._discarding = False
         reader.tick = self.tick
 
@@ -69,8 +79,10 @@ class Run:
         self._reader.first = self._replayed
 
     def retry_rejects(self) -> None:
-        """Replay what earlier runs have rejected, if the settings say so."""
+        """Replay what earlier runs have rejected, if the settings say so, or mention it."""
+        self._left_over = left_over(self.settings.rejects_path or None, folder_glob(self.settings))
         if not self.settings.retry_rejects:
+            mention(self._left_over)
             return
         try:
             self.replay(*unresolved(self.settings.rejects_path or None, lambda: self.parts.place))
@@ -89,6 +101,8 @@ class Run:
             "Standard output": "/dev/fd/1",
         }
         inputs = [*self._replayed, *_path_of(file_input)]
+        read = {Path(path).resolve() for path in inputs}  # and stays as it is
+        self._left_over = [file for file in self._left_over if file.resolve() not in read]
         for name, output in outputs.items():
             if output is None or not Path(output).exists():
                 continue
@@ -175,6 +189,7 @@ class Run:
         if not self.settings.dry_run:
             for file in self._replayed:
                 mark_done(file)
+            mark_superseded(self._left_over, self.parts.rejects)
         self.close()
 
     def _remark_on_input(self) -> None:

@@ -167,6 +167,7 @@ class OutreachSink(Sink):
                 mode=settings.sync_mode,
                 explicit=settings.columns,
                 ignore=settings.ignore_columns,
+                prefixes=settings.column_prefixes,
                 match_fields=match_fields,
             ),
             on_invalid_value=settings.on_invalid_value,
@@ -179,6 +180,7 @@ class OutreachSink(Sink):
             settings.sync_mode,
             self._mapping.describe(),
         )
+        self._remark_on_columns(self._mapping)
         return Stream(
             name=self.stream_name,
             source=source,
@@ -186,7 +188,28 @@ class OutreachSink(Sink):
             object=object_type,
             rules=Rules.of(settings, match_fields, allow_opt_in=run.allow_opt_in),
             asked=_asked(self._mapping, match_fields),
+            titles=self._mapping.titles(),
         )
+
+    def _remark_on_columns(self, mapping: StreamMapping) -> None:
+        """Say what should not be lost unseen, and what could be had by an entry of `columns`."""
+        for problem in mapping.missing.values():
+            self.logger.warning("%s: its entry does not fit: %s.", self.stream_name, problem)
+        for what, columns in mapping.suspicious().items():
+            self.logger.warning(
+                "%s: left out, though by its name it may be %s: %s. Name it under columns in "
+                "streams, or under ignore_columns.",
+                self.stream_name,
+                what,
+                ", ".join(columns),
+            )
+        if mapping.suggested:
+            pairs = (f"{column} → {goal}" for column, goal in mapping.suggested.items())
+            self.logger.info(
+                "%s: what an entry of columns could also have: %s",
+                self.stream_name,
+                ", ".join(pairs),
+            )
 
     @override
     def get_validator(self) -> None:

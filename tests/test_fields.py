@@ -218,12 +218,20 @@ def test_each_column_of_each_stream_is_shown_with_where_it_goes_or_why_not(ask, 
         "column goes to type",
         "EMAIL emails list of email addresses",
         "LEAD_SCORE custom7 (Lead Score) numerical",
-        "ID left out: the warehouse's own id",
+        "ID left out: the warehouse's own id; could go to externalId",
         "ROW_HASH left out: no such attribute",
         "marts-accounts → accounts (update, by name)",
         "column goes to type",
         "name name text",
         "outreach_owner_id owner.id link",
+        "To paste under streams:",
+        "[",
+        '{"stream": "marts-prospects", "object": "prospects", "columns": {"ID": "externalId"}},',
+        (
+            '{"stream": "marts-accounts", "object": "accounts", "sync_mode": "update", '
+            '"match_on": ["name"]}'
+        ),
+        "]",
     ]
     assert sandbox.store.count("prospects") == 0
     assert [entry.method for entry in sandbox.requests] == ["GET"]
@@ -290,10 +298,19 @@ def test_json_has_the_same_for_programs(ask, singer, sandbox):
             {"column": "email", "goal": "emails", "label": None, "type": "list of email addresses"}
         ],
         "left_out": {"id": "the warehouse's own id"},
+        "suggested": {"id": "externalId"},
+        "nearest": {},
         "required": ["custom7"],
+        "entry": {
+            "stream": "prospects",
+            "object": "prospects",
+            "field_rules": {"tier": "never"},
+            "columns": {"email": "emails", "id": "externalId"},
+        },
     }
     assert bad["stream"] == "people"
     assert len(bad["problems"]) == 1
+    assert bad["entry"] == {"stream": "people", "object": "prospects"}
 
 
 def test_a_required_custom_field_to_which_no_column_goes_is_noted(ask, singer, sandbox):
@@ -328,6 +345,76 @@ def test_what_holds_no_schema_says_so(ask, tmp_path, caplog, content, words):
     result = ask("--offline", "--schema", str(path))
     assert result.exit_code == 1
     assert words in caplog.text + result.stdout
+
+
+def pasted(text):
+    """The entries at the end of what the command prints."""
+    return json.loads(text.partition("To paste under streams:")[2])
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        ("Email,Nick name,Secondary Email,Owner,Serial\na@x.test,,,,\n", "utf-8"),
+        ('"Email";"Nick name";"Secondary Email";"Owner";"Serial"\r\n', "utf-8-sig"),
+        ("Email\tNick name\tSecondary Email\tOwner\tSerial\r\n\u00fc\t", "utf-16"),
+        ("Email|Nick name|Secondary Email|Owner|Serial\n\u00fc|", "cp1252"),
+    ],
+)
+def test_the_header_line_of_a_csv_file_is_shown_as_a_schema_would_be(
+    ask, tmp_path, content, encoding
+):
+    path = tmp_path / "new-prospects.csv"
+    path.write_bytes(content.encode(encoding))
+    result = ask("--offline", "--schema", str(path))
+    assert result.exit_code == 0
+    said = {" ".join(row) for row in rows_of(result.stdout)}
+    assert said >= {
+        "new-prospects → prospects (upsert, by emails)",
+        "Email emails list of email addresses",
+        "Nick name nickname text",
+        "Secondary Email left out: no such attribute; could go to emails",
+        "Owner left out: no such attribute; could go to owner.email",
+    }
+    assert pasted(result.stdout) == [
+        {
+            "stream": "new-prospects",
+            "object": "prospects",
+            "columns": {"Secondary Email": "emails"},
+        }
+    ]
+
+
+def test_what_is_printed_to_paste_is_taken_and_leaves_nothing_to_suggest(ask, singer):
+    names = ("email", "id", "Lists", "work_email", "birthdate", "frist_nmae", "LinkedIn_URL__c")
+    path = singer(schema("crm_contacts", columns(*names)))
+    first = ask("--offline", "--schema", path)
+    assert first.exit_code == 1
+    assert pasted(first.stdout) == [{"stream": "crm_contacts", "object": "prospects"}]
+    second = ask("--offline", "--schema", path, streams=pasted(first.stdout))
+    assert second.exit_code == 0
+    assert "frist_nmae left out: no such attribute; nearest: firstName" in [
+        " ".join(row) for row in rows_of(second.stdout)
+    ]
+    third = ask("--offline", "--json", "--schema", path, streams=pasted(second.stdout))
+    (described,) = json.loads(third.stdout)
+    assert third.exit_code == 0
+    assert described["suggested"] == {}
+    assert list(described["left_out"]) == ["frist_nmae"]
+    assert [described["entry"]] == pasted(second.stdout)
+
+
+def test_an_entry_for_a_column_that_is_not_there_is_a_problem_with_the_nearest(ask, singer):
+    path = singer(schema("prospects", columns("email", "job_role")))
+    entry = {"stream": "prospects", "match_on": ["emails"], "columns": {"job_rule": "title"}}
+    result = ask("--offline", "--schema", path, streams=[entry])
+    assert result.exit_code == 1
+    said = "Stream 'prospects': columns names 'job_rule', which the stream does not have; nearest: "
+    assert f"problem  {said}job_role." in result.stdout
+    assert "prospects → prospects (upsert, by emails)" in result.stdout
+    assert pasted(result.stdout) == [
+        {"stream": "prospects", "object": "prospects", "match_on": ["emails"]}
+    ]
 
 
 def test_a_file_that_is_not_there_is_one_sentence(ask, caplog):

@@ -189,7 +189,7 @@ def test_ignored_columns_are_left_out_unless_an_entry_names_them():
     [
         (("emails", "x"), {"explicit": {"x": "tittle"}}, "nearest: title"),
         (("emails", "x"), {"explicit": {"x": "createdAt"}}, "lets nobody write"),
-        (("emails",), {"explicit": {"x": "title"}}, "which the stream does not have"),
+        (("mail",), {"explicit": {"x": "emails"}}, "which the stream does not have; none is near"),
         (("emails", "title", "job_title"), {}, "title and job_title both map to title"),
         (("row_hash",), {}, "no column maps to an attribute of prospects"),
         (("first_name",), {}, "no column maps to emails"),
@@ -242,3 +242,221 @@ def test_a_stream_is_for_what_entry_setting_or_name_say(stream, entry, setting, 
 def test_a_stream_that_nothing_says_is_a_setting_to_mend():
     with pytest.raises(SettingsError, match="outreach_object"):
         route("leads_2026", None, None)
+
+
+@pytest.mark.parametrize(
+    ("stream", "likely"),
+    [
+        ("crm_accounts", "accounts"),
+        ("crm_leads", "prospects"),
+        ("contacts_2026", "prospects"),
+        ("People", "prospects"),
+        ("public-companies", "accounts"),
+        ("organizations", "accounts"),
+        ("Contact", "prospects"),
+        ("rows", "prospects"),
+    ],
+)
+def test_a_stream_that_nothing_says_is_answered_with_the_entry_to_paste(stream, likely):
+    with pytest.raises(SettingsError) as caught:
+        route(stream, None, None)
+    assert f'{{"stream": "{stream}", "object": "{likely}"}}' in str(caught.value)
+
+
+# The columns of exports
+
+
+#: Headers as exports of well-known kinds have them, each with what lands and what is suggested.
+EXPORTS = {
+    "a list of a data vendor": (
+        "prospects",
+        (
+            "First Name|Last Name|Title|Company Name|Email|Work Direct Phone|Mobile Phone|"
+            "Other Phone|"
+            "Person Linkedin Url|Company Linkedin Url|Website|City|State|Country|# Employees"
+        ),
+        {
+            "Work Direct Phone": "workPhones",
+            "Other Phone": "otherPhones",
+            "Person Linkedin Url": "linkedInUrl",
+            "State": "addressState",
+        },
+        {},
+        ["Company Linkedin Url", "# Employees"],
+    ),
+    "accounts of a data vendor": (
+        "accounts",
+        (
+            "Company Name|Company Domain|Website|No. of Employees|Primary Industry|Ticker|"
+            "SIC Code 1|"
+            "SIC Codes|NAICS Code|Company LinkedIn URL|Short Description|Founded Year|Company City|"
+            "Lists"
+        ),
+        {
+            "Company Domain": "domain",
+            "No. of Employees": "numberOfEmployees",
+            "Primary Industry": "industry",
+            "Ticker": "tickerSymbol",
+            "SIC Code 1": "sicCodes",
+            "SIC Codes": "sicCodes",
+            "NAICS Code": "naicsCodes",
+            "Company LinkedIn URL": "linkedInUrl",
+            "Short Description": "description",
+        },
+        {
+            "Founded Year": "foundedAt, as a date",
+            "Company City": "locality",
+            "Lists": "tags",
+        },
+        ["Founded Year", "Company City", "Lists"],
+    ),
+    "a report of a CRM": (
+        "prospects",
+        (
+            "First Name|Last Name|Account Name|Mailing Street|Mailing City|Mailing State/Province|"
+            "Mailing Zip/Postal Code|Mailing Country|Email|Email Opt Out|Do Not Call|Lead Source|"
+            "Owner"
+        ),
+        {
+            "Mailing Street": "addressStreet",
+            "Mailing City": "addressCity",
+            "Mailing State/Province": "addressState",
+            "Mailing Zip/Postal Code": "addressZip",
+            "Mailing Country": "addressCountry",
+            "Email Opt Out": "emailOptedOut",
+            "Do Not Call": "callOptedOut",
+            "Lead Source": "source",
+            "Account Name": "account.name",
+        },
+        {"Account Name": "company", "Owner": "owner.email"},
+        ["Owner"],
+    ),
+    "the API names of a CRM": (
+        "prospects",
+        "Id|Email|HasOptedOutOfEmail|DoNotCall|Position|OtherStreet|MailingStreet|Name",
+        {
+            "HasOptedOutOfEmail": "emailOptedOut",
+            "DoNotCall": "callOptedOut",
+            "Position": "title",
+            "MailingStreet": "addressStreet",
+        },
+        {"Id": "externalId", "OtherStreet": "addressStreet, instead of MailingStreet"},
+        ["Id", "OtherStreet", "Name"],
+    ),
+    "an export of a marketing tool": (
+        "prospects",
+        (
+            "Email|Additional email addresses|Phone Number|Mobile Phone Number|Street Address|City|"
+            "State/Region|Postal Code|Country/Region|LinkedIn URL|Unsubscribed from all email"
+        ),
+        {
+            "Phone Number": "workPhones",
+            "Mobile Phone Number": "mobilePhones",
+            "Street Address": "addressStreet",
+            "State/Region": "addressState",
+            "Country/Region": "addressCountry",
+            "Unsubscribed from all email": "emailOptedOut",
+        },
+        {"Additional email addresses": "emails"},
+        ["Additional email addresses"],
+    ),
+    "the API names of a marketing tool behind a prefix": (
+        "prospects",
+        (
+            "id|property_email|property_jobtitle|property_address|property_city|property_state|"
+            "property_hs_email_optout|PROPERTY_hs_linkedin_url|properties__mobilephone"
+        ),
+        {
+            "property_email": "emails",
+            "property_jobtitle": "title",
+            "property_address": "addressStreet",
+            "property_city": "addressCity",
+            "property_state": "addressState",
+            "property_hs_email_optout": "emailOptedOut",
+            "PROPERTY_hs_linkedin_url": "linkedInUrl",
+            "properties__mobilephone": "mobilePhones",
+        },
+        {"id": "externalId"},
+        ["id"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_the_columns_of_common_exports_land_are_suggested_or_are_left_out(kind):
+    object_name, header, landed, suggested, left_out = EXPORTS[kind]
+    found = mapping(object_name, *header.split("|"), prefixes=("property_", "properties__"))
+    assert landed.items() <= found.goals().items()
+    assert suggested.items() <= found.suggested.items()
+    assert left_out == list(found.unmapped)
+
+
+@pytest.mark.parametrize("column", ["\ufeffemail", "e\u200bmail", "E-Mail", "Email #", "e/mail"])
+def test_invisible_characters_and_signs_in_a_name_do_not_count(column):
+    assert mapping("prospects", column).attributes == {"emails": (column,)}
+    assert mapping(
+        "prospects", "x", column, explicit={"email": "title", "x": "emails"}
+    ).goals() == {
+        "x": "emails",
+        column: "title",
+    }
+    assert route("\ufeffaccounts", None, None) == "accounts"
+
+
+def test_what_only_fills_gaps_gives_way_to_names_labels_and_entries():
+    found = mapping("prospects", "email", "position", "job_title")
+    assert found.unmapped == {"position": "job_title goes to title already"}
+    found = mapping("prospects", "email", "position", "x", explicit={"x": "title"})
+    assert found.attributes["title"] == ("x",)
+    field = CustomField("custom3", "Lead Source", "string")
+    prospects = CATALOG["prospects"]
+    labelled = replace(
+        prospects,
+        attributes=prospects.attributes
+        | {"custom3": replace(prospects.attributes["custom3"], custom=field)},
+    )
+    found = build_mapping(labelled, ["email", "lead_source"], match_fields=("emails",))
+    assert found.attributes["custom3"] == ("lead_source",)
+
+
+def test_a_state_is_one_of_an_address_only_beside_a_city_zip_or_country():
+    assert mapping("prospects", "email", "state").suggested == {"state": "addressState"}
+    found = mapping("prospects", "email", "state", "mailing_city")
+    assert found.attributes["addressState"] == ("state",)
+
+
+def test_of_several_opt_outs_one_yes_is_enough():
+    found = mapping("prospects", "email", "unsubscribed", "email_opt_out")
+    for unsubscribed, opt_out, said in [
+        (False, True, True),
+        (True, None, True),
+        (None, False, False),
+        (None, None, None),
+    ]:
+        record = {"email": "a@example.test", "unsubscribed": unsubscribed, "email_opt_out": opt_out}
+        assert found.apply(record).attributes["emailOptedOut"] is said
+
+
+def test_columns_that_should_not_be_lost_are_told_by_their_names():
+    columns = ("email", "newsletter_opt_out", "gdpr_consent", "row_deleted_at", "email_domain")
+    columns += (
+        "Backup E-Mail",
+        "email_status",
+        "row_hash",
+        "_fivetran_deleted",
+        "IsDeleted",
+        "own",
+    )
+    found = mapping("prospects", *columns, ignore=("own",))
+    assert found.suspicious() == {
+        "an opt-out": ["newsletter_opt_out", "gdpr_consent"],
+        "a deletion mark": ["row_deleted_at"],
+        "a domain": ["email_domain"],
+        "an email address": ["Backup E-Mail"],
+    }
+
+
+def test_an_entry_for_a_column_that_the_stream_lacks_is_remarked_on():
+    found = mapping("prospects", "email", "frist_name", explicit={"first_name": "firstName"})
+    said = "columns names 'first_name', which the stream does not have; nearest: frist_name"
+    assert found.missing == {"first_name": said}

@@ -114,6 +114,69 @@ def test_retry_rejects_sends_what_is_left_before_the_input(sync, sandbox, config
     assert path.with_name(path.name + ".done").exists()
 
 
+# What nobody has sent again
+
+
+def warned(done, words):
+    return [line for line in done.stderr.decode().splitlines() if words in line]
+
+
+def test_rejects_of_earlier_runs_are_counted_at_the_start_with_where_and_the_command(
+    config, tmp_path
+):
+    good = lines([schema("prospects"), record("prospects", id=8, emails="a@example.test")])
+    assert not warned(command(config=config, tmp_path=tmp_path, text=good), "not resolved")
+    command(config=config, tmp_path=tmp_path, text=lines(BAD))
+    (file,) = (tmp_path / "rejects").glob("*.jsonl")
+    (line,) = warned(command(config=config, tmp_path=tmp_path, text=good), "not resolved")
+    assert "2 rejected records of earlier runs, in 1 file, not resolved yet." in line
+    assert line.endswith(f"target-outreach replay {file}")
+    other = lines([schema("prospects"), record("prospects", id=3, emails="no")])
+    command(config=config, tmp_path=tmp_path, text=other)
+    done = command(config=config | {"dry_run": True}, tmp_path=tmp_path, text=good)
+    (line,) = warned(done, "not resolved")
+    assert "3 rejected records of earlier runs, in 2 files, not resolved yet." in line
+    assert line.endswith(f"target-outreach replay {tmp_path / 'rejects'}/*.jsonl")
+    for one in (tmp_path / "rejects").glob("*.jsonl"):
+        one.rename(f"{one}.done")
+    assert not warned(command(config=config, tmp_path=tmp_path, text=good), "not resolved")
+
+
+def test_rejects_in_the_users_state_folder_are_counted_without_a_request(
+    config, tmp_path, monkeypatch, sandbox
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    config = config | {"rejects_path": None}
+    command(config=config, tmp_path=tmp_path, text=lines(BAD))
+    other = tmp_path / "state/target-outreach/rejects/api.other.test-0a1b2c3d"
+    other.mkdir()
+    (other / "20260101T000000Z-1.jsonl").write_text(lines(BAD[:2]), "utf-8")
+    asked = len(sandbox.requests)
+    done = command(config=config, tmp_path=tmp_path)
+    assert "2 rejected records of earlier runs, in 1 file" in done.stderr.decode()
+    assert len(sandbox.requests) == asked
+
+
+def test_the_same_rows_do_not_pile_up_run_by_run(config, tmp_path):
+    def rejected(*rows):
+        text = lines([schema("prospects"), *rows])
+        command(config=config, tmp_path=tmp_path, text=text)
+        return sorted((tmp_path / "rejects").glob("*.jsonl"))
+
+    def row(number, **values):
+        return record("prospects", id=number, emails="nope", **values)
+
+    (first,) = rejected(row(1), row(2, _sdc_batched_at="2026-03-30"))
+    (second,) = rejected(row(1), row(2, _sdc_batched_at="2026-03-31"), row(3))
+    assert second != first
+    assert first.with_name(first.name + ".done").exists()
+    assert len(rejected(row(1), row(2))) == 2  # the third row stands in the older file only
+    mend(second)
+    left = rejected(row(1), row(2), row(3))
+    assert len(left) == 2
+    assert second in left  # since somebody has mended it
+
+
 # Where rejects lie, so that none is sent to another Outreach
 
 

@@ -99,23 +99,44 @@ def test_a_run_without_a_record_has_no_table(sync):
 # Rejects
 
 
-def test_the_five_commonest_reasons_are_named_with_their_first_line():
+def test_the_fifteen_commonest_reasons_are_named_with_their_first_line():
     one, other = Tally(), Tally()
-    for n in range(4):
+    for n in range(14):
         reject(one, f"code{n}", "emails", line=n + 2, count=n + 1)
-    reject(other, "code9", None, line=90, count=9)
-    reject(other, "code7", "title", line=70, count=7)
+    reject(other, "code97", None, line=90, count=97)
+    reject(other, "code7", "title", line=70, count=1)
     reject(other, "code6", "title", line=60, count=1)
     said = list(rejects(make({"one": one, "other": other}, rejects_file="/folder/file.jsonl")))
     assert said == [
         "Rejected records and the reasons are in /folder/file.jsonl",
-        "  9 rejected because of code9 in other, first on line 90 of that file",
-        "  7 rejected because of code7 (title) in other, first on line 70 of that file",
-        "  4 rejected because of code3 (emails) in one, first on line 5 of that file",
-        "  3 rejected because of code2 (emails) in one, first on line 4 of that file",
-        "  2 rejected because of code1 (emails) in one, first on line 3 of that file",
+        "  97 rejected because of code97 in other, first on line 90 of that file",
+        *(
+            f"  {n + 1} rejected because of code{n} (emails) in one, first on line {n + 2} of that "
+            "file"
+            for n in reversed(range(14))
+        ),
         "  2 rejected for 2 other reasons",
     ]
+
+
+def test_a_reason_names_the_source_column_its_label_and_what_it_takes(sync, sandbox):
+    sandbox.store.define_custom_field("prospects", 1, "Lead Score", "numerical")
+    names = {"email": {"type": "string"}, "lead_score": {}, "name_l": {}, "account_domain": {}}
+    entry = {"stream": "prospects", "columns": {"name_l": "lastName"}}
+    rows = [
+        record("prospects", email="a@example.test", lead_score="many"),
+        record("prospects", email="b@example.test", name_l="x" * 300),
+        record("prospects", email=7),
+        record("prospects", email="c@example.test", account_domain="nobody.example.com"),
+    ]
+    run = sync([schema("prospects", names), *rows], streams=[entry])
+    said = [line.partition("closing.py")[2].partition(" ")[2] for line in run.log.splitlines()]
+    assert "    lead_score → Lead Score (custom1): takes a number" in said
+    assert "    name_l → lastName: must have at most 255 characters" in said
+    assert "    email → emails: must be string" in said
+    assert any(line.startswith("    account_domain → account.domain: ") for line in said)
+    abouts = {one["about"] for one in run.report["streams"]["prospects"]["reject_reasons"]}
+    assert "lead_score → Lead Score (custom1): takes a number" in abouts
 
 
 def test_the_first_line_of_a_reason_is_where_it_stands_in_the_rejects_file(sync):
@@ -294,7 +315,7 @@ def test_one_is_not_spoken_of_as_many():
     dry = make({"people": tally_of(created=1)}, requests=1, dry_run=True)
     assert list(cost(dry))[1] == "A real run would also send the writes of 1 record."
     tally = Tally()
-    for n in range(6):
+    for n in range(16):
         reject(tally, f"code{n}")
     assert list(rejects(make({"people": tally})))[-1] == "  1 rejected for 1 other reason"
 

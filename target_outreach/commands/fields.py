@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from contextlib import contextmanager
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +16,10 @@ from target_outreach.commands import config_option, explained, merge_config, spe
 from target_outreach.errors import CredentialsError, ExitCode, InputError, SettingsError
 from target_outreach.parts import Organisation
 from target_outreach.records.catalog import stream_objects
-from target_outreach.records.mapping import links_of
+from target_outreach.records.mapping import UNKNOWN, links_of, names_of, near
 from target_outreach.records.model import CUSTOM_NAME, Attribute, ObjectType
+from target_outreach.records.routing import first_match, likely_object, route
+from target_outreach.records.rules import StreamSettings
 from target_outreach.settings.access import ACCESS
 from target_outreach.settings.entries import match_fields
 from target_outreach.target import TargetOutreach
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from target_outreach.parts import Parts
+    from target_outreach.records.mapping import StreamMapping
+    from target_outreach.settings import Settings
     from target_outreach.sinks import OutreachSink
 
 Fields = dict[str, Any]
@@ -38,6 +45,8 @@ KINDS = {
 HEADER = ("attribute", "type", "longest", "written", "match_on", "label and options")
 #: Stands for credentials, which settings must have, where nothing is sent.
 NO_TOKEN = {"access_token": "-"}
+#: What may stand between the names in the header line of a CSV file.
+DELIMITERS = ",;\t|"
 UNKNOWN_LABELS = "the labels, types and options of custom fields are not known here"
 
 
@@ -50,10 +59,14 @@ UNKNOWN_LABELS = "the labels, types and options of custom fields are not known h
     "--schema",
     "schema_file",
     metavar="FILE",
-    help="Say where the columns of this JSON Schema, or of the SCHEMA messages in this file, would "
-    "go; - for standard input.",
+    help="Say where the columns of this JSON Schema, of the SCHEMA messages in this file, or of "
+    "this CSV file, would go; - for standard input.",
 )
-@click.option("--stream", metavar="NAME", help="The stream of a JSON Schema, by default its file.")
+@click.option(
+    "--stream",
+    metavar="NAME",
+    help="The stream of a JSON Schema or CSV file, by default the name of the file.",
+)
 @click.pass_context
 @explained
 def fields(  # noqa: PLR0913 - each is an option
@@ -69,11 +82,14 @@ def fields(  # noqa: PLR0913 - each is an option
     """List what columns can go to: attributes, links, and custom fields with their labels.
 
     With --schema it says for each stream where its columns would go by the same settings and code
-    as in a run; the exit code is 1 where one could not be delivered. One request is sent.
+    as in a run, and ends with entries to paste under streams. The exit code is 1 where a stream
+    could not be delivered, or lacks a column that the settings name. One request is sent.
 
     Example: target-outreach fields prospects --config config.json
 
     Example: target-outreach fields --config config.json --schema marts-prospects.singer
+
+    Example: target-outreach fields --schema contacts.csv --stream contacts-prospects
     """
     if object_name not in {None, *stream_objects()}:
         raise click.UsageError(f"There are {', '.join(stream_objects())} only.")
@@ -263,11 +279,11 @@ def _row(one: Fields) -> tuple[str, ...]:
 
 
 def read_schemas(file: str, stream: str | None) -> list[Fields]:
-    """Read the first SCHEMA of each stream, or a JSON Schema as that of one.
+    """Read the first SCHEMA of each stream, or a JSON Schema or the header of a CSV file as one.
 
     Args:
         file: A path, or ``-`` for standard input.
-        stream: The stream of a JSON Schema; by default the name of the file.
+        stream: The stream of a JSON Schema or CSV file; by default the name of the file.
 
     Raises:
         InputError: There is no SCHEMA.
@@ -281,13 +297,48 @@ def read_schemas(file: str, stream: str | None) -> list[Fields]:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict) and document.get("type") == "SCHEMA":
+        found = [document]
+    elif isinstance(document, dict | list):
+        found = [{"type": "SCHEMA", "stream": name, "schema": document}]
+    elif _has_messages(content):
         found = list(_messages(content, file))
     else:
-        is_message = isinstance(document, dict) and document.get("type") == "SCHEMA"
-        found = [document if is_message else {"type": "SCHEMA", "stream": name, "schema": document}]
+        found = list(_header(content, name))
     if not found:
         raise InputError(f"{file} holds no SCHEMA.")
     return found
+
+
+def _has_messages(content: bytes) -> bool:
+    """Whether a file is what a tap prints: its first line is JSON, or a later one is a SCHEMA."""
+    lines = content.removeprefix(b"\xef\xbb\xbf").lstrip().splitlines()
+    is_json = [line.lstrip().startswith(b"{") for line in lines]
+    return is_json[:1] == [True] or any(
+        is_it and b'"SCHEMA"' in line for line, is_it in zip(lines, is_json, strict=True)
+    )
+
+
+def _header(content: bytes, name: str) -> Iterator[Fields]:
+    """Read the header line of a CSV file as the SCHEMA of a stream of texts."""
+    text = _text(content).lstrip("\r\n")
+    line = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=line.count)
+    header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    columns = {column.strip(): {"type": ["null", "string"]} for column in header if column.strip()}
+    if columns:
+        yield {"type": "SCHEMA", "stream": name, "schema": {"properties": columns}}
+
+
+def _text(content: bytes) -> str:
+    """Decode a CSV file: UTF-8 or UTF-16, or what spreadsheets write without saying so."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", "replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
 
 
 def _messages(content: bytes, file: str) -> Iterator[Fields]:
@@ -316,23 +367,79 @@ def _list_streams(target: Describer, messages: Iterable[Fields], *, as_json: boo
         for position, one in enumerate(described):
             click.echo("" if position == 0 else "\n", nl=False)
             _print_stream(one)
+        if entries := [one["entry"] for one in described if one["entry"]]:
+            click.echo("\nTo paste under streams:\n")
+            shown = (json.dumps(entry, ensure_ascii=False) for entry in entries)
+            click.echo("[\n  " + ",\n  ".join(shown) + "\n]")
     return ExitCode.FAILED if any(one["problems"] for one in described) else ExitCode.DONE
 
 
 def _streams(target: Describer, message: Fields) -> list[Fields]:
     """Describe what a SCHEMA leads to: one stream, or as many as stream maps make of it."""
     try:
-        return [_stream(sink) for sink in target.read({"key_properties": [], **message})]
+        sinks = target.read({"key_properties": [], **message})
+        return [_stream(sink, target.run.settings) for sink in sinks]
     except (SettingsError, InputError) as error:
-        problems = error.errors if isinstance(error, SettingsError) else [str(error)]
-        return [{"stream": message.get("stream"), "object": None, "problems": list(problems)}]
+        stream = message.get("stream")
+        described = {"stream": stream, "object": None, "entry": None}
+        if not isinstance(error, SettingsError):
+            return [described | {"problems": [str(error)]}]
+        entry = _entry(str(stream), _object_of(str(stream), target.run.settings), {})
+        return [described | {"problems": list(error.errors), "entry": entry}]
 
 
-def _stream(sink: OutreachSink) -> Fields:
-    described: Fields = {"stream": sink.stream_name, "object": None, "problems": []}
+def _object_of(stream: str, settings: Settings) -> str:
+    """Say which object a stream is for, or likely to be for."""
+    entry = first_match(stream, settings.streams)
+    try:
+        by_entry = entry.settings.object if entry is not None else None
+        name = route(stream, by_entry, settings.outreach_object)
+    except SettingsError:
+        name = None
+    return name or likely_object(stream)
+
+
+def _entry(stream: str, object_name: str, rest: Fields) -> Fields:
+    return {"stream": stream, "object": object_name, **rest}
+
+
+def _entry_of(stream: str, mapping: StreamMapping, settings: Settings) -> Fields:
+    """Write an entry of `streams` that says what the settings say, and takes what is suggested.
+
+    Links are not taken, since a row whose link leads nowhere may be rejected.
+    """
+    chosen = first_match(stream, settings.streams)
+    said = chosen.settings if chosen is not None else settings.defaults
+    rest = {
+        one.name: list(value) if isinstance(value := getattr(said, one.name), tuple) else value
+        for one in fields_of(StreamSettings)
+        if one.name not in {"object", "columns"}
+        and getattr(said, one.name) != getattr(settings.defaults, one.name)
+    }
+    columns = {
+        column: goal for column, goal in said.columns.items() if column not in mapping.missing
+    }
+    taken = set(mapping.attributes)
+    known = mapping.object.writable.keys()
+    lists = {name for name, attribute in mapping.object.attributes.items() if attribute.is_array}
+    for column, goal in mapping.suggested.items():
+        if column in mapping.unmapped and goal in known and goal not in taken - lists:
+            columns[column] = goal
+            taken.add(goal)
+    return _entry(stream, mapping.object.name, rest | ({"columns": columns} if columns else {}))
+
+
+def _stream(sink: OutreachSink, settings: Settings) -> Fields:
+    described: Fields = {
+        "stream": sink.stream_name,
+        "object": None,
+        "problems": [],
+        "entry": None,
+    }
     mapping, rules = sink.mapping, sink.stream.rules
     if mapping is None:
         return described
+    problems = [f"Stream {sink.stream_name!r}: {one}." for one in mapping.missing.values()]
     columns = mapping.goals()
     missing = set(mapping.object.required) - set(mapping.attributes)
     attributes = mapping.object.attributes
@@ -350,14 +457,29 @@ def _stream(sink: OutreachSink) -> Fields:
             for column, goal in columns.items()
         ],
         "left_out": dict(mapping.unmapped),
+        "suggested": dict(mapping.suggested),
+        "nearest": _nearest(mapping),
+        "problems": problems,
+        "entry": _entry_of(sink.stream_name, mapping, settings),
         "required": sorted(missing) if rules.sync_mode != "update" else [],
     }
 
 
+def _nearest(mapping: StreamMapping) -> dict[str, str]:
+    """Name for columns of which nothing is known the attribute whose name is nearest."""
+    known = [name for name in names_of(mapping.object) if not CUSTOM_NAME.fullmatch(name)]
+    found = {
+        column: near(column, known)
+        for column, why in mapping.unmapped.items()
+        if why == UNKNOWN and column not in mapping.suggested
+    }
+    return {column: names[0] for column, names in found.items() if names}
+
+
 def _print_stream(one: Fields) -> None:
-    if one["problems"]:
-        for problem in one["problems"]:
-            click.echo(f"problem  {problem}")
+    for problem in one["problems"]:
+        click.echo(f"problem  {problem}")
+    if one["problems"] and one["object"] is None:
         return
     if one["object"] is None:
         click.echo(f"{one['stream']} is left out (object: none)")
@@ -365,10 +487,20 @@ def _print_stream(one: Fields) -> None:
     way = ", by ".join(filter(None, (one["sync_mode"], ", ".join(one["match_on"]))))
     click.echo(f"{one['stream']} → {one['object']} ({way})\n")
     rows = [("column", "goes to", "type"), *map(_column_row, one["columns"])]
-    rows += [(column, "", f"left out: {why}") for column, why in one["left_out"].items()]
+    rows += [(column, "", _left_out(one, column, why)) for column, why in one["left_out"].items()]
     _print_table(rows)
+    for column in one["suggested"].keys() - one["left_out"].keys():
+        click.echo(f"note     {column} could go to {one['suggested'][column]} instead.")
     for name in one["required"]:
         click.echo(f"note     A new record needs a value in {name}, to which no column goes.")
+
+
+def _left_out(one: Fields, column: str, why: str) -> str:
+    if column in one["suggested"]:
+        return f"left out: {why}; could go to {one['suggested'][column]}"
+    if column in one["nearest"]:
+        return f"left out: {why}; nearest: {one['nearest'][column]}"
+    return f"left out: {why}"
 
 
 def _column_row(one: Fields) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import blake2b
@@ -103,6 +104,71 @@ def unresolved(folder: str | None, whose: Callable[[], Place]) -> list[Path]:
             default_folder(place.folders[0]),
         )
     return [file for file in ours if file.parent.name in place.folders]
+
+
+def left_over(folder: str | None, own: str) -> list[Path]:
+    """List the rejects files that are not done, without asking whose they are.
+
+    Args:
+        folder: The folder that is configured, if one is; none is looked at behind a URL.
+        own: A glob for the names that folders of this Outreach have in the user's state folder.
+
+    Returns:
+        The files, the oldest first.
+    """
+    if folder is None:
+        return sorted(_home().glob(f"{own}/*.jsonl"), key=_by_age)
+    local = folder.removeprefix("file://")
+    return [] if "://" in local else sorted(Path(local).glob("*.jsonl"), key=_by_age)
+
+
+def mention(files: Sequence[Path]) -> None:
+    """Say what earlier runs have rejected and nobody has sent again: how many, where, and how to.
+
+    Args:
+        files: The rejects files that are not done.
+    """
+    counts = {file: count for file in files if (count := _records_in(file))}
+    if not counts:
+        return
+    folders = dict.fromkeys(file.parent for file in counts)
+    shown = (shlex.quote(str(folder)) + "/*.jsonl" for folder in folders)
+    if len(counts) == 1:
+        shown = (shlex.quote(str(file)) for file in counts)
+    logger.warning(
+        "%s of earlier runs, in %s, not resolved yet. Mend what is wrong with them, and send them "
+        "with the options of this run by: target-outreach replay %s",
+        counted(sum(counts.values()), "rejected record"),
+        counted(len(counts), "file"),
+        " ".join(shown),
+    )
+
+
+def _records_in(file: Path) -> int:
+    """Count the records in a rejects file, as far as it can be read."""
+    try:
+        with file.open("rb") as opened:
+            return sum(b'"RECORD"' in line and b'"error"' in line for line in opened)
+    except OSError:
+        return 0
+
+
+def mark_superseded(files: Sequence[Path], rejects: object) -> None:
+    """Mark those files done all of whose rows this run has rejected again, as they stand there.
+
+    So the same rows do not pile up, run by run, in files that all have to be mended. A file with
+    any other row, or with one that has been mended, stays.
+
+    Args:
+        files: Rejects files of earlier runs.
+        rejects: Where this run has written what it rejected.
+    """
+    if not isinstance(rejects, RejectsFile) or not rejects.lines:
+        return
+    for file in files:
+        if _mark(file) == rejects.mark and rejects.has_all_of(file):
+            mark_done(file)
+            logger.info("All rows in %s were rejected again; they are in %s.", file, rejects.path)
 
 
 def refuse_foreign(files: Sequence[Path], tags: Callable[[], Collection[str]]) -> None:
@@ -265,6 +331,29 @@ class RejectsFile:
             self._seen[digest] = self.lines
         return self.lines
 
+    @property
+    def mark(self) -> str | None:
+        """What the name of the file says of where its records belong."""
+        return _mark(Path(self.path))
+
+    def has_all_of(self, file: Path) -> bool:
+        """Whether each record of another rejects file stands in this one as well.
+
+        One that was written to since this run began may be that of a run beside this one.
+        """
+        stream_lines = []
+        try:
+            if file.stat().st_mtime >= self._begun.timestamp():
+                return False
+            with file.open(encoding="utf-8", errors="surrogatepass") as opened:
+                for line in opened:
+                    message = deserialize_json(line)
+                    if message.get("type") == "RECORD":
+                        stream_lines.append((str(message.get("stream")), line))
+        except (OSError, ValueError, AttributeError):
+            return False
+        return bool(stream_lines) and all(_digest(*one) in self._seen for one in stream_lines)
+
     def _write(self, line: str) -> None:
         try:
             if self._file is None:
@@ -301,11 +390,17 @@ class RejectsFile:
 
 
 def _digest(stream: str, record_line: str) -> bytes:
-    """Hash what a record says, whatever stands beside it and however it is written."""
+    """Hash what a record says, whatever stands beside it and however it is written.
+
+    What the tap says of the row (``_sdc_…``) differs from run to run, and does not count.
+    """
     line = record_line.strip().removeprefix("\ufeff")
     message = read_exact_json(line.encode("utf-8", "surrogatepass"), line)
     # By `repr`, a number with a point is never what a text is.
-    said = json.dumps([stream, message.get("record")], sort_keys=True, default=repr)
+    row = message.get("record")
+    if isinstance(row, dict):
+        row = {name: value for name, value in row.items() if not name.startswith("_sdc_")}
+    said = json.dumps([stream, row], sort_keys=True, default=repr)
     return blake2b(said.encode(), digest_size=16).digest()
 
 

@@ -157,7 +157,7 @@ class Settlement:
         """
         line = self._rejects.add(stream.source, stream.schema_line, item.line, fault)
         self._journal.rejected(stream, item, fault)
-        self.tallies[stream.name].reject(fault, line or None)
+        self.tallies[stream.name].reject(fault, line or None, stream.titles)
         if self._policy.holds_state:
             self._ledger.hold(item.number)
         if self._policy.aborts and not self.is_aborted_before(item):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from target_outreach.errors import RecordFault
     from target_outreach.records.model import Desired, ObjectType
     from target_outreach.records.rules import Rules
@@ -24,6 +26,7 @@ class Stream:
         object: What it is for, or None where it is skipped.
         rules: The settings that decide what is written.
         asked: The attributes and relationships that a lookup reads.
+        titles: How attributes, links and columns are shown to people, by their names.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Stream:
     object: ObjectType | None
     rules: Rules
     asked: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 class Item(Struct, eq=False):

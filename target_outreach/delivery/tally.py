@@ -51,12 +51,15 @@ class Reason:
         count: How many records.
         first_line: The line of the rejects file where the first of them stands, counted from one,
             or None where there is no such file.
+        about: The source's column, where it goes and what that takes, as of the first of them:
+            ``lead_score → Lead Score (custom1): takes a number``; None where it is no column's.
     """
 
     code: str
     field: str | None
     count: int = 0
     first_line: int | None = None
+    about: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the reason for the report."""
@@ -65,6 +68,7 @@ class Reason:
             "field": self.field,
             "count": self.count,
             "first_line": self.first_line,
+            "about": self.about,
         }
 
 
@@ -101,19 +105,24 @@ class Tally:
     links_left_out: Counter[str] = field(default_factory=Counter)
     values_dropped: Counter[str] = field(default_factory=Counter)
 
-    def reject(self, fault: RecordFault, line: int | None) -> None:
+    def reject(
+        self, fault: RecordFault, line: int | None, titles: Mapping[str, str] | None = None
+    ) -> None:
         """Count a rejected record.
 
         Args:
             fault: What is wrong with it.
             line: Its line in the rejects file, or None where there is no such file.
+            titles: How columns and attributes are shown to people, by their names.
         """
         self.outcomes["rejected"] += 1
         self.rejected[fault.code] += 1
         key = (fault.code, _column(fault.field))
         if key not in self.reasons and len(self.reasons) >= MOST_REASONS:
             key = (fault.code, None)
-        reason = self.reasons.setdefault(key, Reason(*key, first_line=line))
+        if (reason := self.reasons.get(key)) is None:
+            about = _about(fault, key[1], titles or {})
+            reason = self.reasons[key] = Reason(*key, first_line=line, about=about)
         reason.count += 1
 
     def commonest_reasons(self) -> list[Reason]:
@@ -159,6 +168,15 @@ class Count:
         """Say the counts; outcomes that no record had are left out."""
         settled = (f"{count:,} {name}" for name, count in self.outcomes.items() if count)
         return ", ".join((f"{self.received:,} received", *settled))
+
+
+def _about(fault: RecordFault, column: str | None, titles: Mapping[str, str]) -> str | None:
+    """Name the column and its rule; the message of a fault begins with the attribute's name."""
+    if column is None or (title := titles.get(column)) is None:
+        return None
+    said = fault.message.rstrip(".")
+    name = rf"{re.escape(fault.field or column)}(?: \(.*?\))? (?=takes |must |is |may )"
+    return f"{title}: {re.sub(rf'^{name}', '', said)}"
 
 
 def _column(field: str | None) -> str | None:

@@ -1,16 +1,19 @@
 """Which column of a stream goes where: decided once a SCHEMA, said in one line.
 
 The order is: an explicit ``columns`` entry, the attribute's own name, a synonym, the label that the
-organisation gave to a custom field; an entry may name its attribute by any of these. Case, ``_``,
-``-``, ``.`` and blanks do not matter. An Outreach id is never guessed: it comes from a column that
-says ``outreach_…`` or from an explicit entry, in ``update`` mode also from ``id``.
+organisation gave to a custom field; an entry may name its attribute by any of these. What then is
+left may fill what no column goes to: by the catalogue's ``fallbacks``, and by its name without a
+prefix. Case, ``_``, ``-``, ``.``, ``/``, ``#``, blanks and invisible characters do not matter. An
+Outreach id is never guessed: it comes from a column that says ``outreach_…`` or from an explicit
+entry, in ``update`` mode also from ``id``.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,11 +45,29 @@ if TYPE_CHECKING:
 LARGEST_ID = 2**63 - 1
 OWN_ID = "the warehouse's own id"
 UNKNOWN = "no such attribute"
+IGNORED = "ignored"
 #: Why a value is not delivered although its record is; `values` has more.
 SHARED_HOST = "a host that many companies share"
 UNFIT = "does not fit"
 #: Columns that an error names.
 MOST_NAMED = 10
+
+#: What a column that is left out may be by its plain name, and should then not be lost unseen.
+LOOKS_LIKE = {
+    "an opt-out": re.compile(
+        r"opt(ed|s)?(in|out)|unsubscrib|donot|consent|suppress|bl(ock|ack)list|^dn[ce]$|no(call|mail)"
+    ),
+    "a deletion mark": re.compile(
+        r"deleted(at|on|by|date|time|flag)?$|^(is)?(trashed|removed)(at|on)?$|tombstone|softdelete"
+    ),
+    "a domain": re.compile(r"domains?\d*$|^domain"),
+    "an email address": re.compile(
+        r"(?<!voic)(?<!voice)(?<!for)(?<!fore)e?mail(address(es)?|s)?\d*$"
+    ),
+}
+
+#: Columns that mark a row as deleted in its source, by their plain names; they are not lost.
+DELETED = frozenset({"fivetrandeleted", "abcdcdeletedat", "deleted", "isdeleted"})
 
 
 @dataclass(frozen=True)
@@ -54,11 +75,13 @@ class StreamMapping:
     """The columns of one stream and what each is for.
 
     Attributes:
-        object: What the stream is for.
-        attributes: The columns of each attribute.
-        relationships: The columns by which each relationship is said, by their part.
+        object: The object that the stream is for.
+        attributes: The columns that go to each attribute.
+        relationships: The columns that say each link, by the part of it that they say.
         id_column: The column with the Outreach id.
-        unmapped: The columns that go nowhere, and why.
+        unmapped: Columns that are left out, with the reason.
+        missing: Columns in `columns` that the stream lacks, with a sentence that names the nearest.
+        suggested: Columns that could go elsewhere than they do by default, with the goal.
         on_invalid_value: What becomes of a record with a value that does not fit.
         shared_domains: Hosts that identify nobody, beside those that are known.
     """
@@ -68,6 +91,8 @@ class StreamMapping:
     relationships: Mapping[str, Mapping[str, str]]
     id_column: str | None
     unmapped: Mapping[str, str]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    suggested: Mapping[str, str] = field(default_factory=dict)
     on_invalid_value: OnInvalid = "reject"
     shared_domains: frozenset[str] = frozenset()
 
@@ -95,6 +120,51 @@ class StreamMapping:
         ]
         left_out = [f"{column} ({why})" for column, why in self.unmapped.items()]
         return ", ".join(pairs) + (f"; left out: {', '.join(left_out)}" if left_out else "")
+
+    def titles(self) -> dict[str, str]:
+        """Return how people are told of columns and of where they go.
+
+        Returns:
+            Such as ``lead_score → Lead Score (custom1)``, by goal and by column.
+        """
+        columns: dict[str, list[str]] = defaultdict(list)
+        for column, goal in self.goals().items():
+            columns[goal].append(column)
+        found: dict[str, str] = {}
+        for goal, several in columns.items():
+            attribute = self.object.attributes.get(goal)
+            label = attribute.label if attribute is not None else None
+            shown = f"{label} ({goal})" if label is not None else goal
+            title = f"{' + '.join(several)} → {shown}"
+            found |= dict.fromkeys(several, title) | {goal: title}
+        return found
+
+    def suspicious(self) -> dict[str, list[str]]:
+        """Return the columns that are left out by default and look like what should not be lost.
+
+        Returns:
+            The columns by what they look like: opt-outs, deletion marks, domains, addresses.
+        """
+        known = self.object
+        kinds = {attribute.kind for attribute in known.attributes.values()}
+        parts = {part for link in known.relationships.values() for part in link.linked_by}
+        fits = {
+            "an email address": "emails" in kinds,
+            "a domain": "domain" in kinds or "domain" in parts,
+        }
+        found: dict[str, list[str]] = {}
+        for column, why in self.unmapped.items():
+            name = plain(column)
+            if why != UNKNOWN or name in DELETED:
+                continue
+            likely = (
+                what
+                for what, pattern in LOOKS_LIKE.items()
+                if fits.get(what, True) and pattern.search(name)
+            )
+            if (what := next(likely, None)) is not None:
+                found.setdefault(what, []).append(column)
+        return found
 
     def goals(self) -> dict[str, str]:
         """Return where each column goes that is not left out."""
@@ -270,10 +340,14 @@ def _said(value: Any, relationship: str) -> str | None:  # noqa: ANN401 - whatev
 
 
 def _joined(attribute: Attribute, present: Sequence[Any], dropped: list[Dropped]) -> Value:
-    """Read the values of several columns and join them into one list."""
+    """Join the values of several columns into one list; of several booleans, one yes is a yes."""
     if len(present) == 1:
         return coerce(attribute, present[0], dropped)
-    return _one_list(attribute, [coerce(attribute, value, dropped) for value in present])
+    values = [coerce(attribute, value, dropped) for value in present]
+    if not attribute.is_array:
+        said = [value for value in values if value is not None]
+        return any(said) if said else None
+    return _one_list(attribute, values)
 
 
 def _one_list(attribute: Attribute, values: Sequence[Value]) -> Value:
@@ -302,8 +376,14 @@ def as_id(value: Any, column: str) -> int | None:  # noqa: ANN401 - whatever JSO
 
 @cache
 def plain(name: str) -> str:
-    """Reduce a name to what counts: lower case, without ``_``, ``-``, ``.`` and blanks."""
-    return re.sub(r"[\s_.\-]", "", name).lower()
+    """Reduce a name to what counts: lower case, without ``_-./#``, blanks and what is invisible."""
+    return re.sub(r"[\s_.\-/#]", "", visible(name)).lower()
+
+
+@cache
+def visible(name: str) -> str:
+    """Leave out of a name what nobody sees: byte-order marks and all of Unicode category Cf."""
+    return "".join(one for one in name if unicodedata.category(one) != "Cf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +392,7 @@ class _Goal:
 
     kind: Literal["id", "attribute", "relationship", "nowhere"]
     name: str
-    rule: Literal["explicit", "name", "synonym", "label", ""] = ""
+    rule: Literal["explicit", "name", "synonym", "label", "fallback", ""] = ""
 
 
 def build_mapping(  # noqa: PLR0913 - each is a setting of its own
@@ -322,6 +402,7 @@ def build_mapping(  # noqa: PLR0913 - each is a setting of its own
     mode: SyncMode = "upsert",
     explicit: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
+    prefixes: Sequence[str] = (),
     match_fields: Sequence[str] = (),
 ) -> StreamMapping:
     """Decide where each column of a stream goes.
@@ -332,30 +413,138 @@ def build_mapping(  # noqa: PLR0913 - each is a setting of its own
         mode: The sync mode.
         explicit: The ``columns`` setting: incoming column → attribute.
         ignore: The ``ignore_columns`` setting: globs; explicit columns win over it.
+        prefixes: The ``column_prefixes`` setting: what a column is also known without.
         match_fields: The attributes that identify a record.
 
     Raises:
         SettingsError: The settings do not fit the columns, or the mode lacks what it needs.
     """
-    chosen = _explicit_goals(object_type, columns, explicit or {})
+    short = {column: _without_prefix(column, prefixes) for column in columns}
+    chosen, missing = _explicit_goals(object_type, short, explicit or {})
     names, labels = _names(object_type), _labels(object_type)
     goals: dict[str, _Goal] = {}
     for column in columns:
         if column in chosen:
             goals[column] = chosen[column]
-        elif any(fnmatchcase(column.lower(), glob.lower()) for glob in ignore):
-            goals[column] = _Goal("nowhere", "ignored")
+        elif any(fnmatchcase(visible(column).lower(), glob.lower()) for glob in ignore):
+            goals[column] = _Goal("nowhere", IGNORED)
         else:
             goal = _by_name(object_type, column, mode, names)
             goals[column] = labels.get(plain(column), goal) if goal.name == UNKNOWN else goal
+    goals |= _fill_gaps(object_type, goals, short, names | labels)
     if mode == "insert":
         goals = {
             column: _Goal("nowhere", "insert gives new ids") if goal.kind == "id" else goal
             for column, goal in goals.items()
         }
-    mapping = _assemble(object_type, goals)
-    _require(mapping, mode, match_fields)
+    mapping = replace(
+        _assemble(object_type, goals),
+        missing=missing,
+        suggested=_suggestions(object_type, goals, short),
+    )
+    try:
+        _require(mapping, mode, match_fields)
+    except SettingsError as error:
+        raise SettingsError(*error.errors, *missing.values()) from None
     return mapping
+
+
+def _without_prefix(column: str, prefixes: Sequence[str]) -> str:
+    """Take the longest of the prefixes off a name, whatever its case."""
+    seen = visible(column).strip()
+    fitting = [one for one in prefixes if seen.lower().startswith(one.lower())]
+    rest = seen[max(map(len, fitting), default=0) :]
+    return rest if fitting and plain(rest) else column
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A column that could fill a gap; what comes first in order is taken first."""
+
+    beside: Sequence[str]
+    rank: int
+    position: int
+    column: str
+    goal: _Goal
+
+
+def _fill_gaps(
+    object_type: ObjectType,
+    goals: Mapping[str, _Goal],
+    short: Mapping[str, str],
+    names: Mapping[str, _Goal],
+) -> dict[str, _Goal]:
+    """Find columns for what no column goes to yet, among those that lead nowhere.
+
+    Args:
+        object_type: The object that the stream is for.
+        goals: Where each column goes so far.
+        short: The columns, with their names without a prefix.
+        names: Where names lead, in plain.
+
+    Returns:
+        The columns that were offered, with where they go or why they do not.
+    """
+    fallbacks = {
+        plain(name): (rank, attribute.name, attribute.beside.get(name, ()))
+        for attribute in object_type.attributes.values()
+        for rank, name in enumerate(attribute.fallbacks)
+    }
+    offers = []
+    for position, (column, goal) in enumerate(goals.items()):
+        if goal.name != UNKNOWN:
+            continue
+        found = fallbacks.get(plain(column)) or fallbacks.get(plain(short[column]))
+        if found is not None:
+            rank, name, beside = found
+            offer = _Goal("attribute", name, "fallback")
+            offers.append(_Offer(beside, rank, position, column, offer))
+        elif short[column] != column:
+            offer = _by_name(object_type, short[column], "insert", names)
+            if offer.kind in {"attribute", "relationship"}:
+                offer = replace(offer, rule="fallback")
+                offers.append(_Offer((), -1, position, column, offer))
+    taken = {goal.name: column for column, goal in goals.items() if goal.kind != "nowhere"}
+    filled: dict[str, _Goal] = {}
+    for one in sorted(offers, key=lambda one: (bool(one.beside), one.rank, one.position)):
+        if one.beside and taken.keys().isdisjoint(one.beside):
+            continue
+        if one.goal.name in taken and not _takes_several(object_type, one.goal):
+            why = f"{taken[one.goal.name]} goes to {one.goal.name} already"
+            filled[one.column] = _Goal("nowhere", why)
+        else:
+            filled[one.column] = one.goal
+            taken[one.goal.name] = one.column
+    return filled
+
+
+def _suggestions(
+    object_type: ObjectType, goals: Mapping[str, _Goal], short: Mapping[str, str]
+) -> dict[str, str]:
+    """Say which columns could go elsewhere, if an entry of ``columns`` says so."""
+    known = {
+        plain(name): (attribute.name, attribute.suggested_as or attribute.name)
+        for attribute in object_type.attributes.values()
+        for name in attribute.suggested
+    }
+    known |= {
+        plain(name): (f"{link.name}.{part}", f"{link.name}.{part}")
+        for link in object_type.relationships.values()
+        for part, names in link.suggested.items()
+        for name in names
+    }
+    taken = {goal.name: column for column, goal in goals.items() if goal.kind != "nowhere"}
+    lists = {name for name, attribute in object_type.attributes.items() if attribute.is_array}
+    found = {}
+    for column, goal in goals.items():
+        name, wording = known.get(plain(column)) or known.get(plain(short[column])) or ("", "")
+        if not name or goal.rule in {"explicit", "label"} or goal.name in {name, IGNORED}:
+            continue
+        if name not in taken or name in lists:
+            found[column] = wording
+        elif goal.name == UNKNOWN:
+            found[column] = f"{wording}, instead of {taken[name]}"
+    return found
 
 
 def _names(object_type: ObjectType) -> dict[str, _Goal]:
@@ -488,17 +677,20 @@ def _relation_goal(object_type: ObjectType, name: str) -> _Goal | None:
 
 
 def _explicit_goals(
-    object_type: ObjectType, columns: Sequence[str], explicit: Mapping[str, str]
-) -> dict[str, _Goal]:
-    """Resolve the ``columns`` setting, collecting all that is wrong with it."""
-    by_plain_name = {plain(column): column for column in reversed(columns)}
+    object_type: ObjectType, short: Mapping[str, str], explicit: Mapping[str, str]
+) -> tuple[dict[str, _Goal], dict[str, str]]:
+    """Resolve the ``columns`` setting, and say which columns in it the stream does not have."""
+    columns = list(short)
+    by_plain_name = {plain(short[column]): column for column in reversed(columns)}
+    by_plain_name |= {plain(column): column for column in reversed(columns)}
     goals: dict[str, _Goal] = {}
     problems: list[str] = []
+    missing: dict[str, str] = {}
     for wanted, target in explicit.items():
         column = wanted if wanted in columns else by_plain_name.get(plain(wanted))
         if column is None:
-            near = nearest(wanted, columns)
-            problems.append(f"columns names {wanted!r}, which the stream does not have; {near}")
+            said = f"columns names {wanted!r}, which the stream does not have"
+            missing[wanted] = f"{said}; {nearest(wanted, columns)}"
             continue
         try:
             goals[column] = explicit_goal(object_type, target)
@@ -506,7 +698,7 @@ def _explicit_goals(
             problems.append(f"columns maps {wanted!r} to {target!r}, {problem}")
     if problems:
         raise SettingsError(*problems)
-    return goals
+    return goals, missing
 
 
 class NoSuchAttribute(ValueError):  # noqa: N818 - a reason, worded for the end of a sentence
@@ -562,13 +754,24 @@ def links_of(object_type: ObjectType) -> list[str]:
 
 def nearest(wrong: str, known: Iterable[str]) -> str:
     """Name the known names that come nearest to a wrong one."""
+    close = near(wrong, known, most=3, likeness=0.5)
+    return f"nearest: {', '.join(close)}" if close else "none is near"
+
+
+def near(wrong: str, known: Iterable[str], *, most: int = 1, likeness: float = 0.7) -> list[str]:
+    """List the known names that are like a wrong one, the nearest first.
+
+    Args:
+        wrong: The name that is not known.
+        known: The names that are.
+        most: How many to list at most.
+        likeness: How like it they must be, from 0 to 1.
+    """
     import difflib  # noqa: PLC0415 - only to word a mistake
 
     by_plain_name = {plain(name): name for name in known}
-    close = difflib.get_close_matches(plain(wrong), by_plain_name, n=3, cutoff=0.5)
-    return (
-        f"nearest: {', '.join(by_plain_name[name] for name in close)}" if close else "none is near"
-    )
+    close = difflib.get_close_matches(plain(wrong), by_plain_name, n=most, cutoff=likeness)
+    return [by_plain_name[name] for name in close]
 
 
 def _assemble(object_type: ObjectType, goals: Mapping[str, _Goal]) -> StreamMapping:
@@ -617,7 +820,11 @@ def _linked_columns(
 
 
 def _takes_several(object_type: ObjectType, goal: _Goal) -> bool:
-    return goal.kind == "attribute" and object_type.attributes[goal.name].is_array
+    """Whether several columns may go there: the values of lists are joined, and so are opt-outs."""
+    if goal.kind != "attribute":
+        return False
+    attribute = object_type.attributes[goal.name]
+    return attribute.is_array or attribute.kind == "boolean"
 
 
 def _singular_first(columns: Sequence[str], goals: Mapping[str, _Goal]) -> list[str]:

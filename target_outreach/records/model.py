@@ -82,6 +82,11 @@ class Attribute:
     """One attribute of an object, as Outreach declares it.
 
     `custom` is what the organisation says of a custom field, where that has been asked.
+
+    Columns with one of the names in `synonyms` go to it. Those with one of `fallbacks`, the first
+    of which counts most, do where no other column does, and under `beside` stands for some of them
+    to which of the attributes another column must go. Those with one of `suggested` are only
+    mentioned as columns that could go to it, or to what `suggested_as` says instead.
     """
 
     name: str
@@ -94,6 +99,10 @@ class Attribute:
     curated: bool = False
     explicit_only: bool = False
     synonyms: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = field(default=(), repr=False)
+    beside: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, repr=False)
+    suggested: tuple[str, ...] = field(default=(), repr=False)
+    suggested_as: str = field(default="", repr=False)
     custom: DeclaredField | None = None
 
     @property
@@ -128,6 +137,8 @@ class Relationship:
         filterable_by: The attributes of the linked record, besides its id, that a list can be
             filtered by (API reference 2.2, 2.6).
         linked_by: The `linked_by` of that object.
+        suggested: Names of columns that are only mentioned as ones that could say the link, by the
+            part of `linked_by` that they would say.
     """
 
     name: str
@@ -135,6 +146,7 @@ class Relationship:
     read_only: bool = False
     filterable_by: tuple[str, ...] = field(default=(), repr=False)
     linked_by: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    suggested: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

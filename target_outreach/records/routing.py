@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from fnmatch import fnmatchcase
 from functools import cache
@@ -9,9 +10,18 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from target_outreach.errors import SettingsError
 from target_outreach.records.catalog import load_catalog, stream_objects
+from target_outreach.records.mapping import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+#: What other systems call what an object of Outreach is likely to hold; only to word a mistake.
+LIKELY = {
+    **dict.fromkeys(("contact", "contacts", "lead", "leads"), "prospects"),
+    **dict.fromkeys(("person", "persons", "people"), "prospects"),
+    **dict.fromkeys(("company", "companies", "organization", "organizations"), "accounts"),
+    **dict.fromkeys(("organisation", "organisations"), "accounts"),
+}
 
 
 @cache
@@ -33,12 +43,14 @@ E = TypeVar("E", bound=Patterned)
 
 
 def first_match(stream: str, entries: Iterable[E]) -> E | None:
-    """Return the first entry whose name or glob fits a stream."""
+    """Return the first entry whose name or glob fits a stream, as far as names are visible."""
+    stream = visible(stream)
     return next(
         (
             entry
             for entry in entries
-            if stream == entry.pattern or fnmatchcase(stream.lower(), entry.pattern.lower())
+            if stream == (pattern := visible(entry.pattern))
+            or fnmatchcase(stream.lower(), pattern.lower())
         ),
         None,
     )
@@ -66,16 +78,36 @@ def route(
     """
     if by_entry == "none":
         return None
+    stream = visible(stream)
     last = re.split(r"-|\.|__|/", stream)[-1].strip().lower()
     name = by_entry or by_setting or object_names().get(last)
     if name is None:
         *others, last_one = stream_objects()
         raise SettingsError(
             f"its name does not say whether it holds {', '.join(others)} or {last_one}"
-            f"{_missed(stream, patterns)}; set "
-            'outreach_object, or an entry in streams with its object ("none" leaves it out).'
+            f"{_missed(stream, patterns)}; set outreach_object, or add an entry to streams: "
+            f'{entry_for(stream)} ("none" leaves it out).'
         )
     return name
+
+
+def entry_for(stream: str) -> str:
+    """Write the entry of `streams` that a stream needs whose name does not say what it holds.
+
+    Args:
+        stream: The name of the stream.
+
+    Returns:
+        JSON to paste, with the likely object.
+    """
+    return json.dumps({"stream": stream, "object": likely_object(stream)}, ensure_ascii=False)
+
+
+def likely_object(stream: str) -> str:
+    """Say what a stream is likely to hold, by the last of its words that tells; else people."""
+    known = {**LIKELY, **object_names()}
+    words = reversed(re.split(r"[^a-z]+", stream.lower()))
+    return next((known[word] for word in words if word in known), stream_objects()[0])
 
 
 def _missed(stream: str, patterns: Sequence[str]) -> str:

@@ -45,6 +45,7 @@ class StreamSettings:
     match_on: tuple[str, ...] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     ignore_columns: tuple[str, ...] = ()
+    column_prefixes: tuple[str, ...] = ("property_", "properties__")
     on_null: OnNull = field(default="ignore", metadata=SHAPES)
     array_fields: ArrayRule | Mapping[str, ArrayRule] = field(default="merge", metadata=SHAPES)
     field_rules: Mapping[str, FieldRule] = field(default_factory=dict, metadata=SHAPES)

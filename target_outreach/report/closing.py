@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("target-outreach")
 
 #: Reasons of rejects that are named.
-COMMONEST = 5
+COMMONEST = 15
+
+#: Columns of the screen that a line about one of them takes at most.
+LONGEST_ABOUT = 200
 
 #: Outcomes that have a column although no record had them.
 ALWAYS = frozenset({"created", "updated", "unchanged", "rejected"})
@@ -133,6 +136,8 @@ def rejects(report: Report) -> Iterator[str]:
     several = len(report.streams) > 1
     for name, reason in reasons[:COMMONEST]:
         yield f"  {_worded(reason)}{f' in {printable(name)}' if several else ''}{_place(reason)}"
+        if reason.about is not None:
+            yield f"    {printable(reason.about, LONGEST_ABOUT)}"
     if rest := reasons[COMMONEST:]:
         records = sum(reason.count for _, reason in rest)
         yield f"  {records:,} rejected for {counted(len(rest), 'other reason')}"

@@ -48,6 +48,7 @@ STREAM_ENTRY = th.PropertiesList(
         "columns", th.ObjectType(additional_properties=th.StringType(nullable=False), nullable=True)
     ),
     th.Property("ignore_columns", th.ArrayType(th.StringType(nullable=False), nullable=True)),
+    th.Property("column_prefixes", th.ArrayType(th.StringType(nullable=False), nullable=True)),
     th.Property(
         "field_rules",
         th.ObjectType(additional_properties=_choice(FIELD_RULES), nullable=True),
@@ -273,6 +274,16 @@ EVERYDAY = (
     ),
 )
 TUNING = (
+    th.Property(
+        "column_prefixes",
+        th.ArrayType(th.StringType(nullable=False), nullable=True),
+        default=["property_", "properties__"],
+        title="Prefixes of columns",
+        description=(
+            "What a column whose name says nothing is also looked at without; a column that has "
+            "the name already wins."
+        ),
+    ),
     th.Property(
         "on_ambiguous",
         _choice(ON_AMBIGUOUS),

@@ -123,7 +123,9 @@ def _is_enrolment(values: Mapping[str, Any]) -> bool:
 
 
 #: What an entry may say of a stream of enrolments, which are only ever added.
-OF_ENROLMENTS = frozenset({"stream", "object", "sync_mode", "columns", "ignore_columns"})
+OF_ENROLMENTS = frozenset(
+    {"stream", "object", "sync_mode", "columns", "ignore_columns", "column_prefixes"}
+)
 
 
 def _enrolment_problems(values: Mapping[str, Any]) -> list[str]:
