@@ -34,6 +34,9 @@ EMAIL = re.compile(r"[^\s@<>()\[\],;:\"\\]+@[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]
 NO_DIGITS = re.compile(r"[^0-9]+")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LONGEST_EMAIL = 254
+
+#: Letters of the name of a host (RFC 1035).
+LONGEST_HOST = 253
 LARGEST_EXPONENT = 300
 LARGEST_PLAIN = 2**63
 
@@ -333,7 +336,8 @@ def domain_key(domain: str) -> str:
     """Return what makes two domains the same, or no text where it is no domain at all.
 
     Scheme, ``www.``, port, path, case and a trailing dot do not count; the rest is IDNA-encoded.
-    What has no dot (``n/a``, ``Acme Inc``) identifies nobody.
+    What has no dot (``n/a``, ``Acme Inc``) identifies nobody, nor does what is longer than a host's
+    name can be.
     """
     text = domain.strip()
     try:
@@ -341,6 +345,8 @@ def domain_key(domain: str) -> str:
     except ValueError:
         return ""
     host = host.rstrip(".").removeprefix("www.")
+    if len(host) > LONGEST_HOST:
+        return ""
     try:
         host = idna.encode(host, uts46=True).decode("ascii") if host else ""
     except idna.IDNAError:
