@@ -466,6 +466,15 @@ def test_an_import_whose_answer_is_lost_is_looked_for_in_the_records(bulk_sync, 
     assert WARNING not in run.log
 
 
+def test_an_import_with_an_impossible_id_is_looked_for_in_the_records(bulk_sync, sandbox):
+    seed(sandbox, 30)
+    body = '{"data": {"type": "import", "id": 1e400}}'
+    sandbox.add_fault(Fault("garbage", method="POST", path="imports", body=body))
+    run = bulk_sync(people(30))
+    assert run.counts("prospects") == {"received": 30, "updated": 30}
+    assert sent(sandbox, "PATCH") == []
+
+
 def test_an_import_that_never_arrived_is_made_up_for_and_others_follow(bulk_sync, sandbox):
     seed(sandbox, 100)
     sandbox.add_fault(Fault("reset_before", method="POST", path="imports", after=1))

@@ -262,6 +262,19 @@ def drift(memory):
     return memory | {"change_detection": "drift"}
 
 
+@pytest.mark.parametrize("damage", ["since = x'80'", "attributes = x'80'", "until = x'80'"])
+def test_a_damaged_question_of_a_memory_is_said_in_a_sentence(sync, memory, damage):
+    rows = [schema("prospects"), record("prospects", id=1, emails="ann@x.test")]
+    sync(rows, **drift(memory))
+    with closing(sqlite3.connect(memory["memory_path"])) as connection, connection:
+        changed = connection.execute("UPDATE questions SET " + damage).rowcount  # noqa: S608 - ours
+    assert changed
+    run = sync(rows, **drift(memory))
+    assert run.exit_code
+    assert "is damaged: move it away" in run.log
+    assert "internal error" not in run.log.lower()
+
+
 def test_an_edit_in_outreach_is_overwritten_under_drift_only(sync, sandbox, memory):
     sync(people(20, title="T"), **drift(memory))
     person = sandbox.store.all("prospects")[7]

@@ -727,3 +727,32 @@ def test_one_success_among_the_first_shows_that_it_is_the_records(sync, sandbox)
     run = sync([schema("prospects"), *people(20), fine, *people(100)[20:]])
     assert run.exit_code == 3
     assert run.counts("prospects") == {"received": 101, "created": 1, "rejected": 100}
+
+
+def test_retry_rejects_leaves_a_file_alone_that_another_run_still_writes(config, tmp_path):
+    pytest.importorskip("fcntl")
+    path = tmp_path / "writing.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    writing = subprocess.Popen(
+        [sys.executable, "-m", "target_outreach", "--config", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        writing.stdin.write(lines(BAD).encode())
+        writing.stdin.flush()
+        assert b'"n"' in writing.stdout.readline(), "the first rejects are on disk"
+        (file,) = Path(config["rejects_path"]).glob("*.jsonl")
+        beside = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
+        assert beside.returncode == 0, beside.stderr
+        assert file.exists()
+        later = [record("prospects", id=3, emails="bad too"), state({"n": 3})]
+        writing.communicate(lines(later).encode(), timeout=60)
+    finally:
+        writing.kill()
+        writing.wait()
+    assert "bad too" in file.read_text(encoding="utf-8")
+    after = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
+    assert b"Sending again" in after.stderr
+    assert not file.exists()

@@ -305,7 +305,11 @@ class Memory:
     # What others edited
 
     def asked(self, stream: Stream) -> Asked | None:
-        """Return what was shown when Outreach was last asked what has changed, if it ever was."""
+        """Return what was shown when Outreach was last asked what has changed, if it ever was.
+
+        Raises:
+            OutputError: The file is damaged, or cannot be read.
+        """
         place = (self._scope(stream),)
         question = self._run(
             "SELECT since, attributes, until FROM questions WHERE scope = ?", place
@@ -314,12 +318,18 @@ class Memory:
             return None
         ((since, attributes, until),) = question
         seen = self._run("SELECT id, changed_at FROM seen WHERE scope = ?", place)
-        return Asked(
-            datetime.fromisoformat(since),
-            frozenset(attributes.split()),
-            datetime.fromisoformat(until) if until else None,
-            {resource_id: datetime.fromisoformat(at) for resource_id, at in seen},
-        )
+        try:
+            return Asked(
+                datetime.fromisoformat(since),
+                frozenset(str.split(attributes)),
+                datetime.fromisoformat(until) if until else None,
+                {resource_id: datetime.fromisoformat(at) for resource_id, at in seen},
+            )
+        except (TypeError, ValueError):
+            raise OutputError(
+                f"The memory {self._path} is damaged: move it away, or give memory_path another "
+                "one; no STATE has passed what is not saved."
+            ) from None
 
     def doubt(self, stream: Stream, source_keys: Iterable[str]) -> None:
         """Note before records are written that what is remembered of them may be wrong by then.

@@ -13,6 +13,8 @@ import os
 import re
 import secrets
 import shlex
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import blake2b
@@ -28,6 +30,9 @@ from target_outreach.errors import OutputError, SettingsError
 from target_outreach.json_reader import read_exact_json
 from target_outreach.private_files import NEW, is_ours
 from target_outreach.stored import StoredObject, local_path, public_name
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -63,9 +68,9 @@ def default_folder(place: str) -> str:
 def unresolved(folder: str | None, whose: Callable[[], Place]) -> list[Path]:
     """List the rejects files of earlier runs that are not done, the oldest first.
 
-    Those of other organisations and other users are none of these. Files of which nothing says
-    whose they are count in a folder of the user's choice; in the user's state folder they are named
-    in a warning.
+    Those of other organisations and other users are none of these, nor are those that a run still
+    writes. Files of which nothing says whose they are count in a folder of the user's choice; in the
+    user's state folder they are named in a warning.
 
     Args:
         folder: The folder of this machine that is configured, if one is, or its URL.
@@ -83,7 +88,7 @@ def unresolved(folder: str | None, whose: Callable[[], Place]) -> list[Path]:
             "Ignored, since they belong to other users of this machine: %s.",
             ", ".join(map(str, planted)),
         )
-        found = [file for file in found if file not in planted]
+    found = [file for file in found if file not in planted and not in_use(file)]
     if not found or (folder is not None and not any(map(_mark, found))):
         return found
     place = whose()
@@ -245,8 +250,31 @@ def done(file: Path) -> Path:
 
 
 def mark_done(file: Path) -> None:
-    """Give a rejects file whose records are all settled the ending ``.done``."""
-    file.rename(done(file))
+    """Give a rejects file whose records are all settled the ending ``.done``.
+
+    One that a run still writes keeps its name, since more can follow in it.
+    """
+    if in_use(file):
+        logger.warning("%s keeps its name, since another run still writes it.", file)
+    else:
+        file.rename(done(file))
+
+
+def in_use(file: Path) -> bool:
+    """Tell whether a run still writes a rejects file, by the lock that it holds on it.
+
+    Where a system has no such locks (Windows, some network drives), no file is in use.
+    """
+    if sys.platform == "win32":
+        return False
+    try:
+        with file.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # reading it says what is wrong
+        return False
+    return False
 
 
 def now_utc() -> datetime:
@@ -420,6 +448,9 @@ class _LocalFile:
     def __init__(self, path: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, NEW, 0o600)
+        if sys.platform != "win32":
+            with suppress(OSError):  # some network drives have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass")
         self._dirty = False
 

@@ -140,7 +140,7 @@ class Imports:
             return Ending("refused", f"Outreach refuses imports{_status(error)}")
         try:
             return int(answer.document["data"]["id"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             return Ending("lost", "an import was answered without its id")
 
     def _wait(self, number: int, is_carried_out: Callable[[], bool]) -> Ending:

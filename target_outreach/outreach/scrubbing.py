@@ -30,6 +30,9 @@ MEMBERS = frozenset(
 )
 ID = re.compile(r"[A-Za-z_.]{1,80}")
 LONGEST_SENTENCE = 200
+#: Letters of a text that is read at all: the time that the expressions take grows with its square,
+#: and a text that is cut could end within a quotation or a name.
+LONGEST_TEXT = 2000
 HIDDEN = "..."
 SCRUBBED = (
     (
@@ -56,6 +59,8 @@ class Scrubber:
         """Take names, addresses, quotations and numbers out of Outreach's words."""
         if text.lstrip().startswith("<"):
             return "a page of HTML"
+        if len(text) > LONGEST_TEXT:
+            return "a long text"
         text = self._hidden(text)
         for pattern, stands_for in SCRUBBED:
             text = pattern.sub(stands_for, text)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 #: A domain in ASCII, whose last part is no number, as that of an address on the network is.
-HOST = re.compile(r"(?:[a-z0-9-]+\.)+[a-z0-9-]*[a-z][a-z0-9-]*")
+HOST = re.compile(r"(?:[a-z0-9-]+\.)+[0-9-]*[a-z][a-z0-9-]*")
 
 
 def new_account(

@@ -54,6 +54,9 @@ NOTHING = frozenset({"null", "none", "nan"})
 #: Characters up to which a text is read as a list of Python.
 LONGEST_PYTHON = 100_000
 LONGEST_EMAIL = 254
+
+#: Letters of the name of a host (RFC 1035).
+LONGEST_HOST = 253
 LARGEST_EXPONENT = 300
 LARGEST_PLAIN = 2**63
 
@@ -499,9 +502,11 @@ def domain_key(domain: str) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return ""
+    host = host.rstrip(".")
+    if len(host) > LONGEST_HOST:
+        return ""
     if "@" in parts.netloc:
         return ""
-    host = host.rstrip(".")
     if not host.isascii():
         try:
             host = idna.encode(host, uts46=True).decode("ascii").rstrip(".")

@@ -1,0 +1,110 @@
+"""No text can hold up a run: every expression of the package is timed with hostile text."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import target_outreach
+from target_outreach.outreach.scrubbing import LONGEST_TEXT, Scrubber
+from target_outreach.records.model import Desired, Reference
+from target_outreach.records.references import new_account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+#: Seconds that one expression may take with one text, on a busy machine too.
+MOST = 2.0
+LENGTH = 100_000
+METHODS = frozenset({"fullmatch", "match", "search", "sub", "split", "findall", "finditer"})
+#: The longest text that reaches an expression, where its caller bounds it.
+BOUNDED = {"target_outreach.outreach.scrubbing": LONGEST_TEXT}
+
+
+def _modules() -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(target_outreach.__path__, "target_outreach."):
+        if not found.name.endswith("__main__"):
+            yield importlib.import_module(found.name)
+
+
+def _patterns(value: object) -> Iterator[re.Pattern[str]]:
+    if isinstance(value, re.Pattern):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _patterns(part)
+
+
+def _uses() -> Iterator[tuple[str, str, str, int]]:
+    """Find each expression with its flags, the way it is used, and its module."""
+    for module in _modules():
+        names = vars(module)
+        for value in names.values():
+            if not isinstance(value, re.Pattern):
+                for pattern in _patterns(value):
+                    yield module.__name__, "search", pattern.pattern, pattern.flags
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            owner, method = node.func.value, node.func.attr
+            if method not in METHODS or not isinstance(owner, ast.Name):
+                continue
+            how = method if method in {"fullmatch", "match"} else "search"
+            if isinstance(pattern := names.get(owner.id), re.Pattern):
+                yield module.__name__, how, pattern.pattern, pattern.flags
+            elif owner.id == "re" and isinstance(node.args[0], ast.Constant):
+                yield module.__name__, how, str(node.args[0].value), 0
+
+
+def _hostile(length: int) -> Iterator[str]:
+    for start in ("", "a.", "a@", "http://"):
+        for part in (
+            "a",
+            "a.",
+            "a-",
+            "1",
+            "1.",
+            "-",
+            "'",
+            '"',
+            "'a",
+            "\u201c",
+            " ",
+            ",",
+            "%",
+            "a@",
+        ):
+            yield start + part * (length // len(part)) + "!"
+
+
+@pytest.mark.parametrize("use", sorted(set(_uses())), ids=lambda use: f"{use[0]}-{use[2][:30]}")
+def test_no_expression_is_held_up_by_hostile_text(use: tuple[str, str, str, int]) -> None:
+    module, how, text, flags = use
+    run = getattr(re.compile(text, flags), how)
+    for hostile in _hostile(BOUNDED.get(module, LENGTH)):
+        begun = time.process_time()
+        run(hostile)
+        assert time.process_time() - begun < MOST, hostile[:10]
+
+
+@pytest.mark.parametrize("domain", ["a." + "a" * LENGTH + "!", "a." * LENGTH + "com"])
+def test_a_long_domain_makes_no_account_and_takes_no_time(domain: str) -> None:
+    begun = time.process_time()
+    reference = Reference("account", (("domain", domain),), {"domain": "domain"})
+    made = new_account(reference, Desired())
+    assert made == "what stands in account.domain is no domain"
+    assert time.process_time() - begun < MOST
+
+
+def test_a_long_error_text_is_not_repeated_and_takes_no_time() -> None:
+    begun = time.process_time()
+    assert Scrubber().sentence("a-" * LENGTH) == "a long text"
+    assert time.process_time() - begun < MOST
