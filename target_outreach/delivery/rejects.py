@@ -69,8 +69,8 @@ def unresolved(folder: str | None, whose: Callable[[], Place]) -> list[Path]:
     """List the rejects files of earlier runs that are not done, the oldest first.
 
     Those of other organisations and other users are none of these, nor are those that a run still
-    writes. Files of which nothing says whose they are count in a folder of the user's choice; in the
-    user's state folder they are named in a warning.
+    writes. Files of which nothing says whose they are count in a folder of the user's choice; in
+    the user's state folder they are named in a warning.
 
     Args:
         folder: The folder of this machine that is configured, if one is, or its URL.
@@ -265,15 +265,14 @@ def in_use(file: Path) -> bool:
 
     Where a system has no such locks (Windows, some network drives), no file is in use.
     """
-    if sys.platform == "win32":
-        return False
-    try:
-        with file.open("rb") as opened:
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # reading it says what is wrong
-        return False
+    if sys.platform != "win32":
+        try:
+            with file.open("rb") as opened:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # reading it says what is wrong
+            return False
     return False
 
 
