@@ -826,3 +826,18 @@ def test_a_token_that_is_revoked_halfway_ends_the_run_with_the_state_of_what_was
     assert sandbox.store.count("prospects") == 10
     assert run.log.count("ERROR") == 1
     assert "401" in run.log
+
+
+@pytest.mark.parametrize("is_hidden", [True, False])
+def test_an_update_says_whether_the_owner_of_an_address_can_be_seen(sync, sandbox, is_hidden):
+    sandbox.store.seed("prospects", {"emails": ["ok@x.test"]})
+    sandbox.store.seed("prospects", {"emails": ["ghost@x.test"], "createdAt": "2020-01-01"})
+    if is_hidden:
+        body = '{"data": []}'
+        for _ in range(2):
+            sandbox.add_fault(Fault("status", path="ghost@x.test", status=200, body=body))
+    ours = record("prospects", outreach_id=1, emails=["ok@x.test", "ghost@x.test"])
+    columns = PROSPECTS | {"outreach_id": {"type": "integer"}}
+    run = sync([schema("prospects", columns), ours])
+    expected = "owner_not_visible" if is_hidden else "already_taken"
+    assert run.rejects[-1]["error"]["code"] == expected

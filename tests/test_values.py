@@ -339,3 +339,16 @@ def test_items_that_are_held_as_they_are_are_not_missing(held, ours):
         is_same = item_comparison(attribute(kind))
         missing = missing_from(attribute(kind), held, ours)
         assert all(any(map(is_same, [item] * len(held + missing), held + missing)) for item in ours)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("+44 (0)20 7946 0958", "+4402079460958"),
+        ("+44 20 7946 0958", "+4402079460958"),
+        ("020 7946 0958", "+442079460958"),
+    ],
+)
+def test_a_trunk_zero_that_was_kept_behind_the_code_does_not_count(one, other):
+    assert same_phone(one, other)
+    assert same_phone(other, one)

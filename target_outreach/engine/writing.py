@@ -28,7 +28,7 @@ from target_outreach.errors import (
 from target_outreach.outreach.answers import read_resource
 from target_outreach.outreach.refusals import not_visible
 from target_outreach.records.catalog import load_catalog
-from target_outreach.records.matching import Picture, match
+from target_outreach.records.matching import Picture, comparable, match
 from target_outreach.records.model import (
     Create,
     Desired,
@@ -232,12 +232,26 @@ class _Attempt:
         """PATCH what differs, or say that the record was deleted meanwhile."""
         try:
             return delivered("updated", self.object, self._patch(decided), decided)
+        except AddressTaken as taken:
+            raise self._counted(self._owned(decided, taken)) from None
         except RecordFault as fault:
             is_remembered = decided.resource.id == self.desired.remembered
             may_be_another = self.desired.id is None and self.rules.sync_mode == "upsert"
             if fault.code == "record_not_found" and (is_remembered or may_be_another):
                 return Gone(decided.resource.id)
             raise self._counted(fault) from None
+
+    def _owned(self, decided: Update, taken: AddressTaken) -> RecordFault:
+        """Say whose the address is that an update would take: another's, or one that is hidden."""
+        name = self.object.unique_by
+        values = self.desired.attributes.get(name) if name is not None else None
+        if name is None or not values:
+            return taken
+        shown = self.writer.lookup.find(self.object, name, values, self.job.asked)
+        held = (comparable(self.object, name, one.attributes.get(name)) for one in shown)
+        is_shown = comparable(self.object, name, values) <= frozenset().union(*held)
+        is_anothers = any(one.id != decided.resource.id for one in shown)
+        return taken if is_anothers or is_shown else not_visible(taken)
 
     def _patch(self, decided: Update) -> Resource:
         resource_id = decided.resource.id

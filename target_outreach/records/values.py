@@ -532,7 +532,16 @@ def same_phone(one: str, other: str) -> bool:
     ours, theirs = sorted(forms, key=len)
     if not ours:
         return one.strip() == other.strip()
-    return ours == theirs or (len(ours) >= SHORTEST_PHONE_SUFFIX and theirs.endswith(ours))
+    if len(ours) < SHORTEST_PHONE_SUFFIX:
+        return ours == theirs
+    return theirs.endswith(ours) or ours in _without_trunk(theirs)
+
+
+def _without_trunk(number: str) -> Iterator[str]:
+    """Drop a trunk ``0`` that may have been kept behind a country's code of one to three digits."""
+    for code in range(1, 4):
+        if number[code] == "0":
+            yield number[:code] + number[code + 1 :]
 
 
 def same(  # noqa: PLR0911 - one for each kind
