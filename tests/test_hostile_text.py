@@ -99,7 +99,7 @@ def test_no_expression_is_held_up_by_hostile_text(use: tuple[str, str, str, int]
 def test_a_long_domain_makes_no_account_and_takes_no_time(domain: str) -> None:
     begun = time.process_time()
     reference = Reference("account", (("domain", domain),), {"domain": "domain"})
-    made = new_account(reference, Desired())
+    made = new_account(reference, Desired(), frozenset())
     assert made == "what stands in account.domain is no domain"
     assert time.process_time() - begun < MOST
 

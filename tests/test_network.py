@@ -110,4 +110,4 @@ def test_a_server_that_cannot_be_reached_is_named_without_its_path(execute, monk
     assert run.exit_code == 1
     assert f"Outreach cannot be reached at https://{HOST}:8443 (broken connection)." in run.log
     assert "sandbox running" not in run.log
-    assert "hunter2" not in run.log
+    assert f"{HOST}:8443/hunter2" not in run.log

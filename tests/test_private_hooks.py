@@ -26,7 +26,12 @@ import pytest
 from conftest import lines, record, schema, state
 from singer_sdk import Target
 from singer_sdk.helpers import capabilities
-from singer_sdk.mapper import CustomStreamMap, PluginMapper, SameRecordTransform
+from singer_sdk.mapper import (
+    CustomStreamMap,
+    PluginMapper,
+    RemoveRecordTransform,
+    SameRecordTransform,
+)
 from singer_sdk.singerlib.encoding import SimpleSingerReader
 from singer_sdk.singerlib.json import deserialize_json, serialize_json
 from singer_sdk.sinks import Sink
@@ -96,7 +101,7 @@ IMPORTED = {
     "singer_sdk.helpers.capabilities": {
         *("FLATTENING_CONFIG", "STREAM_MAPS_CONFIG", "TARGET_VALIDATE_RECORDS_CONFIG"),
     },
-    "singer_sdk.mapper": {"SameRecordTransform", "StreamMap"},
+    "singer_sdk.mapper": {"RemoveRecordTransform", "SameRecordTransform", "StreamMap"},
     "singer_sdk.metrics": {"Counter", "Metric", "Point", "Tag", "get_metrics_logger", "log"},
     "singer_sdk.plugin_base": {"SingerCommand"},
     "singer_sdk.singerlib.encoding": {"SimpleSingerReader"},
@@ -299,15 +304,16 @@ def map_of(seen: Seen, stream: str) -> Any:
     return seen.target.mapper.stream_maps[stream][0]
 
 
+def removes(seen: Seen, stream: str) -> bool:
+    target = seen.make(stream_maps={stream: None})
+    target._process_schema_message(schema(stream))
+    return type(target.mapper.stream_maps[stream][0]) is RemoveRecordTransform
+
+
 def flattens(seen: Seen, **settings: Any) -> bool:
     target = seen.make(**settings)
     target._process_schema_message(schema("prospects"))
     return target.mapper.stream_maps["prospects"][0].flattening_enabled
-
-
-def cleaned(seen: Seen, values: Message) -> Message:
-    sink_of(seen)._remove_sdc_metadata_from_record(values)
-    return values
 
 
 def counted(seen: Seen) -> int:
@@ -341,9 +347,6 @@ USED: dict[str, Callable[[Seen], bool]] = {
         map_of(seen, "mapped").transform({"id": 1, "emails": "a", "b": 1})
         == {"id": 1, "emails": "a"}
     ),
-    "_remove_sdc_metadata_from_record": lambda seen: (
-        cleaned(seen, {"id": 1, "_sdc_sequence": 1}) == {"id": 1}
-    ),
     "original_schema": lambda seen: (
         [*sink_of(seen).original_schema["properties"]] == ["id", "emails"]
     ),
@@ -362,6 +365,7 @@ WORKS: dict[str, Callable[[Seen], bool]] = {
     "TARGET_VALIDATE_RECORDS_CONFIG": lambda _: (
         [*capabilities.TARGET_VALIDATE_RECORDS_CONFIG["properties"]] == ["validate_records"]
     ),
+    "RemoveRecordTransform": lambda seen: removes(seen, "prospects"),
     "SameRecordTransform": lambda seen: (
         [type(map_of(seen, stream)) is SameRecordTransform for stream in ("prospects", "mapped")]
         == [True, False]

@@ -324,8 +324,8 @@ def test_an_update_that_is_never_answered_is_said_in_words(sync, sandbox, monkey
     ],
 )
 def test_a_rule_that_databases_send_is_checked_and_stops_no_run(sync, rule, value, outcome):
-    columns = {"emails": PROSPECTS["emails"], "extra": rule}
-    rows = [schema("prospects", columns), record("prospects", emails="a@x.test", extra=value)]
+    columns = {"emails": PROSPECTS["emails"], "title": rule}
+    rows = [schema("prospects", columns), record("prospects", emails="a@x.test", title=value)]
     assert sync(rows).counts("prospects") == {"received": 1, outcome: 1}
 
 

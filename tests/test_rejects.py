@@ -661,7 +661,7 @@ def people(count, **values):
     return [record("prospects", id=n, emails=f"p{n}@x.test", **values) for n in range(count)]
 
 
-def test_ten_forbidden_writes_in_a_row_stop_the_run(sync, sandbox):
+def test_twenty_forbidden_writes_in_a_row_stop_the_run(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, governed=["prospects"])
     run = sync([schema("prospects"), *people(100)])
     assert run.exit_code == 1

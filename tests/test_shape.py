@@ -10,8 +10,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 shape = pytest.importorskip("shape")
 
-MOST_FUNCTIONS = 500
-MOST_FILES = 76
+MOST_FUNCTIONS = 520
+MOST_FILES = 82
 WIDEST = 8
 MOST_CALLBACKS = 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from conftest import schema
+from conftest import record, schema
 
 ID = {"outreach_id": {"type": ["null", "integer"]}, "title": {"type": ["null", "string"]}}
 MAIL = {"email": {"type": ["null", "string"]}, "title": {"type": ["null", "string"]}}
@@ -125,3 +125,22 @@ def test_streams_that_take_turns_cost_as_many_lookups_as_others(sync, sandbox):
     run = sync(rows, streams=streams)
     assert run.counts("one") == run.counts("two") == {"received": 100, "updated": 100}
     assert sum(one.method == "GET" for one in sandbox.requests) <= 6
+
+
+@pytest.mark.parametrize("detection", ["outreach", "source"])
+def test_rows_of_one_stream_are_not_folded_around_a_row_of_another(
+    sync, sandbox, tmp_path, detection
+):
+    def run(*titles):
+        messages = [schema("a-prospects"), schema("b-prospects")]
+        for at, title in enumerate(titles):
+            stream = "a-prospects" if at == 1 else "b-prospects"
+            messages.append(record(stream, id=1, emails="ada@x.test", title=title))
+        memory = {"memory_path": str(tmp_path / "memory.db")} if detection == "source" else {}
+        sync(messages, change_detection=detection, **memory)
+        (person,) = sandbox.store.all("prospects")
+        return person["attributes"]["title"]
+
+    assert run("first", "between", "last") == "last"
+    assert run("first", "between", "last") == "last"
+    assert run("last", "other", "last") == "last"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from target_outreach.errors import RecordFault
 
 FORBIDDEN = 403
-FORBIDDEN_IN_A_ROW = 10
+FORBIDDEN_IN_A_ROW = 20
 FIRST_WRITES = 50
 
 #: Faults that lie in single rows, whatever field Outreach names.

@@ -200,7 +200,11 @@ class Batches:
         free: list[WorkItem] = []
         for item in items:
             # What comes after another one is decided by what is remembered when its turn comes.
-            is_later = item.waits_for or self._ordering.blocker(item) is not None
+            is_later = (
+                item.waits_for
+                or self._ordering.blocker(item) is not None
+                or self._ordering.spans_others(item, None)
+            )
             if is_later and item.desired.source_key is not None:
                 self._tasks.start(self._delivery.deliver(item), item)
             else:

@@ -139,15 +139,25 @@ class Delivery:
         if self.resolver.is_reading(item):
             return Need.LOOKUP
         if item.read is None:
+            if self.ordering.spans_others(item, None):
+                return Need.SPLIT
             return self.memory_check.plan(item) or Need.LOOKUP
         if self.waits_for_deferred(item):
             return Need.END_OF_INPUT
-        batch, rules = item.batch, item.batch.stream.rules
         found = _chosen(item)
-        if found is not None and self.ordering.spans_others(item, found):
+        if self.ordering.spans_others(item, found):
             return Need.SPLIT
         if found is not None and self.named_accounts.is_unknown(item, found):
             return Need.NAMED_ACCOUNT
+        return self._planned(item, found)
+
+    def _planned(self, item: WorkItem, found: Resource | None) -> Plan | Need:
+        """Plan a work item by what it is about, or say what the plan still needs.
+
+        Raises:
+            RecordFault: It cannot be delivered.
+        """
+        batch, rules = item.batch, item.batch.stream.rules
         decided = plan(batch.object, item.desired, found, rules)
         if isinstance(decided, Unchanged) and not item.desired.references:
             return decided
@@ -155,9 +165,7 @@ class Delivery:
             return Need.LINKS
         if self.resolver.is_stale(item, decided):
             return Need.FRESH_LOOKUP
-        if self.resolver.needs_test(batch, decided):
-            return Need.TEST
-        return decided
+        return Need.TEST if self.resolver.needs_test(batch, decided) else decided
 
     def _is_outdated(self, item: WorkItem) -> bool:
         """Whether a work item is to be looked up again before it is written."""

@@ -124,14 +124,20 @@ class Ordering:
                 return max(earlier, key=_number)
         return None
 
-    def spans_others(self, item: WorkItem, found: Resource) -> bool:
+    def spans_others(self, item: WorkItem, found: Resource | None) -> bool:
         """Whether a record that arrived between those of a folded one may be about the same one.
 
-        It may be one of which the lookup is still under way, by a field that is asked for later.
+        It may be of another stream, or one of which the lookup is still under way.
+
+        Args:
+            item: The work item.
+            found: The record of Outreach that it is about, if one is known.
         """
         if len(item.members) == 1:
             return False
-        keys = item.batch.snapshot.known_keys(found.id)
+        keys = item.keys
+        if found is not None:
+            keys = keys.union(item.batch.snapshot.known_keys(found.id))
         about = (other for near in self._near(item.batch) for other in near.holding(keys))
         return any(other is not item and other.meets(item) for other in about)
 
