@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import schema
+from conftest import record, schema
 
 from target_outreach.errors import SettingsError
 from target_outreach.records.catalog import load_catalog
@@ -208,6 +208,22 @@ def test_a_column_that_the_stream_does_not_have_is_named_with_the_nearest(sync):
         streams=[{"stream": "prospects", "columns": {"E-Mail": "emails"}}],
     )
     assert "names 'E-Mail', which the stream does not have; nearest: E-Mail Address." in run.log
+
+
+def test_a_run_warns_of_what_may_be_lost_and_delivers_the_rest(sync, sandbox):
+    names = ("\ufeffemail", "newsletter_opt_out", "Lists", "row_hash")
+    run = sync(
+        [
+            schema("\ufeffcrm-prospects", dict.fromkeys(names, TEXT)),
+            record("\ufeffcrm-prospects", **{"\ufeffemail": "a@example.test"}),
+        ],
+        streams=[{"stream": "crm-prospects", "columns": {"job_rule": "title"}}],
+    )
+    assert run.exit_code == 0
+    assert sandbox.store.count("prospects") == 1
+    assert "its entry does not fit: columns names 'job_rule', which the stream does not" in run.log
+    assert "by its name it may be an opt-out: newsletter_opt_out. Name it" in run.log
+    assert "what an entry of columns could also have: Lists → tags" in run.log
 
 
 # Match fields
