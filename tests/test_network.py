@@ -101,12 +101,12 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(execute, sandbox, prox
     assert sandbox.request_count == 0
 
 
-def test_a_server_that_cannot_be_reached_is_named_without_its_path(execute, monkeypatch):
+def test_a_server_that_cannot_be_reached_is_named_by_its_address(execute, monkeypatch):
     monkeypatch.setattr("target_outreach.outreach.client.LONGEST_WAIT", 0.01)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        run = execute(ROWS, api_url=f"https://{HOST}:8443/hunter2/v2")
+        run = execute(ROWS, api_url=f"https://{HOST}:8443/api/v2")
     assert run.exit_code == 1
     assert f"Outreach cannot be reached at https://{HOST}:8443 (broken connection)." in run.log
     assert "sandbox running" not in run.log
