@@ -251,7 +251,11 @@ class _Attempt:
         held = (comparable(self.object, name, one.attributes.get(name)) for one in shown)
         is_shown = comparable(self.object, name, values) <= frozenset().union(*held)
         is_anothers = any(one.id != decided.resource.id for one in shown)
-        return taken if is_anothers or is_shown else not_visible(taken)
+        if is_anothers or is_shown:
+            return taken
+        hidden = not_visible(taken)
+        hidden.code = taken.code  # the record itself is found, and only its address is not free
+        return hidden
 
     def _patch(self, decided: Update) -> Resource:
         resource_id = decided.resource.id
