@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 #: Seconds for which what was written is remembered.
 KEPT = 900.0
 
-#: Records of one object that are remembered; of more than these, the oldest are forgotten.
-MOST = 20_000
+#: Records of one object that are remembered; of more than these, the oldest are forgotten. By its
+#: limit, Outreach takes some 2,500 writes of a user in that time (API reference 5).
+MOST = 5_000
 
 
 class OwnRecords:
