@@ -243,6 +243,10 @@ class Batch:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
 
+    def close(self) -> None:
+        """Let go of all work items, which hold the batch, so that both are freed at once."""
+        self._holders = None
+
     def holding(self, keys: Iterable[Key]) -> list[WorkItem]:
         """List the open work items that have one of these keys, some more than once."""
         holders = self._index()

@@ -49,6 +49,7 @@ class Ordering:
     def end(self, batch: Batch) -> None:
         """Forget a batch that is delivered."""
         self._batches.remove(batch)
+        batch.close()
         for waiting in self._changed:
             if not waiting.done():
                 waiting.set_result(None)
