@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_outreach.delivery import timeline
-    from target_outreach.delivery.status import Count
-    from target_outreach.delivery.tally import Outcome
+    from target_outreach.delivery.tally import Count, Outcome
 
 
 class OutreachMetric(enum.StrEnum):

@@ -12,8 +12,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.meters import Meters
-from target_outreach.delivery.status import Count, Moment
-from target_outreach.delivery.tally import OUTCOMES, counted
+from target_outreach.delivery.status import Moment
+from target_outreach.delivery.tally import OUTCOMES, Count, counted
 from target_outreach.delivery.terminal import LiveLine, printable
 from target_outreach.delivery.timeline import Timeline
 from target_outreach.outreach.clock import clock_time

@@ -7,32 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from target_outreach.delivery.tally import OUTCOMES
+from target_outreach.delivery.tally import Count
 from target_outreach.delivery.timeline import Point
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from target_outreach.delivery.tally import Outcome, Tally
+    from target_outreach.delivery.tally import Tally
     from target_outreach.outreach.pacing import Budget, Pacer
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """The counts of one stream at a moment."""
-
-    received: int
-    outcomes: Mapping[Outcome, int]
-
-    @classmethod
-    def of(cls, tally: Tally) -> Count:
-        """Copy the counts of a stream, which other threads go on changing."""
-        return cls(tally.received, {outcome: tally.outcomes[outcome] for outcome in OUTCOMES})
-
-    def words(self) -> str:
-        """Say the counts; outcomes that no record had are left out."""
-        settled = (f"{count:,} {name}" for name, count in self.outcomes.items() if count)
-        return ", ".join((f"{self.received:,} received", *settled))
 
 
 @dataclass(frozen=True, slots=True)
