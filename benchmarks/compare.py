@@ -5,7 +5,7 @@ run, since figures of different hours are not to be compared. Requests are exact
 of this machine, which runs the sandbox too.
 
 Usage: python benchmarks/compare.py [--rows 5000] [--slow-rows 400] [--many 100000 1000000]
-           [--json results.json] [--picture results.svg]
+           [--first-load 20000] [--json results.json] [--snapshot requests.svg]
 """
 
 from __future__ import annotations
@@ -21,26 +21,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from people import people_schema
+
 from target_outreach.sandbox import Profile, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-SCHEMA = {
-    "type": "SCHEMA",
-    "stream": "prospects",
-    "schema": {
-        "type": "object",
-        "properties": {
-            "id": {"type": "integer"},
-            "email": {"type": "string"},
-            "first_name": {"type": "string"},
-            "title": {"type": "string"},
-        },
-    },
-    "key_properties": ["id"],
-}
+SCHEMA = people_schema()
 TARGETS = {
     "naive": [str(HERE / "naive.py")],
     "noop": [str(HERE / "noop.py")],
@@ -52,9 +41,10 @@ SCENARIOS: dict[str, tuple[bool, int, dict[str, Any]]] = {
     "all changed": (True, 100, {}),
     "1 % changed": (True, 1, {}),
     "nothing changed": (True, 0, {}),
-    "remembered": (True, 0, {"change_detection": "source"}),
-    "drift": (True, 0, {"change_detection": "drift"}),
-    "bulk": (True, 100, {"bulk_updates": True}),
+    "unchanged, source": (True, 0, {"change_detection": "source"}),
+    "unchanged, drift": (True, 0, {"change_detection": "drift"}),
+    "changed, bulk": (True, 100, {"bulk_writes": "updates"}),
+    "all new, bulk": (False, 100, {"bulk_writes": "all"}),
 }
 #: The naive target knows no difference between these, and the first ones show all it does.
 NAIVE = ("all new", "all changed", "1 % changed", "nothing changed")
@@ -171,14 +161,14 @@ def show(figure: Figure) -> None:
     """Print a line of the table."""
     each, speed = figure.requests / figure.rows, figure.rows / figure.seconds
     columns = (
-        f"{figure.target:16}{figure.scenario:16}{figure.rows:>10,}{figure.latency * 1000:>6.0f} ms",
+        f"{figure.target:16}{figure.scenario:18}{figure.rows:>10,}{figure.latency * 1000:>6.0f} ms",
         f"{figure.requests:>10,}{each:>10.4f}",
         f"{figure.seconds:>8.1f} s{speed:>10,.0f}/s{figure.memory:>7.0f} MB",
     )
     print("".join(columns), flush=True)
 
 
-def picture(figures: list[Figure]) -> str:
+def snapshot(figures: list[Figure]) -> str:
     """Draw requests a record, the naive target beside this one, as SVG."""
     rows = [figure for figure in figures if figure.latency == 0 and figure.target != "noop"]
     names = list(dict.fromkeys(figure.scenario for figure in rows))
@@ -213,9 +203,9 @@ text {{ font: 14px system-ui, sans-serif; fill: #222; }}
   text {{ fill: #e8e8e8; }} .naive {{ fill: #6b7280; }} .target-outreach {{ fill: #8d87ff; }}
 }}
 </style>
-<text x="160" y="24" style="font-weight:600">Requests a record</text>
+<text x="160" y="24" style="font-weight:600">Requests for each record</text>
 <rect class="naive" x="160" y="36" width="12" height="12" rx="2"/>
-<text class="n" x="178" y="47">a look and a write for each</text>
+<text class="n" x="178" y="47">a GET and a write for each</text>
 <rect class="target-outreach" x="360" y="36" width="12" height="12" rx="2"/>
 <text class="n" x="378" y="47">target-outreach</text>
 {parts}
@@ -224,16 +214,17 @@ text {{ font: 14px system-ui, sans-serif; fill: #222; }}
 
 
 def main() -> None:
-    """Measure all, print the table, and write JSON and the picture."""
+    """Measure all, print the table, and write JSON and the snapshot."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--slow-rows", type=int, default=400, help="rows at 50 ms latency")
     parser.add_argument("--many", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--first-load", type=int, default=20_000, help="rows that are all new")
     parser.add_argument("--json", type=Path, default=HERE / "results.json")
-    parser.add_argument("--picture", type=Path, default=HERE / "results.svg")
+    parser.add_argument("--snapshot", type=Path, default=HERE.parent / "docs/images/requests.svg")
     options = parser.parse_args()
     titles = ("target", "scenario", "rows", "latency", "requests", "a record", "time", "speed")
-    print("{:16}{:16}{:>10}{:>9}{:>10}{:>10}{:>10}{:>12}    memory".format(*titles))
+    print("{:16}{:18}{:>10}{:>9}{:>10}{:>10}{:>10}{:>12}    memory".format(*titles))
     figures: list[Figure] = []
 
     def take(target: str, scenario: str, rows: int, latency: float) -> None:
@@ -246,15 +237,16 @@ def main() -> None:
             if scenario in NAIVE:
                 take("naive", scenario, rows, latency)
             take("target-outreach", scenario, rows, latency)
+    take("target-outreach", "all new, bulk", options.first_load, 0.0)
     for rows in options.many:
         for target, scenario in (
             ("noop", "nothing changed"),
             ("target-outreach", "nothing changed"),
-            ("target-outreach", "remembered"),
+            ("target-outreach", "unchanged, source"),
         ):
             take(target, scenario, rows, 0.0)
     options.json.write_text(json.dumps([asdict(f) for f in figures], indent=1) + "\n", "utf-8")
-    options.picture.write_text(picture(figures), encoding="utf-8")
+    options.snapshot.write_text(snapshot(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

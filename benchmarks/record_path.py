@@ -92,7 +92,7 @@ def row(number: int, columns: Columns) -> dict[str, Any]:
         "job_start_date": "2021-04-01",
         "linked_in_connections": number % 500,
         "email_opted_out": False,
-        "personal_note_1": "Met at the fair in Zürich, wants to hear of the next release. " * 3,
+        "personal_note_1": "Met at the fair in Zürich, hopes to hear of the next release. " * 3,
         "middle_name": None,
         "region": None,
         "custom12": None,

@@ -10,8 +10,8 @@ import gc
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as `typing` has it, the import of which takes time
 if TYPE_CHECKING:
     from types import FrameType
 

@@ -1,8 +1,7 @@
 """Collecting records into batches, one for each stream, until they are handed over.
 
-Where several streams deliver to one object, the order of arrival is kept: by handing over together
-those that match by the same fields, and else by handing over the batch of one before another takes
-in a record.
+Streams that deliver to one object are handed over together, so that their order of arrival can be
+kept record by record.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ class OpenBatch:
             to be linked to.
         counter: Counts the records that are handed over, for Meltano.
         items: The records.
+        opened_at: When the first of them came, by the monotonic clock in seconds.
     """
 
     def __init__(self, stream: Stream, linked_objects: Collection[str], counter: Counter) -> None:
@@ -39,18 +39,7 @@ class OpenBatch:
         self.linked_objects = linked_objects
         self.counter = counter
         self.items: list[Item] = []
-        self._opened_at = 0.0
-
-    def add(self, item: Item) -> None:
-        """Take in a record."""
-        if not self.items:
-            self._opened_at = time.monotonic()
-        self.items.append(item)
-
-    def take(self) -> list[Item]:
-        """Return the records, and wait for others."""
-        items, self.items = self.items, []
-        return items
+        self.opened_at = 0.0
 
     def is_due(self, now: float) -> bool:
         """Whether the oldest record has waited long enough.
@@ -58,16 +47,12 @@ class OpenBatch:
         Args:
             now: The monotonic time in seconds.
         """
-        return now - self._opened_at >= LONGEST_BATCH_AGE
+        return now - self.opened_at >= LONGEST_BATCH_AGE
 
     def is_for_the_same(self, other: OpenBatch) -> bool:
         """Whether another stream delivers to the same object, so that their order counts."""
         mine = self.stream.object
         return mine is not None and mine is other.stream.object and not mine.is_enrolment
-
-    def matches_alike(self, other: OpenBatch) -> bool:
-        """Whether the keys of both say whether two records may be about the same."""
-        return self.stream.rules.match_fields == other.stream.rules.match_fields
 
 
 class OpenBatches:
@@ -93,17 +78,10 @@ class OpenBatches:
         counts.update(f"{name}: {why}" for name, why in values)
 
     def add(self, batch: OpenBatch, item: Item) -> None:
-        """Put a record into a batch, once what came before it for its keys is handed over."""
-        has_others = len(self._open) > (batch in self._open)
-        if has_others and item.desired is not None:
-            for other in list(self._open):
-                if (
-                    other is not batch
-                    and other.is_for_the_same(batch)
-                    and not other.matches_alike(batch)
-                ):
-                    self.hand_over(other)
-        batch.add(item)
+        """Put a record into a batch, and hand that over if it is full."""
+        if not batch.items:
+            batch.opened_at = time.monotonic()
+        batch.items.append(item)
         self._open[batch] = None
         if len(batch.items) >= self._size:
             self.hand_over(batch)
@@ -114,16 +92,13 @@ class OpenBatches:
         Those of other streams for the same object go with it. Waits while enough batches are under
         way.
         """
-        alike = [
-            one
-            for one in self._open
-            if one is not batch and one.is_for_the_same(batch) and one.matches_alike(batch)
-        ]
+        same = [one for one in self._open if one is not batch and one.is_for_the_same(batch)]
         together: list[tuple[OpenBatch, list[Item]]] = []
-        for one in [batch, *alike]:
+        for one in [batch, *same]:
             self._open.pop(one, None)
-            if items := one.take():
-                together.append((one, items))
+            if one.items:
+                together.append((one, one.items))
+                one.items = []
         if not together:
             return
         linked = {name for one, _ in together for name in one.linked_objects}

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import SettingsError
+from target_outreach.report.resend import CONFIGS
 from target_outreach.running import make_target
 from target_outreach.settings.problems import unread_variables
 from target_outreach.target import TargetOutreach
@@ -30,11 +31,20 @@ NESTED = ("stream_maps", "stream_map_config")
 #: What Meltano sets for a loader, and nobody else does.
 UNDER_MELTANO = "MELTANO_LOADER_NAME"
 
-#: What stands between the parts of a name that Meltano has flattened.
+#: What is between the parts of a name that Meltano has flattened.
 DOT = re.compile(r"(?<!\\)\.")
+
+#: A file that has a name and a colon where JSON would have a brace.
+YAML = re.compile(r"[A-Za-z_][\w-]*:(?:\s|$)")
+
+#: A comma behind which nothing follows.
+TRAILING = re.compile(r",\s*[}\]]")
 
 #: What the option ``--dry-run`` does.
 DRY_RUN = "Read, match and plan for real, but write nothing, whatever the configuration says."
+
+#: What the option ``--fail-on-rejects`` does.
+FAIL_ON_REJECTS = "End a dry run with exit code 3 if records would be rejected."
 
 #: The exit code where nobody reads on, as of programs that SIGPIPE ends.
 READER_GONE = 141
@@ -46,6 +56,7 @@ def read_config(context: click.Context, names: Sequence[str]) -> Any:  # noqa: A
     Raises:
         SettingsError: A file cannot be read; it says which one, and where it is wrong.
     """
+    context.meta[CONFIGS] = tuple(names)
     merged = TargetOutreach.cb_config(context, None, ())  # type: ignore[arg-type]
     for name in names:
         one = _read_one(context, name)
@@ -54,23 +65,67 @@ def read_config(context: click.Context, names: Sequence[str]) -> Any:  # noqa: A
     return merged
 
 
+def insist_on_some(names: Sequence[str]) -> None:
+    """Refuse to begin where ``--config`` names nothing.
+
+    Raises:
+        SettingsError: It says how to name something.
+    """
+    if not names:
+        raise SettingsError(
+            "No configuration is named: add --config config.json, which `target-outreach init` "
+            "writes, or --config ENV for environment variables."
+        )
+
+
 def _read_one(context: click.Context, name: str) -> Any:  # noqa: ANN401 - idem
-    """Read one file; what is wrong with it is said without a word of what stands there."""
+    """Read one file; an error message about it contains nothing of its contents."""
     try:
         return TargetOutreach.cb_config(context, None, (name,))  # type: ignore[arg-type]
     except FileNotFoundError:
         why = f"there is no file {name}"
+        if name.lower() == "env":
+            why += "; environment variables are read by --config ENV, in capitals"
+    except IsADirectoryError:
+        why = f"{name} is a folder; name the JSON file in it, such as config.json"
     except OSError as error:
         why = f"{name}: {error.strerror or type(error).__name__}"
     except UnicodeError:
-        why = f"{name} is no text in UTF-8"
+        why = f"{name} is no text in UTF-8: save it as such"
     except RuntimeError:
         why = "--config has no name behind it"
     except (TypeError, ValueError) as error:
-        why = f"{name} holds no JSON object"
-        if (line := getattr(error, "lineno", None)) is not None:
-            why = f"{name} is no JSON at line {line}, column {getattr(error, 'colno', 1)}"
+        why = no_json(name, error)
     raise SettingsError(f"The configuration cannot be read: {why}.")
+
+
+def no_json(name: str, error: Exception) -> str:
+    """Say where a file is no JSON object, and what it probably is instead."""
+    text, at = getattr(error, "doc", None), getattr(error, "pos", 0)
+    if not isinstance(text, str):
+        return f"{name} is JSON, but no object: it must begin with {{ and hold settings by name"
+    if not text.strip():
+        return f"{name} is empty; `target-outreach init` writes a whole one"
+    lines = (line for line in map(str.strip, text.splitlines()) if line.strip("-"))
+    if YAML.match(next((line for line in lines if not line.startswith("#")), "")):
+        return (
+            f"{name} looks like YAML, and must be JSON; settings in a meltano.yml are read by "
+            "`meltano run` only"
+        )
+    line, column = getattr(error, "lineno", 1), getattr(error, "colno", 1)
+    where = f"{name} is no JSON at line {line}, column {column}"
+    before, rest = text[:at].rstrip(), text[at:]
+    for is_it, what in (
+        (
+            TRAILING.match(rest) or (before.endswith(",") and rest[:1] in {"}", "]"}),
+            "a comma too many",
+        ),
+        (rest[:1] == "'", "texts need double quotes"),
+        (rest.startswith(("//", "#", "/*")), "JSON has no comments"),
+    ):
+        if is_it:
+            return f"{where} ({what})"
+    return where
 
 
 def open_run(config: Any) -> TargetOutreach:  # noqa: ANN401 - idem
@@ -97,17 +152,17 @@ def _without_preamble() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def insist_on_dry_run(config: Any, environment: MutableMapping[str, str]) -> None:  # noqa: ANN401
-    """Let a run be a dry one, whatever the files and the environment say."""
-    config.config["dry_run"] = True
+def insist_on(name: str, config: Any, environment: MutableMapping[str, str]) -> None:  # noqa: ANN401
+    """Switch a setting on, whatever the files and the environment say."""
+    config.config[name] = True
     if config.parse_env:  # by which the SDK overrides the files
-        environment[f"{PREFIX}DRY_RUN"] = "true"
+        environment[f"{PREFIX}{name.upper()}"] = "true"
 
 
 def mention_unread(config: Any, environment: Mapping[str, str]) -> None:  # noqa: ANN401
-    """Warn of settings that stand in the environment, but nobody reads there.
+    """Warn of settings in the environment that are not read.
 
-    Meltano gives a run the same settings twice, in a file and in the environment; what stands in
+    Meltano gives a run the same settings twice, in a file and in the environment; what is in
     both alike is not worth a word.
     """
     if config.parse_env:
@@ -123,8 +178,8 @@ def mention_unread(config: Any, environment: Mapping[str, str]) -> None:  # noqa
 def nest_settings(environment: MutableMapping[str, str]) -> None:
     """Nest settings again that Meltano has flattened to ``{"stream.column": …}``.
 
-    A run under Meltano is given a file instead, in which they are nested, and where Meltano has
-    left out nulls; a command is to have the same configuration.
+    A run under Meltano is given a file instead, in which they are nested and
+    without nulls; a command must have the same configuration.
     """
     for name in NESTED:
         variable = f"{PREFIX}{name.upper()}"

@@ -11,18 +11,19 @@ import logging
 import secrets
 import sqlite3
 from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from target_outreach.destination import locate
 from target_outreach.errors import CredentialsError, Interrupted, RunError, SettingsError
+from target_outreach.instance_id import locate
 from target_outreach.outreach.auth import BearerToken
+from target_outreach.outreach.auth.signal_guard import SignalGuard
 from target_outreach.outreach.client import Client
-from target_outreach.outreach.deferral import Deferral
-from target_outreach.outreach.identity import Identity, ask_identity
-from target_outreach.outreach.wire import LOOPBACK, Wire
+from target_outreach.outreach.organisation import Identity, ask_identity
+from target_outreach.outreach.transport import LOOPBACK, Transport
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.place import Place
     from target_outreach.outreach.auth import Credentials
-    from target_outreach.outreach.credentials_file import Chain
+    from target_outreach.outreach.auth.credentials_file import Chain
+    from target_outreach.outreach.auth.renewal import Minter
+    from target_outreach.outreach.auth.token_endpoint import TokenEndpoint
+    from target_outreach.outreach.auth.tokens import Tokens
     from target_outreach.outreach.pacing import Pacer
-    from target_outreach.outreach.renewal import Minter
-    from target_outreach.outreach.token_endpoint import TokenEndpoint
-    from target_outreach.outreach.tokens import Tokens
     from target_outreach.settings import Settings
 
 NAME = "target-outreach"
@@ -60,7 +61,7 @@ class Connection:
             CredentialsError: There is no refresh token yet, or the file of tokens is unusable.
         """
         self._settings = settings
-        self._deferral = Deferral(pacer)
+        self._guard = SignalGuard(pacer)
         self._resources = ExitStack()
         with ExitStack() as opened:
             self.api_url = settings.api_url
@@ -77,7 +78,7 @@ class Connection:
                 pacer,
                 user_agent=user_agent(settings),
                 parallel=settings.max_parallel_requests,
-                timeout=settings.request_timeout,
+                timeout=settings.request_timeout_seconds,
             )
             opened.callback(self.client.close)
             self._resources = opened.pop_all()
@@ -97,8 +98,34 @@ class Connection:
         """The tokens in use, where they renew themselves and one has been needed."""
         return getattr(self.credentials, "tokens", None)
 
+    @cached_property
+    def identity(self) -> Identity:
+        """Whose token it is, as far as Outreach says it; the first look costs a request.
+
+        Raises:
+            RunError: As for any request, except where Outreach only refuses to tell.
+        """
+        return ask_identity(self.client)
+
+    def scopes(self, *, ask: bool) -> tuple[str, ...] | None:
+        """Return what the token may do, or None where that is not known.
+
+        Args:
+            ask: Whether to ask Outreach (API reference 1), where no earlier answer says it.
+
+        Raises:
+            RunError: As for any request, except where Outreach only refuses to tell.
+        """
+        access = self._settings.access
+        if isinstance(access, LocalOutreach):
+            return None
+        kept = self._kept(access) if isinstance(access, OAuthApp) else None
+        if kept is not None and kept.scopes is not None:
+            return kept.scopes
+        return self.identity.scopes if ask or "identity" in vars(self) else None
+
     def place(self) -> Place:
-        """Find out which organisation this connects to; it costs a request.
+        """Find out which organisation this connects to, from `identity`.
 
         Where Outreach says neither the organisation nor the user, the credentials stand for them,
         so that two organisations are never taken for one.
@@ -106,7 +133,7 @@ class Connection:
         Raises:
             RunError: As for any request, except where Outreach only refuses to tell.
         """
-        return locate(self._settings, ask_identity(self.client).keys, self._who())
+        return locate(self._settings, self.identity.keys, self._who())
 
     def place_by_credentials(self) -> Place:
         """Name the organisation after the credentials, where it cannot be asked for."""
@@ -125,14 +152,17 @@ class Connection:
 
     def _origin(self, app: OAuthApp) -> str:
         """Return what the tokens of an app come from: its login, or the configured token."""
-        chain = oauth_chain(self._settings, app)
-        try:
-            tokens = self.tokens or chain.read()
-        except CredentialsError:  # which whoever needs a token will be told
-            tokens = None
+        tokens = self._kept(app)
         if tokens is not None and tokens.login is not None:
             return f"login {tokens.login}"
-        return app.refresh_token or f"login in {chain.path}"
+        return app.refresh_token or f"login in {oauth_chain(self._settings, app).path}"
+
+    def _kept(self, app: OAuthApp) -> Tokens | None:
+        """Return the newest tokens of an app, without asking for others."""
+        try:
+            return self.tokens or oauth_chain(self._settings, app).read()
+        except CredentialsError:  # which whoever needs a token will be told
+            return None
 
     def _credentials(self, access: Bearer | OAuthApp | ServerApp, opened: ExitStack) -> Credentials:
         if isinstance(access, Bearer):
@@ -142,17 +172,22 @@ class Connection:
         return self._server(access, opened)
 
     def _oauth(self, app: OAuthApp, opened: ExitStack) -> Credentials:
-        from target_outreach.outreach.token_endpoint import LOGIN, RefreshGrant  # noqa: PLC0415
+        from target_outreach.outreach.auth.token_endpoint import LOGIN, RefreshGrant  # noqa: PLC0415
 
         chain = oauth_chain(self._settings, app)
         if app.refresh_token is None and chain.read() is None:
+            if chain.has_others:
+                raise CredentialsError(
+                    f"{chain.path} holds tokens of another app or address, but none for this "
+                    f"client_id at {self._settings.oauth_url}: correct these settings, or {LOGIN}."
+                )
             raise CredentialsError(f"There is no refresh_token yet in {chain.path}: {LOGIN}.")
-        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, self._deferral))
+        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, self._guard))
         grant = RefreshGrant(endpoint, app.refresh_token)
         return self._renewed(grant, chain, opened)
 
     def _server(self, app: ServerApp, opened: ExitStack) -> Credentials:
-        from target_outreach.outreach.installation import (  # noqa: PLC0415 - few runs need it
+        from target_outreach.outreach.auth.installation import (  # noqa: PLC0415 - few runs need it
             Installation,
             read_private_key,
         )
@@ -162,30 +197,30 @@ class Connection:
         private_key = read_private_key(app.private_key)
         installation = Installation(
             url,
-            opened.enter_context(closing(_wire(self._settings, url))),
+            opened.enter_context(closing(_transport(self._settings, url))),
             guid=app.guid,
             private_key=private_key,
-            deferral=self._deferral,
+            guard=self._guard,
         )
         chain = _chain(self._settings, url, app.guid, private_key)
         return self._renewed(installation, chain, opened)
 
     def _renewed(self, minter: Minter, chain: Chain, opened: ExitStack) -> Credentials:
-        from target_outreach.outreach.renewal import RenewedToken  # noqa: PLC0415 - few need it
+        from target_outreach.outreach.auth.renewal import RenewedToken  # noqa: PLC0415 - few need it
 
-        credentials = RenewedToken(minter, chain, deferral=self._deferral)
+        credentials = RenewedToken(minter, chain, guard=self._guard)
         opened.callback(credentials.close)
         return credentials
 
 
-def _wire(settings: Settings, url: str) -> Wire:
-    """Return a wire for the occasional token."""
-    return Wire(
+def _transport(settings: Settings, url: str) -> Transport:
+    """Return a transport for the occasional token."""
+    return Transport(
         url,
         user_agent=user_agent(settings),
         setting="oauth_url" if isinstance(settings.access, OAuthApp) else "api_url",
         parallel=1,
-        timeout=settings.request_timeout,
+        timeout=settings.request_timeout_seconds,
     )
 
 
@@ -213,7 +248,7 @@ def identity_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> Identity:
         BearerToken(tokens.access_token),
         pacer,
         user_agent=user_agent(settings),
-        timeout=settings.request_timeout,
+        timeout=settings.request_timeout_seconds,
     )
     with closing(client):
         try:
@@ -226,27 +261,27 @@ def identity_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> Identity:
 
 @contextmanager
 def open_token_endpoint(
-    settings: Settings, app: OAuthApp, deferral: Deferral
+    settings: Settings, app: OAuthApp, guard: SignalGuard
 ) -> Iterator[TokenEndpoint]:
     """Open the endpoint that trades codes and refresh tokens of an OAuth app.
 
     Args:
         settings: Say where it is.
         app: The app.
-        deferral: Waits between tries, and lets signals wait.
+        guard: Waits between tries, and lets signals wait.
     """
-    from target_outreach.outreach.token_endpoint import TokenEndpoint  # noqa: PLC0415 - few need it
+    from target_outreach.outreach.auth.token_endpoint import TokenEndpoint  # noqa: PLC0415 - few need it
 
     _mention_elsewhere(settings)
     url = _token_url(settings)
-    with closing(_wire(settings, url)) as wire:
+    with closing(_transport(settings, url)) as transport:
         yield TokenEndpoint(
             url,
-            wire,
+            transport,
             client_id=app.client_id,
             client_secret=app.client_secret,
             redirect_uri=app.redirect_uri,
-            deferral=deferral,
+            guard=guard,
         )
 
 
@@ -266,7 +301,7 @@ def _token_url(settings: Settings) -> str:
 
 
 def _chain(settings: Settings, endpoint: str, client: str, configured: str | None) -> Chain:
-    from target_outreach.outreach.credentials_file import (  # noqa: PLC0415 - few runs need it
+    from target_outreach.outreach.auth.credentials_file import (  # noqa: PLC0415 - few runs need it
         Chain,
         chain_name,
         default_path,
@@ -289,5 +324,8 @@ def _open_sandbox(path: str, opened: ExitStack) -> tuple[str, Credentials]:
     try:
         sandbox = opened.enter_context(Sandbox(path, profile=Profile(only_token=token)))
     except (OSError, sqlite3.Error) as error:
-        raise SettingsError(f"The file of sandbox cannot be used ({error}).") from None
+        raise SettingsError(
+            f"The file of sandbox cannot be used ({error}): {path}. Name a file of its own, in a "
+            "folder that exists."
+        ) from None
     return sandbox.api_url, BearerToken(token)

@@ -1,11 +1,11 @@
-"""Everything that can go wrong, by what has to happen next.
+"""All errors, by what has to happen next.
 
 ::
 
     singer_sdk SyncError
     ├── FatalSyncError            the run stops
     │   └── RunError              one sentence for the user, and an exit code
-    │       ├── InputError        a line of stdin that is no Singer message
+    │       ├── InputError        a line of stdin that is not a Singer message
     │       ├── CredentialsError  no valid token, or a scope is missing
     │       │   └── GrantRefused  a code or a refresh token is not accepted any more
     │       ├── OutputError       STATE or rejects cannot be written
@@ -20,7 +20,7 @@
     │       └── OutcomeUnknown    it may have been carried out: look before repeating
     └── SkippableSyncError        this record is not delivered, the others are
         └── RecordFault           code, field, status and Outreach's words, for the rejects file
-            └── AddressTaken      another record owns the address or the name: look again
+            └── AddressTaken      another record has the address or the name: look it up again
     singer_sdk ConfigurationError
     └── SettingsError             a setting is wrong; exit code 1
 
@@ -32,7 +32,7 @@ repeat a value; it goes into the rejects file and nowhere else.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from singer_sdk.exceptions import (
     ConfigValidationError,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(enum.IntEnum):
-    """How a run ended, for the shell."""
+    """The exit codes of a run."""
 
     DONE = 0
     FAILED = 1
@@ -58,7 +58,7 @@ class ExitCode(enum.IntEnum):
 
 
 class SettingsError(ConfigValidationError):
-    """A setting is wrong, or does not fit the stream it is for."""
+    """A setting is wrong, or does not fit its stream."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems), errors=list(problems))
@@ -68,7 +68,7 @@ class RunError(FatalSyncError):
     """The run cannot go on.
 
     Attributes:
-        status: The HTTP status of the refusal that it rests on, if there was one.
+        status: The HTTP status of the refusal behind it, if there was one.
     """
 
     exit_code = ExitCode.FAILED
@@ -76,7 +76,7 @@ class RunError(FatalSyncError):
 
 
 class InputError(RunError):
-    """A line of stdin is no message that a tap may send here."""
+    """A line of stdin is not a valid Singer message."""
 
 
 class CredentialsError(RunError):
@@ -106,7 +106,7 @@ class UriTooLong(OutreachError):  # noqa: N818 - named for what happened
 
 
 class Unanswered(OutreachError):  # noqa: N818 - named for what happened
-    """No try brought an answer that can be used."""
+    """No try brought a usable answer."""
 
 
 class RejectsError(RunError):
@@ -118,8 +118,8 @@ class Interrupted(RunError):  # noqa: N818 - named for what happened
 
     def __init__(self, signum: int) -> None:
         super().__init__(
-            f"Ended by signal {signum}; what was in flight is settled. Run again: it goes on from "
-            "the last STATE."
+            f"Ended by signal {signum}, after the requests in flight. Run again: the next run "
+            "continues from the last STATE."
         )
         self.exit_code = ExitCode(128 + signum)
 
@@ -131,11 +131,11 @@ class EndedEarly(RunError):  # noqa: N818 - named for what happened
 
 
 class Retriable(RetriableSyncError):  # noqa: N818 - named for what happened
-    """A request failed in a way that passes.
+    """A request failed temporarily.
 
     Attributes:
-        wait: Seconds that Outreach asks to wait, or None where it does not say.
-        status: The HTTP status, or None where no answer came.
+        wait: Seconds that Outreach asks to wait, or None if it does not say.
+        status: The HTTP status, or None if no answer came.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Retriable(RetriableSyncError):  # noqa: N818 - named for what happened
 
 
 class Outdated(Exception):  # noqa: N818 - named for what happened
-    """A request was not sent, or not once more: what it rests on has grown too old meanwhile."""
+    """A request was not sent, or not repeated, because its data had become too old."""
 
 
 class OutcomeUnknown(Retriable):
@@ -164,7 +164,12 @@ class RecordFault(SkippableSyncError):  # noqa: N818 - named for what happened
         status: The HTTP status of Outreach's refusal, if there was one.
         detail: Outreach's own words, for the rejects file only.
         attempts: How many requests tried to write the record.
+        opt_out: What happened to the opt-out of the rejected row, if it has one.
+        is_of_update: Whether Outreach refused to change an existing record.
     """
+
+    is_of_update = False
+    opt_out: Literal["delivered", "in Outreach already", "not delivered"] | None = None
 
     def __init__(  # noqa: PLR0913 - each is a column of the rejects file
         self,
@@ -186,14 +191,14 @@ class RecordFault(SkippableSyncError):  # noqa: N818 - named for what happened
 
 
 class AddressTaken(RecordFault):
-    """Outreach says that another record already has what should be unique."""
+    """Another record already has an address, name or key that must be unique."""
 
 
 class AmbiguousMatch(RecordFault):
-    """A record fits several of Outreach's.
+    """A record fits several records in Outreach.
 
     Attributes:
-        ids: The Outreach ids of those.
+        ids: Their Outreach ids.
     """
 
     def __init__(self, ids: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from singer_sdk.singerlib.encoding import SimpleSingerReader
 
 from target_outreach.errors import InputError
 from target_outreach.inbox import Inbox, lines_of
-from target_outreach.json_reader import read_exact_json, read_json
+from target_outreach.json_reader import read_exact_json, read_in_part, read_json
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -21,14 +22,32 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+    from target_outreach.delivery.earlier_rejects import EarlierRejects
     from target_outreach.verbatim import Shortcut
 
 logger = logging.getLogger("target-outreach")
 
 #: What standard input is called.
 INPUT = "the input"
+#: How lines of logs begin: with a time, a level, or the head of a traceback.
+LOG = re.compile(
+    r"\s*(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\[?(?:time=|level=|DEBUG|INFO|WARN|ERROR|CRITICAL)"
+    r"|Traceback \(most recent)"
+)
+
+#: The end of a message, right before the beginning of another one.
+MORE = re.compile(r'\}\s*\{\s*"type"')
+
+#: Files that are no text, by how they begin.
+PACKED = {
+    b"\x1f\x8b": "a gzip file: unpack it first, as in gunzip -c FILE | target-outreach …",
+    b"PK\x03\x04": "a zip or Excel file: unpack it, or save it as CSV and read it by tap-csv",
+    b"PAR1": "a Parquet file, which a tap must read first",
+}
+
+#: Names or values with one of the usual delimiters between them.
+CSV = re.compile(r"[^{}\[\]]*[^{}\[\],;\t|][,;\t|][^{}\[\]]*")
 MESSAGE_TYPES = "SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH"
 
 
@@ -41,13 +60,15 @@ class MissingKeyError(InputError, MissingKeyPropertiesError):
 
 
 class MessageReader(SimpleSingerReader):
-    """Reads Singer messages and hands them over, saying of a bad one only where it stands.
+    """Reads Singer messages and hands them over, reporting of a bad one only its place.
 
     Attributes:
         tick: Called between chunks of lines, and twice a second while none come.
         shortcut: Settles rows that need not be read, if there is one.
+        take_plain: Takes in lines that need not be read as JSON; says which these are.
         first: Files to read before the input.
         line: The line under way, as received.
+        is_whole: Whether all of it could be read.
         line_number: Its number in the file or in the input, counted from one.
         source_stream: The stream of the last SCHEMA message, by its name as received.
         counts: How many messages of each type were taken in.
@@ -56,10 +77,12 @@ class MessageReader(SimpleSingerReader):
     def __init__(self) -> None:
         super().__init__()
         self.inbox = Inbox()
-        self.first: list[Path] = []
+        self.first: list[EarlierRejects] = []
         self.tick: Callable[[], None] = lambda: None
         self.shortcut: Shortcut | None = None
+        self.take_plain: Callable[[bytes], bool] | None = None
         self.line = ""
+        self.is_whole = True
         self.line_number = 0
         self.source_stream = ""
         self.counts: Counter[str] = Counter()
@@ -98,18 +121,24 @@ class MessageReader(SimpleSingerReader):
             if self.shortcut is not None and self.shortcut.settles(position):
                 counts["RECORD"] += 1
                 continue
+            if self.take_plain is not None and self.take_plain(raw):
+                counts["RECORD"] += 1
+                continue
             message = self._message(raw)
             if message is None:
                 continue
-            self._dispatch(message, callbacks)
+            callback = callbacks.get(message["type"])
+            if callback is None:
+                raise self.bad_line(f"has another type than {MESSAGE_TYPES}, in capitals")
+            callback(message)
             counts[message["type"]] += 1
 
     def _all_chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
         """Yield the lines of the files to read first, and then those of the input."""
-        for path in self.first:
-            self.line_number, self._place = 0, str(path)
-            for lines in lines_of(path):
-                yield _without_torn_end(lines, path)
+        for rejects in self.first:
+            self.line_number, self._place = 0, str(rejects)
+            for lines in lines_of(rejects.path):
+                yield _without_torn_end(lines, self._place)
         self.line_number, self._place = 0, INPUT
         yield from self._chunks(file)
 
@@ -133,29 +162,42 @@ class MessageReader(SimpleSingerReader):
             raw = raw.removeprefix(b"\xef\xbb\xbf")
         if not raw.strip():
             return None
+        if self.line_number == 1 and raw.startswith(tuple(PACKED)):
+            raise self.bad_line(f"is not JSON: it looks like {_packed(raw)}")
+        self.is_whole = True
         try:
             self.line = raw.decode("utf-8")
             message = read_exact_json(raw, self.line)
         except UnicodeDecodeError:
-            raise self.bad_line(f"is not UTF-8{self._guess(raw)}") from None
+            raise self.bad_line(f"is not UTF-8{_encoding(raw)}") from None
         except (ValueError, ArithmeticError, RecursionError):
-            what = "is not valid JSON, or too large or deep to read"
-            raise self.bad_line(f"{what}{self._guess(raw)}") from None
+            message = self._record_in_part(raw)
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise self.bad_line("is no Singer message: it has no type")
+            raise self.bad_line(f"is no Singer message: {_without_type(message)}")
+        return message
+
+    def _record_in_part(self, raw: bytes) -> dict[str, Any]:
+        """Read a RECORD as far as that is possible, so that it can be rejected."""
+        try:
+            message = read_in_part(self.line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict) or message.get("type") != "RECORD":
+            if looks := _look(self.line):
+                raise self.bad_line(f"is not JSON: it looks like {looks}")
+            what = "is not valid JSON, or too large or deep to read"
+            raise self.bad_line(f"{what}{self._guess(raw)}")
+        self.is_whole = False
         return message
 
     @override
     def deserialize_json(self, line: str) -> Any:
         return read_exact_json(line.encode("utf-8", "surrogatepass"), line)
 
-    def _dispatch(
-        self, message: dict[str, Any], callbacks: dict[str, Callable[[dict[str, Any]], None]]
-    ) -> None:
-        callback = callbacks.get(message["type"])
-        if callback is None:
-            raise self.bad_line(f"is a message of another type than {MESSAGE_TYPES}")
-        callback(message)
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the line under way is one of a rejects file, which is read before the input."""
+        return self._place != INPUT
 
     def bad_line(self, what: str, kind: type[InputError] = InputError) -> InputError:
         """Word an error about the line under way."""
@@ -163,7 +205,7 @@ class MessageReader(SimpleSingerReader):
         return kind(f"Line {self.line_number} of {self._place} {what}{end}")
 
     def _guess(self, raw: bytes) -> str:
-        """Guess from where a line stands why it is no JSON."""
+        """Guess from the place of a line why it is no JSON."""
         if self._place != INPUT:
             return ""
         if self.line_number == 1:
@@ -171,13 +213,52 @@ class MessageReader(SimpleSingerReader):
         return "; the tap may have died" if raw is self.inbox.torn else ""
 
 
-def _without_torn_end(lines: list[bytes], path: Path) -> list[bytes]:
-    """Leave out a last line that a crash has cut off; no STATE has passed its record."""
+def _packed(raw: bytes) -> str:
+    """Say which kind of file begins as the input does, if it is one of those known."""
+    return next(kind for start, kind in PACKED.items() if raw.startswith(start))
+
+
+def _encoding(raw: bytes) -> str:
+    """Say which encoding a line seems to have, if it is one that programs choose by themselves."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
+        return (
+            ", but looks like UTF-16, as PowerShell writes it: pipe the tap from another shell, or "
+            "save the file as UTF-8"
+        )
+    return ": have the tap write UTF-8, or convert the file, as with iconv -f latin1 -t utf-8"
+
+
+def _look(line: str) -> str:
+    """Say what a line that is no JSON looks like, without a word of it."""
+    if LOG.match(line):
+        return "a line of a log, which the tap must write to standard error"
+    if not line.lstrip().startswith(("{", "[")) and CSV.fullmatch(line.strip()):
+        return "CSV, which a tap must read first, such as tap-csv"
+    if line.strip() in {"{", "["}:
+        return "a document of several lines; each message must be on one line, as jq -c writes it"
+    if MORE.search(line):
+        return "several messages; each must be on a line of its own"
+    if line.lstrip().startswith("<"):
+        return "HTML or XML, perhaps an error page; the input must be the output of a Singer tap"
+    return ""
+
+
+def _without_type(message: Any) -> str:  # noqa: ANN401 - JSON
+    """Say what JSON without a type may be."""
+    if isinstance(message, list):
+        return "it is a list; read files of rows with a tap"
+    if isinstance(message, dict) and isinstance(message.get("streams"), list):
+        return "it has no type, and looks like a catalog, which is for the tap (--catalog)"
+    return "it has no type, such as RECORD; read files of rows with a tap"
+
+
+def _without_torn_end(lines: list[bytes], name: str) -> list[bytes]:
+    """Ignore a last line that a crash has cut off; no STATE has passed its record."""
     if lines[-1].endswith(b"\n"):
         return lines
     try:
         read_json(lines[-1])
     except ValueError:
-        logger.warning("The last line of %s was cut off and is left out.", path)
+        logger.warning("The last line of %s was cut off and is ignored.", name)
         return lines[:-1]
     return lines

@@ -11,14 +11,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from target_outreach import bounds
 from target_outreach.connection import Connection
-from target_outreach.delivery.journal import NoJournal
 from target_outreach.delivery.ledger import Ledger
-from target_outreach.delivery.memory import Memory, copy_memory
-from target_outreach.delivery.plan_file import NoRejects, PlanFile
+from target_outreach.delivery.memory import Memory
+from target_outreach.delivery.memory_file import copy_memory
+from target_outreach.delivery.memory_object import StoredMemory
+from target_outreach.delivery.memory_reader import MemoryReader
 from target_outreach.delivery.progress import Progress
 from target_outreach.delivery.rejects import RejectsFile
-from target_outreach.delivery.settlement import Settlement
+from target_outreach.delivery.resolved_rejects import ResolvedRejects
+from target_outreach.delivery.settlement import NoRejects, Settlement
 from target_outreach.delivery.status import Status
 from target_outreach.delivery.tally import Tally
 from target_outreach.engine.dry_run import DryWriter
@@ -26,23 +29,26 @@ from target_outreach.engine.enrolment import DryEnrolments, Enrolments
 from target_outreach.engine.loop import Engine
 from target_outreach.engine.tools import Tools
 from target_outreach.engine.writing import Writer
-from target_outreach.errors import RunError
+from target_outreach.errors import CredentialsError, OutputError, RunError
+from target_outreach.object_store import local_path
 from target_outreach.outreach.imports import Imports
 from target_outreach.outreach.lookup import Lookup
+from target_outreach.outreach.organisation import Identity, ask_custom_fields
 from target_outreach.outreach.pacing import Pacer
-from target_outreach.outreach.types import ask_custom_fields
 from target_outreach.records.custom_fields import OwnObjects
+from target_outreach.scopes import missing_scopes
 from target_outreach.settings.access import LocalOutreach
 from target_outreach.state_output import NoStateOutput, StateOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from target_outreach.delivery.display import Display
     from target_outreach.delivery.journal import Journal
-    from target_outreach.delivery.memory import MemoryReader
     from target_outreach.delivery.place import Place
     from target_outreach.engine.enrolment import Enrols
-    from target_outreach.engine.writing import Deliverer
+    from target_outreach.engine.job import Deliverer
     from target_outreach.inbox import Inbox
-    from target_outreach.outreach.client import Client
     from target_outreach.settings import Settings
 
 logger = logging.getLogger("target-outreach")
@@ -54,10 +60,10 @@ class Parts:
     Attributes:
         settings: What they are made from.
         pacer: Grants requests to all threads.
-        ledger: Numbers the records and holds back STATE.
+        ledger: Numbers the records and delays STATE.
         tallies: The counts by stream; none where nothing was ever received.
         status: Says how far the run is.
-        states: Prints STATE.
+        resolved_rejects: Hears which rows are delivered that earlier runs have rejected.
         organisation: Knows the objects as the organisation has them.
     """
 
@@ -72,13 +78,13 @@ class Parts:
         self.pacer = Pacer(
             budget_percent=settings.request_budget_percent,
             max_requests=settings.max_requests,
-            max_wait=settings.max_wait,
-            max_outage=settings.max_outage,
+            max_wait=60.0 * settings.max_wait_minutes,
+            max_outage=60.0 * settings.max_outage_minutes,
         )
         self.ledger = Ledger()
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.status = Status(self.tallies, self.pacer, dry_run=settings.dry_run)
-        self.states = NoStateOutput() if settings.dry_run else StateOutput()
+        self.resolved_rejects = ResolvedRejects()
         self.organisation = Organisation(self)
         self._inbox = inbox
         self._opened = ExitStack()
@@ -93,19 +99,48 @@ class Parts:
         return self._opened.enter_context(Connection(self.settings, self.pacer))
 
     @cached_property
+    def display(self) -> Display | None:
+        """Shows how the run goes on, where standard error is a terminal and INFO is logged."""
+        if sys.stderr is None or not sys.stderr.isatty() or not logger.isEnabledFor(logging.INFO):
+            return None
+        # Imported here, since it takes time and most runs have no terminal.
+        from target_outreach.delivery.display import Display, find_console  # noqa: PLC0415
+
+        console = find_console()
+        return None if console is None else Display(console)
+
+    @cached_property
+    def states(self) -> StateOutput:
+        """Prints STATE; a dry run prints none."""
+        return NoStateOutput() if self.settings.dry_run else StateOutput(self.display)
+
+    @cached_property
     def progress(self) -> Progress:
-        """Tells how the run goes on: on a terminal by a live line, else by log lines."""
-        is_live = (
-            sys.stderr is not None and sys.stderr.isatty() and logger.isEnabledFor(logging.INFO)
-        )
-        return Progress(self.status, sys.stderr if is_live else None)
+        """Tells how the run goes on: on a terminal by a display, else by log lines."""
+        return Progress(self.status, self.display)
 
     # What is kept of records
 
     @cached_property
     def place(self) -> Place:
-        """The organisation that records go to; it is asked for when something needs it."""
+        """The organisation that records go to; it is requested when something needs it."""
         return self.connection.place()
+
+    @property
+    def destination(self) -> dict[str, str | None]:
+        """Where records go, as far as that is known without a request; nothing before it is."""
+        connection: Connection | None = vars(self).get("connection")
+        if connection is None:
+            return {}
+        identity: Identity = vars(connection).get("identity") or Identity()
+        access, address = self.settings.access, self.settings.api_url
+        if isinstance(access, LocalOutreach):
+            address = f"the sandbox in {access.path}"
+        return {
+            "address": address,
+            "organisation": identity.organisation,
+            "user": identity.user,
+        }
 
     @cached_property
     def rejects(self) -> RejectsFile | NoRejects:
@@ -123,19 +158,45 @@ class Parts:
         return self.connection.place_by_credentials()
 
     @cached_property
+    def copies(self) -> Path:
+        """A private folder for copies of what is elsewhere; it is gone when all is closed."""
+        return Path(self._opened.enter_context(TemporaryDirectory(prefix="target-outreach-")))
+
+    @cached_property
     def memory(self) -> Memory | None:
         """What earlier runs delivered, if the settings want it remembered; a dry run has a copy."""
         path = self.settings.memory_path
         if path is None:
             return None
+        if local_path(path) is None:
+            return self._memory_in_bucket(path)
         if self.settings.dry_run:
-            folder = self._opened.enter_context(TemporaryDirectory())
-            copy = str(Path(folder) / "memory.db")
+            copy = str(self.copies / "memory.db")
             copy_memory(path, copy)
             path = copy
         memory = Memory(path)
         self._opened.callback(memory.close)
         return memory
+
+    def _memory_in_bucket(self, url: str) -> Memory:
+        stored = StoredMemory(url, self.copies)
+        if self.settings.dry_run:
+            stored.copy()
+        else:
+            stored.open(self.settings.on_busy)
+            self._opened.callback(stored.close)
+        memory = Memory(str(stored.path), stored.name)
+        self._opened.callback(memory.close)
+        if not self.settings.dry_run:
+            stored.keep(memory, self._lose_memory)
+        elif stored.is_old:
+            memory.doubt_everything()
+        return memory
+
+    def _lose_memory(self, error: OutputError) -> None:
+        """End the run, since another one may use the memory in the bucket; on any thread."""
+        if (engine := self.started_engine) is not None:
+            engine.stop(error)
 
     @property
     def open_memory(self) -> Memory | None:
@@ -146,11 +207,12 @@ class Parts:
     def memory_reader(self) -> MemoryReader | None:
         """Reads the memory on the main thread, to know rows again without reading them.
 
-        A dry run has none: it is to say of each row what would become of it.
+        There is none where the outcome of each row must be reported.
         """
-        if self.memory is None or self.settings.dry_run:
+        is_told = self.settings.dry_run or self.settings.changes_path is not None
+        if self.memory is None or is_told:
             return None
-        reader = self.memory.reader()
+        reader = MemoryReader(self.memory)
         self._opened.callback(reader.close)
         return reader
 
@@ -163,17 +225,25 @@ class Parts:
             ledger=self.ledger,
             rejects=self.rejects,
             policy=self.settings.reject_policy,
-            journal=self._journal(),
+            journals=[*self._journals()],
             states=self.states,
             tallies=self.tallies,
+            resolved_rejects=self.resolved_rejects,
         )
 
-    def _journal(self) -> Journal:
-        if self.settings.plan_path is None:
-            return NoJournal() if self.memory is None or self.settings.dry_run else self.memory
-        plan = PlanFile(self.settings.plan_path)
-        self._opened.callback(plan.close)
-        return plan
+    def _journals(self) -> Iterator[Journal]:
+        if self.memory is not None and not self.settings.dry_run:
+            yield self.memory
+        if (path := self.settings.changes_path) is not None:
+            # Imported here, since it takes time and most runs have no such file.
+            from target_outreach.delivery.changes_file import ChangesFile, Lines  # noqa: PLC0415
+            from target_outreach.delivery.changes_page import ChangesPage  # noqa: PLC0415
+
+            is_page = path.endswith(".html")
+            page = ChangesPage(self.tallies, is_dry=self.settings.dry_run) if is_page else Lines()
+            changes = ChangesFile(path, page)
+            self._opened.callback(changes.close)
+            yield changes
 
     @cached_property
     def engine(self) -> Engine:
@@ -181,14 +251,19 @@ class Parts:
         client = self.connection.client
         if self.memory is not None:
             self._open_memory(self.memory)
+        if (self.settings.report_path or "").endswith(".html"):
+            _ = self.connection.identity  # the page says it
         lookup = Lookup(client)
+        mode = self.settings.bulk_writes
+        is_bulk = mode != "off" and not self.settings.dry_run
         writer: Deliverer
         enrolments: Enrols
         if self.settings.dry_run:
-            writer = DryWriter()
+            writer = DryWriter(mode)
             enrolments = DryEnrolments(writer)
         else:
-            writer, enrolments = Writer(client, lookup), Enrolments(client, lookup)
+            writer = Writer(client, lookup, bounds.LATER_LOOKS)
+            enrolments = Enrolments(client, lookup, bounds.LATER_LOOKS)
         tools = Tools(
             lookup=lookup,
             writer=writer,
@@ -196,7 +271,7 @@ class Parts:
             pacer=self.pacer,
             settlement=self.settlement,
             objects=self.organisation.objects,
-            imports=self._imports(client),
+            imports=Imports(client, self.pacer, mode) if is_bulk else None,
             memory=self.memory,
             parallel=self.settings.max_parallel_requests,
         )
@@ -211,17 +286,13 @@ class Parts:
         """Use of the memory what belongs to the organisation that records go to."""
         if not self.place.is_known:
             logger.warning(
-                "Outreach does not say whose these credentials are, so what %s remembers belongs "
-                "to them: with others the rows are compared with Outreach once more.",
-                self.settings.memory_path,
+                "Outreach does not say whose these credentials are, so the memory %s belongs to "
+                "them: with other credentials, all rows are compared with Outreach once.",
+                memory.name,
             )
+        if memory.failure is not None:  # since before there was an engine to be stopped
+            raise memory.failure
         memory.belong(self.place.memory, self.place.earlier)
-
-    def _imports(self, client: Client) -> Imports | None:
-        """Return what carries out many updates at a time, if the settings want that."""
-        if self.settings.dry_run or not self.settings.bulk_updates:
-            return None
-        return Imports(client, self.pacer)
 
 
 class Organisation:
@@ -240,6 +311,7 @@ class Organisation:
         self.objects = OwnObjects()
         self._parts = parts
         self._is_asked = False
+        self._met: set[str] = set()
 
     def learn_custom_fields(self) -> None:
         """Ask for its custom fields, unless this run has done so.
@@ -250,3 +322,37 @@ class Organisation:
         if not self._is_asked:
             self.objects.learn(ask_custom_fields(self._parts.connection.client))
             self._is_asked = True
+
+    def check_scopes(self, stream: str, object_name: str, needed: Sequence[str]) -> None:
+        """Refuse a stream that the token may not deliver, before any record of it is read.
+
+        Where nothing has said yet what the token may do, Outreach is asked only if the run has
+        streams of another object, whose records may be written: with one object the first request
+        of a record tells.
+
+        Args:
+            stream: The name of the stream.
+            object_name: What it holds.
+            needed: The scopes that it needs.
+
+        Raises:
+            CredentialsError: The token lacks some of them.
+            RunError: As for any request.
+        """
+        granted = self._parts.connection.scopes(ask=bool(self._met - {object_name}))
+        self._met.add(object_name)
+        if granted is None:
+            return
+        reads_only = self._parts.settings.dry_run
+        missing = [
+            scope
+            for scope in missing_scopes(granted, needed)
+            if not (reads_only and scope.endswith(".write"))
+        ]
+        if missing:
+            options = " ".join(f"--scope {scope}" for scope in missing)
+            raise CredentialsError(
+                f"The token lacks {', '.join(missing)}, which stream {stream!r} needs: give it to "
+                f"the app in Outreach, then log in with `target-outreach login {options}`, or set "
+                "another token."
+            )

@@ -8,10 +8,15 @@ import secrets
 import stat
 import sys
 from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from target_outreach.object_store import Conflict, Stored
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
 #: Not to follow a link that somebody has put there since; Windows does not know it.
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -21,6 +26,7 @@ BINARY = getattr(os, "O_BINARY", 0)
 
 #: To make a file that nobody has made before.
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | BINARY
+APPENDED = os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINK | BINARY
 
 
 def is_ours(path: Path) -> bool:
@@ -147,3 +153,57 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
         replacement.drop()
         raise
     replacement.finish()
+
+
+class LocalFile:
+    """A file of this machine that is replaced as a whole, as `stored.Replaced` has it."""
+
+    def __init__(self, path: str, look: float) -> None:
+        """Read nothing yet.
+
+        Args:
+            path: The file; a link there is kept, and the file that it leads to is replaced.
+            look: Seconds of one try to get the lock.
+
+        Raises:
+            OSError: It leads nowhere.
+            RuntimeError: Idem.
+        """
+        from filelock import FileLock  # noqa: PLC0415 - few runs need it
+
+        self._named = Path(path).expanduser()
+        self._path = self._named.resolve()
+        self._lock = FileLock(f"{self._path}.lock", look, thread_local=False)
+
+    def lock(self) -> AbstractContextManager[object]:
+        """Keep other processes from replacing it, until the lock is let go or the process ends.
+
+        Raises:
+            TimeoutError: Another process has kept it locked.
+            OSError: The folder cannot be written.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._lock.acquire()
+
+    def read(self) -> Stored | None:
+        """Return what it holds, None where it is not there."""
+        refuse_foreign(self._named)
+        try:
+            with open_own(self._path) as file:
+                content = file.read()
+        except FileNotFoundError:
+            return None
+        return Stored(content, {"sha256": sha256(content).hexdigest()})
+
+    def replace(self, content: bytes, version: Mapping[str, str] | None) -> Mapping[str, str]:
+        """Replace what it holds, if it is still the version that was read."""
+        with self.lock():
+            there = self.read()
+            if (None if there is None else there.version) != version:
+                raise Conflict
+            replace_file(self._path, content)
+        return {"sha256": sha256(content).hexdigest()}
+
+    def delete(self) -> None:
+        """Delete it; fine where it is not there."""
+        self._path.unlink(missing_ok=True)

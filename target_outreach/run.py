@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from target_outreach.collecting import OpenBatches
-from target_outreach.delivery.rejects import (
+from target_outreach.delivery.earlier_rejects import (
+    EarlierRejects,
     announce,
     left_over,
-    mark_done,
     mark_superseded,
     mention,
     refuse_foreign,
     unresolved,
 )
-from target_outreach.destination import folder_glob
+from target_outreach.delivery.rejects import RejectsFile
+from target_outreach.delivery.resolved_rejects import ResolvedRejects
+from target_outreach.delivery.stored_rejects import left_in_store, mention_stored
 from target_outreach.errors import (
     EndedEarly,
-    ExitCode,
     InputError,
     Interrupted,
     RunError,
     SettingsError,
 )
+from target_outreach.instance_id import folder_glob
+from target_outreach.object_store import Conflict, StoredObject, local_path, public_name
 from target_outreach.report import Report
-from target_outreach.settings.entries import EntryUse, check_entries, name_labels
-from target_outreach.stored import local_path, public_name
+from target_outreach.settings.entries import EntryUse, entry_problems, name_labels
+from target_outreach.settings.shown import shown
+from target_outreach.stores import open_folder
 from target_outreach.verbatim import Shortcut
 
 if TYPE_CHECKING:
@@ -49,6 +54,8 @@ class Run:
         settings: Its settings.
         entries: The entries of `streams`, and which of them are of use.
         batches: The records that wait to be handed over.
+        interrupted: What a signal raised while there was nothing to be ended first, or None. The
+            libraries of stores make another error of it.
     """
 
     def __init__(self, parts: Parts, reader: MessageReader, direct: Mapping[str, RowSink]) -> None:
@@ -65,44 +72,52 @@ class Run:
         self.batches = OpenBatches(parts)
         self._reader = reader
         self._direct = direct
-        self._replayed: list[Path] = []
-        self._left_over: list[Path] = []
+        self._replayed: list[EarlierRejects] = []
+        self._left_over: list[EarlierRejects] = []
         self._discarding = False
+        self.interrupted: Interrupted | None = None
         reader.tick = self.tick
 
     # Before
 
-    def replay(self, *files: Path) -> None:
-        """Read rejects files before the input, and mark them done when all is settled."""
+    def replay(self, *files: EarlierRejects) -> None:
+        """Read rejects files before the input, and mark them done when all is settled.
+
+        Raises:
+            OutputError: One of them cannot be read from its store.
+        """
+        for file in files:
+            file.fetch()
         announce(files)
         self._replayed = list(files)
         self._reader.first = self._replayed
 
     def retry_rejects(self) -> None:
-        """Replay what earlier runs have rejected, if the settings say so, or mention it."""
-        self._left_over = left_over(self.settings.rejects_path or None, folder_glob(self.settings))
+        """Replay what earlier runs have rejected, if the settings say so."""
+        folder = self.settings.rejects_path or None
+        self._left_over = left_over(folder, folder_glob(self.settings))
         if not self.settings.retry_rejects:
-            mention(self._left_over)
             return
         try:
-            self.replay(*unresolved(self.settings.rejects_path or None, lambda: self.parts.place))
+            place, copies = (lambda: self.parts.place), (lambda: self.parts.copies)
+            self.replay(*unresolved(folder, place, copies))
         except (RunError, SettingsError) as error:
             logger.warning("What earlier runs rejected is not sent again: %s", error)
 
     def refuse_to_overwrite(self, file_input: IO[str]) -> None:
-        """Refuse an input that is also where the report, the plan or STATE would be written.
+        """Refuse an input that is also where the report, the changes or STATE would be written.
 
         Raises:
             SettingsError: It is one.
         """
         outputs = {
             "report_path": self.settings.report_path,
-            "plan_path": self.settings.plan_path,
+            "changes_path": self.settings.changes_path,
             "Standard output": "/dev/fd/1",
         }
-        inputs = [*self._replayed, *_path_of(file_input)]
+        inputs = [*(file.path for file in self._replayed), *_path_of(file_input)]
         read = {Path(path).resolve() for path in inputs}  # and stays as it is
-        self._left_over = [file for file in self._left_over if file.resolve() not in read]
+        self._left_over = [file for file in self._left_over if file.path.resolve() not in read]
         for name, output in outputs.items():
             if output is None or not Path(output).exists():
                 continue
@@ -122,6 +137,12 @@ class Run:
         _ = self.parts.connection
         refuse_foreign(self._replayed, lambda: self.parts.place.tags)
         _ = self.parts.memory
+        rejects = self.settings.rejects_path
+        if rejects and local_path(rejects) is None and not self.settings.retry_rejects:
+            found = left_in_store(rejects, lambda: self.parts.copies)
+            replayed = {file.path for file in self._replayed}
+            self._left_over = [file for file in found if file.path not in replayed]
+        self.parts.resolved_rejects = ResolvedRejects.of(self._left_over)
         if (memory := self.parts.memory_reader) is not None:
             self._reader.shortcut = Shortcut(memory, self.parts, self._direct)
         self.parts.progress.start()
@@ -139,22 +160,20 @@ class Run:
                 organisation.learn_custom_fields()
             except EndedEarly:
                 return  # the first record says so too, when there is input to be read to its end
-        check_entries(self.settings, organisation.objects)
+        if problems := entry_problems(self.settings, organisation.objects):
+            raise SettingsError(*problems)
 
     # Between lines
 
-    def checkpoint(self, state: dict[str, Any]) -> None:
-        """Hear of a STATE message."""
-        self.parts.ledger.checkpoint(state)
-        self.parts.engine.look_around()
-
     def tick(self) -> None:
         """Look around: has the run failed, is a batch old enough?"""
+        if self.interrupted is not None:
+            raise self.interrupted
         if (engine := self.parts.started_engine) is not None:
             engine.raise_error()
             if engine.is_aborting:
                 self.deliver_rest()
-            self.batches.hand_over_due()
+        self.batches.hand_over_due()
 
     def stop(self, signum: int) -> None:
         """Begin to end the run; safe in a signal handler.
@@ -165,6 +184,7 @@ class Run:
         error = Interrupted(signum)
         engine = self.parts.started_engine
         if self._discarding or engine is None:
+            self.interrupted = error
             raise error
         engine.stop(error)
         self._reader.inbox.wake()
@@ -188,16 +208,31 @@ class Run:
             self._remark_on_input()
         if not self.settings.dry_run:
             for file in self._replayed:
-                mark_done(file)
-            mark_superseded(self._left_over, self.parts.rejects)
-        self.close()
+                file.mark_done()
+        self._end_rejects()
+        self.parts.close()
+
+    def _end_rejects(self) -> None:
+        """Mark what is resolved or rejected again in earlier rejects, and mention the others."""
+        rejects = self.parts.rejects
+        if isinstance(rejects, RejectsFile):  # a dry run has delivered nothing
+            self.parts.resolved_rejects.resolve(lambda: rejects.mark)
+            mark_superseded(self._left_over, rejects)
+        if not self.settings.retry_rejects:
+            folder = self.settings.rejects_path
+            if folder and local_path(folder) is None:
+                mention_stored(folder, self._left_over)
+            else:
+                mention(self._left_over)
 
     def _remark_on_input(self) -> None:
         """Say what was to be expected of the tap and did not come."""
         if unused := self.entries.unused():
-            logger.warning("Entries of streams that did nothing: %s.", ", ".join(unused))
+            logger.warning("Unused entries in streams: %s.", ", ".join(unused))
         counts = self._reader.counts
-        if not counts["RECORD"]:
+        if not counts.total():
+            logger.warning("Nothing arrived, not even a SCHEMA: did the tap fail?")
+        elif not counts["RECORD"]:
             logger.info("The tap sent no records.")
         elif not counts["STATE"] and not self.settings.dry_run:
             logger.info("The tap sent no STATE: the next run begins where this one did.")
@@ -211,11 +246,15 @@ class Run:
             Exception: Why not all of it could be.
         """
         engine = self.parts.started_engine
-        if isinstance(error, InputError):
-            self.deliver_rest()
-        elif engine is not None:
-            engine.stop(error)
-            engine.finish()
+        try:
+            if isinstance(error, InputError):
+                self.deliver_rest()
+            elif engine is not None:
+                engine.stop(error)
+                engine.finish()
+        finally:
+            if engine is not None or isinstance(error, InputError):
+                self._end_rejects()
 
     def discard_rest(self) -> None:
         """Read the input to its end, so that the tap does not break, and do nothing with it.
@@ -225,10 +264,6 @@ class Run:
         """
         self._discarding = True
         self._reader.discard()
-
-    def close(self) -> None:
-        """Close connections and the sandbox."""
-        self.parts.close()
 
     def report(self) -> Report:
         """Return the figures of the run."""
@@ -249,6 +284,8 @@ class Run:
             dry_run=self.settings.dry_run,
             started_at=parts.status.started_at,
             points=parts.progress.timeline.up_to(end),
+            destination=parts.destination,
+            configuration=shown(self.settings),
         )
 
     @property
@@ -256,30 +293,37 @@ class Run:
         """Whether a STATE was emitted."""
         return self.parts.states.has_emitted
 
-    def exit_code(self, report: Report, failure: ExitCode | None) -> ExitCode:
-        """Say how the run ended."""
-        return report.exit_code(failure, rejects_count=self.settings.on_reject != "ignore")
-
 
 def _try_folder(folder: str) -> None:
     """See whether a rejects file could be written, and leave nothing behind.
 
     Args:
-        folder: A local folder, which may have to be made; a URL is not tried.
+        folder: A local folder, which may have to be made, or a URL, where an empty object is left.
 
     Raises:
         SettingsError: It could not.
     """
     local = local_path(folder)
-    if local is None:
-        return
-    place = Path(local)
     try:
+        if local is None:
+            _try_store(folder)
+            return
+        place = Path(local)
         while not place.exists():
             place = place.parent
         TemporaryFile(dir=place).close()
     except OSError as error:
-        raise SettingsError(f"rejects_path cannot be used ({error.strerror}).") from None
+        reason = error.strerror or type(error).__name__
+        raise SettingsError(
+            f"rejects_path cannot be used ({reason}): {public_name(folder)}; name another folder."
+        ) from None
+
+
+def _try_store(url: str) -> None:
+    trial = StoredObject(open_folder(url, "rejects_path"), ".target-outreach")
+    there = trial.read()
+    with suppress(Conflict):  # a run beside this one tries the same
+        trial.replace(b"", None if there is None else there.version)
 
 
 def _path_of(file: IO[str]) -> list[str | Path]:

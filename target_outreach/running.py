@@ -12,22 +12,59 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from textwrap import wrap
 from typing import IO, TYPE_CHECKING, Any
 
 from singer_sdk.exceptions import ConfigValidationError
 
 from target_outreach.delivery.tally import counted
-from target_outreach.errors import EndedEarly, ExitCode, RunError, Unanswered
-from target_outreach.report.closing import log_report
+from target_outreach.errors import EndedEarly, ExitCode, RunError, SettingsError, Unanswered
+from target_outreach.plain_text import COMMAND, say
+from target_outreach.report.closing import last_line, log_report
 from target_outreach.report.file import write_report
+from target_outreach.report.resend import replay_command
 from target_outreach.target import TargetOutreach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import click
+
     from target_outreach.run import Run
 
 logger = logging.getLogger("target-outreach")
+
+LOG_CONFIG = "SINGER_SDK_LOG_CONFIG"
+
+
+def set_up_logging() -> click.Command:
+    """Set up the log, as one for a person where standard error is a terminal.
+
+    Returns:
+        The SDK's command, the making of which has the SDK set up its log.
+
+    Raises:
+        SettingsError: `SINGER_SDK_LOG_CONFIG` names what does not configure a log.
+    """
+    if not os.environ.get(LOG_CONFIG, "").strip():
+        os.environ.pop(LOG_CONFIG, None)  # the SDK would read the folder that it is in
+    try:
+        command: click.Command = TargetOutreach.cli
+    except Exception as error:  # whatever a file of another kind leads to
+        name = os.environ.get(LOG_CONFIG)
+        if name is None:
+            raise
+        raise SettingsError(
+            f"{LOG_CONFIG} is {name!r}, which cannot configure the log "
+            f"({type(error).__name__}): name a YAML file for Python's logging.config.dictConfig, "
+            "or unset the variable."
+        ) from None
+    if sys.stderr is not None and sys.stderr.isatty():
+        # Imported here, since it takes time and most runs have no terminal.
+        from target_outreach.delivery.display import take_over_log  # noqa: PLC0415
+
+        take_over_log()
+    return command
 
 
 def make_target(config: Any) -> TargetOutreach:  # noqa: ANN401 - a private type of the SDK
@@ -54,19 +91,20 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
     try:
         life.refuse_to_overwrite(file_input or sys.stdin)
     except (ConfigValidationError, RunError) as error:
-        life.close()
+        life.parts.close()
         return explain(error)  # not even the report may be written
     try:
         life.prepare()
         life.check_entries()
         target.listen(file_input)
-    except Exception as error:  # noqa: BLE001 - the last one who can say what happened
-        errors.append(error)
-        explain(error)
+    except Exception as raised:  # noqa: BLE001 - the last one who can say what happened
+        reason = life.interrupted or raised
+        errors.append(reason)
+        explain(reason)
         try:
-            life.wind_up(error)
+            life.wind_up(reason)
         except Exception as later:  # noqa: BLE001 - idem
-            if later is not error:
+            if later is not reason:
                 errors.append(later)
                 explain(later)
     code = _conclude(life, errors, recurs=recurs)
@@ -81,7 +119,7 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
         except RunError as signal:
             code = signal.exit_code
     try:
-        life.close()
+        life.parts.close()
     except RunError as error:
         code = explain(error)
     _say_ending(life, code, errors, recurs=recurs)
@@ -89,15 +127,18 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
 
 
 def _conclude(life: Run, errors: Sequence[Exception], *, recurs: bool) -> ExitCode:
-    """Report on the run, whatever became of it; its first error decides the exit code."""
+    """Report on the run, successful or not; its first error decides the exit code."""
     life.parts.progress.close()
     report = life.report()
-    code = life.exit_code(report, _exit_code(errors[0]) if errors else None)
+    failure = _exit_code(errors[0]) if errors else None
+    settings = life.settings
+    count = settings.fail_on_rejects if settings.dry_run else settings.on_reject != "ignore"
+    code = report.exit_code(failure, rejects_count=count)
     # What a run cost that did not get to its end says nothing of those to come.
     report = replace(report, recurs=recurs and code in {ExitCode.DONE, ExitCode.REJECTS})
     if not report.adds_up:
-        logger.error("The counts do not add up; please report this as a fault of target-outreach.")
-    log_report(report)
+        logger.error("Internal error: the counts do not add up. Please report it.")
+    log_report(report, _columns())
     if life.settings.report_path:
         problems = [sentence for error in errors for sentence in _sentences(error)]
         try:
@@ -105,6 +146,16 @@ def _conclude(life: Run, errors: Sequence[Exception], *, recurs: bool) -> ExitCo
         except RunError as error:
             code = explain(error)
     return code
+
+
+def _columns() -> int | None:
+    """Return the width of the terminal where a person reads the log, if there is one."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    from target_outreach.delivery.display import find_console  # noqa: PLC0415 - as above
+
+    console = find_console()
+    return None if console is None else console.width
 
 
 def _say_ending(life: Run, code: ExitCode, errors: Sequence[Exception], *, recurs: bool) -> None:
@@ -118,6 +169,11 @@ def _say_ending(life: Run, code: ExitCode, errors: Sequence[Exception], *, recur
         logger.warning("The run has ended early, exit code 4: the next one %s.%s", goes_on, verdict)
     elif any(isinstance(error, Unanswered) for error in errors):
         logger.info("The next run goes on from STATE.")
+    if (columns := _columns()) is not None:
+        # On a terminal the last line says it all, so that nobody has to read upwards.
+        reasons = [sentence for error in errors[:1] for sentence in _sentences(error)]
+        line = last_line(life.report(), code, reasons)
+        say(*wrap(line, columns, break_long_words=False), err=True)
 
 
 def _say_rejects(life: Run, verdict: str) -> None:
@@ -125,19 +181,22 @@ def _say_rejects(life: Run, verdict: str) -> None:
     records, policy = counted(rejected, "record"), life.settings.on_reject
     if life.settings.dry_run:
         logger.warning(
-            "%s would be rejected: exit code 3 (on_reject is %s).%s", records, policy, verdict
+            "%s would be rejected: exit code 3 (fail_on_rejects is set).%s", records, verdict
         )
         return
     were, them = ("was", "it") if rejected == 1 else ("were", "them")
+    command = replay_command(life.report().rejects_file or "FILE")
     logger.warning(
-        "%s %s rejected, all others are delivered: exit code 3 (on_reject is %s). Mend %s in the "
-        "rejects file and send %s by target-outreach replay FILE.%s",
+        "%s %s rejected, all others are delivered: exit code 3 (on_reject is %s).%s Fix %s in the "
+        "rejects file, then send %s again by: %s",
         records,
         were,
         policy,
-        them,
-        them,
         verdict,
+        them,
+        them,
+        command,
+        extra={COMMAND: command},
     )
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from target_outreach.records.catalog import load_catalog, stream_objects
-from target_outreach.records.mapping import explicit_goal, links_of
+from target_outreach.records.goals import explicit_goal, links_of
 from target_outreach.settings.entries import known_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from target_outreach.records.model import ObjectType
     from target_outreach.settings import Settings, StreamSettings
@@ -28,14 +28,17 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     """
     said = [settings.defaults, *(entry.settings for entry in settings.streams)]
     named = {settings.outreach_object, *(one.object for one in said)}
-    objects = [one for one in load_catalog().values() if one.stream and one.name in named]
     entries = {known_object(entry, settings.outreach_object) for entry in settings.streams}
+    objects = [one for one in load_catalog().values() if one.stream and one.name in named]
+    if objects:  # the names of other entries may say further ones
+        named |= entries
+        objects = [one for one in load_catalog().values() if one.stream and one.name in named]
     objects = objects or [
         one
         for one in map(load_catalog().__getitem__, stream_objects())
         if not one.sold_apart or one.name in entries
     ]
-    names = [one.name for one in objects] + ["imports"] * settings.bulk_updates
+    names = [one.name for one in objects] + ["imports"] * (settings.bulk_writes != "off")
     scopes = [f"{name}.{action}" for name in names for action in ("read", "write")]
     if any(one.on_missing_relation == "create" for one in said):
         scopes += [scope for one in objects for scope in _of_created(one)]
@@ -44,6 +47,28 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
         if entry.settings.object != "none":
             for one in objects if name is None else [load_catalog()[name]]:
                 scopes += _of_links(one, entry.settings)
+    return tuple(dict.fromkeys(scopes))
+
+
+def stream_scopes(
+    object_type: ObjectType, goals: Iterable[str], *, creates_links: bool, in_bulk: bool
+) -> tuple[str, ...]:
+    """List the scopes that a stream needs.
+
+    Args:
+        object_type: What it holds.
+        goals: What its columns go to, as `StreamMapping.goals` has it.
+        creates_links: Whether missing records are created to be linked to.
+        in_bulk: Whether updates are sent as imports.
+    """
+    names = [object_type.name, *["imports"] * in_bulk]
+    scopes = [f"{name}.{action}" for name in names for action in ("read", "write")]
+    if creates_links:
+        scopes += _of_created(object_type)
+    for goal in (*object_type.required_links, *goals):
+        link, _, part = goal.partition(".")
+        if link in object_type.relationships and part != "id":
+            scopes.append(f"{object_type.relationships[link].object}.read")
     return tuple(dict.fromkeys(scopes))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import copy
 import os
+import re
 import sys
 import time
 from abc import abstractmethod
@@ -27,7 +28,16 @@ from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from target_outreach.context import TargetWithContext
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.messages import MessageReader, MissingKeyError, RecordBeforeSchemaError
-from target_outreach.settings import environment_problems, find_problems, without_nulls
+from target_outreach.records.usable_rules import is_bounded
+from target_outreach.settings import (
+    Settings,
+    environment_problems,
+    faultless,
+    find_problems,
+    first_of,
+    foreign,
+    without_nulls,
+)
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -46,6 +56,9 @@ if TYPE_CHECKING:
 
 #: What expressions of `stream_maps` call the record.
 WHOLE_RECORD = frozenset({"record", "_"})
+
+#: What is wrong with a row of which only a part could be read.
+UNREADABLE = "The row has a number of too many digits in it, or is nested too deep to be read."
 
 #: Seconds within which SIGINT and SIGTERM come from one and the same Ctrl-C.
 ONE_KEYSTROKE = 1.0
@@ -121,8 +134,27 @@ class ExactTarget(TargetWithContext):
         self._config = without_nulls(self._config)
         problems = find_problems(self._config, self.whole_schema())
         if problems and raise_errors:
-            raise SettingsError(*problems)
+            if (what := foreign(self._config, self.whole_schema())) is not None:
+                raise SettingsError(what)
+            raise SettingsError(*first_of([*problems, *self.contradictions(problems)]))
         return problems
+
+    def contradictions(self, problems: Sequence[str]) -> list[str]:
+        """Say what else is wrong with the settings that fit, but for what others may explain.
+
+        Args:
+            problems: What does not fit.
+        """
+        try:
+            Settings.read(faultless(self._config, self.whole_schema()))
+        except SettingsError as error:
+            unclear = self._settings_in(*problems)
+            return [one for one in error.errors if not unclear & self._settings_in(one)]
+        return []
+
+    def _settings_in(self, *texts: str) -> set[str]:
+        words = {word for text in texts for word in re.findall(r"\w+", text)}
+        return words & set(self.whole_schema()["properties"])
 
     # Messages
 
@@ -135,16 +167,19 @@ class ExactTarget(TargetWithContext):
             raise self.message_reader.bad_line("is a SCHEMA without properties")
         keys = message_dict.get("key_properties") or []
         if not isinstance(keys, list) or not all(isinstance(name, str) for name in keys):
-            raise self.message_reader.bad_line("is a SCHEMA whose key_properties are no names")
+            raise self.message_reader.bad_line(
+                'is a SCHEMA whose key_properties are no list of names, such as ["id"]'
+            )
         self._direct.clear()
-        usable = {
-            name: rule if isinstance(rule, dict) else {}
-            for name, rule in schema["properties"].items()
+        self.message_reader.take_plain = None
+        # What is too deep to be copied; the sink says which rules of a stream it ignores.
+        usable = {name: rules for name, rules in schema.items() if is_bounded(rules)}
+        usable["properties"] = {
+            name: rules if isinstance(rules, dict) and is_bounded(rules) else {}
+            for name, rules in schema["properties"].items()
         }
         try:
-            super()._process_schema_message(
-                {**message_dict, "schema": {**schema, "properties": usable}}
-            )
+            super()._process_schema_message({**message_dict, "schema": usable})
         except MappingError as error:
             stream = message_dict["stream"]
             raise SettingsError(f"stream_maps does not work for {stream}: {error}") from None
@@ -172,22 +207,28 @@ class ExactTarget(TargetWithContext):
             self._process_mapped(stream, record)
         else:
             self._hand_to(direct, record, record)
+            # Those that follow are likely to be of the same stream.
+            self.message_reader.take_plain = direct.receive_plain
 
     def _hand_to(
         self, sink: OutreachSink, record: dict[str, Any], original: dict[str, Any]
     ) -> None:
-        for key in sink.key_properties:
+        for key in sink.key_names:
             if key not in record:
                 raise self.message_reader.bad_line(
                     "is a RECORD without one of its key properties", MissingKeyError
                 )
-        sink.receive(record, original, self.message_reader.line)
+        if self.message_reader.is_whole:
+            sink.receive(record, original, self.message_reader.line)
+        else:
+            sink.refuse(RecordFault("schema_violation", UNREADABLE), {}, self.message_reader.line)
 
     def _process_mapped(self, stream: str, record: dict[str, Any]) -> None:
         """Take in what the stream maps make of a record."""
         if stream not in self.mapper.stream_maps:
             raise self.message_reader.bad_line(
-                "is a RECORD that comes before the SCHEMA of its stream", RecordBeforeSchemaError
+                "is a RECORD that comes before the SCHEMA of its stream; pass on all the tap says",
+                RecordBeforeSchemaError,
             )
         for stream_map in self.mapper.stream_maps[stream]:
             try:
@@ -198,7 +239,7 @@ class ExactTarget(TargetWithContext):
                     "stream_map_failed",
                     "An expression in stream_maps cannot be evaluated for this record.",
                 )
-                sink.refuse(fault, self.message_reader.line)
+                sink.refuse(fault, record, self.message_reader.line)
                 continue
             if transformed is not None:
                 self._hand_to(self.sink(stream_map.stream_alias), transformed, record)
@@ -275,5 +316,5 @@ def _names_in_expressions(setting: Any) -> frozenset[str]:  # noqa: ANN401 - the
 
 
 def _changes_nothing(stream_map: StreamMap) -> bool:
-    """Whether records pass a stream map as they are, so that it can be left out."""
+    """Whether records pass a stream map as they are, so that it can be skipped."""
     return type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.sinks import Sink
 
+from target_outreach import remarks
 from target_outreach.collecting import OpenBatch
 from target_outreach.delivery.stream import Item, Stream
-from target_outreach.delivery.terminal import printable
 from target_outreach.errors import RecordFault, SettingsError
-from target_outreach.records.deletion import is_deleted, is_deletion_column, may_mark_deletion
-from target_outreach.records.mapping import build_mapping, could_use_custom_fields
+from target_outreach.records.columns import asked, build_mapping, linked_objects
+from target_outreach.records.deletion import is_deleted, is_deletion_column
+from target_outreach.records.goals import could_use_custom_fields
 from target_outreach.records.matching import keys_of
-from target_outreach.records.planning import OPT_OUTS
+from target_outreach.records.model import Desired
 from target_outreach.records.routing import route
+from target_outreach.records.rows import PlainRows, SourceKey
 from target_outreach.records.rules import BY_MEMORY, Rules
-from target_outreach.records.schemas import RecordSchema, curated_schema, usable_rules
+from target_outreach.records.schemas import RecordSchema, curated_schema
+from target_outreach.records.usable_rules import usable_rules
+from target_outreach.scopes import stream_scopes
 from target_outreach.settings.entries import for_object, name_custom_fields, resolved
-from target_outreach.source_key import SourceKey
 from target_outreach.verbatim import Verbatim
 
 if sys.version_info >= (3, 12):
@@ -34,12 +37,9 @@ if TYPE_CHECKING:
 
     from target_outreach.context import TargetWithContext
     from target_outreach.records.mapping import StreamMapping
-    from target_outreach.records.model import Desired, Dropped, ObjectType
+    from target_outreach.records.model import ObjectType
     from target_outreach.settings import StreamSettings
 
-
-#: Names that a message lists.
-MOST_NAMED = 20
 
 #: Columns that are known by name; a tap whose columns are named by its data has no end of them.
 MOST_COLUMNS = 5_000
@@ -62,9 +62,12 @@ class OutreachSink(Sink):
         """
         super().__init__(target, stream_name, schema, key_properties)
         self._context = target.context
+        self._receive = target.context.batches.number
         self._mapping: StreamMapping | None = None
         self._source_key = SourceKey(stream_name, self.key_properties)
-        run, settings = self._context.settings, self._settings()
+        self.key_names = self._source_key.names
+        run, entry = self._context.settings, self._context.entries.choose(stream_name)
+        settings = entry.settings if entry else run.defaults
         try:
             patterns = [entry.pattern for entry in run.streams]
             name = route(stream_name, settings.object, run.outreach_object, patterns)
@@ -72,14 +75,15 @@ class OutreachSink(Sink):
             self.stream = self._describe(object_type, settings)
         except SettingsError as error:
             raise _of_stream(stream_name, error) from None
-        linked = _linked_objects(self._mapping)
+        linked = linked_objects(self._mapping)
         self._batch = OpenBatch(self.stream, linked, self.record_counter_metric)
         self._source_schema: RecordSchema | None = None
+        self._plain_rows: PlainRows | None = None
         self.expect(schema, ())
 
     @property
     def mapping(self) -> StreamMapping | None:
-        """Where the columns go, or None where the stream is left out."""
+        """Where the columns go, or None where the stream is ignored."""
         return self._mapping
 
     def expect(self, schema: dict[str, Any], also_read: Collection[str]) -> None:
@@ -91,11 +95,13 @@ class OutreachSink(Sink):
         """
         self._known_columns = set(schema["properties"])
         own = [*schema["properties"], *self.schema["properties"]]
-        self._deletion_columns = {one for one in own if self._marks_deletion(one)}
+        named = self.stream.rules.deleted_columns
+        self._deletion_columns = {one for one in own if is_deletion_column(one, named)}
         if self._mapping is None:
             return
         goals = self._mapping.goals()
         flattened = {name.partition("__")[0] for name in goals}
+        rules: dict[str, Any] = {"properties": {}}
         if self._context.settings.validate_records:
             columns = {*goals, *flattened, *also_read}
             rules, ignored = usable_rules(schema, columns)
@@ -104,53 +110,38 @@ class OutreachSink(Sink):
                 self.logger.warning(
                     "%s: rules in the SCHEMA that cannot be used are ignored: %s",
                     self.stream_name,
-                    _named(places),
+                    remarks.named(places),
                 )
-        for column in own:
-            if column in self._deletion_columns or column in goals or not may_mark_deletion(column):
-                continue
-            if self._context.notices.new(self.stream_name, [f"{column} marks"]):
-                self.logger.info(
-                    "%s: rows with a mark in %r are delivered; if it means that they are deleted, "
-                    "name the column under deleted_columns.",
-                    self.stream_name,
-                    column,
-                )
-
-    def _marks_deletion(self, column: str) -> bool:
-        return is_deletion_column(column, self.stream.rules.deleted_columns)
+        described = (self.stream.source, schema, rules)
+        try:
+            self._plain_rows = PlainRows(
+                described, self._mapping, self.key_names, self._deletion_columns
+            )
+        except (TypeError, ValueError):  # several columns for one value, or names that nobody gives
+            self._plain_rows = None
+        doubtful = [one for one in own if one not in self._deletion_columns and one not in goals]
+        remarks.remark_on_deletion(self.stream_name, doubtful, self._context)
 
     def _meet_columns(self, record: dict[str, Any]) -> None:
         """Say which columns come although the SCHEMA does not have them, once for each."""
         columns = [column for column in record if column not in self._known_columns]
         if len(self._known_columns) < MOST_COLUMNS:
             self._known_columns.update(columns)
-        self._deletion_columns.update(filter(self._marks_deletion, columns))
+        named = self.stream.rules.deleted_columns
+        self._deletion_columns.update(one for one in columns if is_deletion_column(one, named))
         others = [
             column
             for column in columns
             if column not in self._deletion_columns and not column.startswith("_sdc_")
         ]
-        if len(self._known_columns) < MOST_COLUMNS and (
-            columns := self._context.notices.new(self.stream_name, others)
-        ):
-            self.logger.warning(
-                "%s: columns that the SCHEMA does not have are ignored: %s (line %s of the input). "
-                "Let the tap discover its columns again.",
-                self.stream_name,
-                _named(columns),
-                f"{self._context.reader.line_number:,}",
-            )
-
-    def _settings(self) -> StreamSettings:
-        entry = self._context.entries.choose(self.stream_name)
-        return entry.settings if entry else self._context.settings.defaults
+        if len(self._known_columns) < MOST_COLUMNS:
+            remarks.remark_on_unknown(self.logger, self.stream_name, others, self._context)
 
     def _describe(self, object_type: ObjectType | None, settings: StreamSettings) -> Stream:
         reader, run = self._context.reader, self._context.settings
         source = reader.source_stream or self.stream_name
         if object_type is None:
-            self.logger.info("%s is left out (object: none)", self.stream_name)
+            self.logger.info("%s is ignored (object: none)", self.stream_name)
             return Stream(self.stream_name, source, reader.line, None, Rules())
         settings = for_object(object_type, settings, run.defaults)
         columns = list(self.original_schema["properties"])
@@ -180,36 +171,28 @@ class OutreachSink(Sink):
             settings.sync_mode,
             self._mapping.describe(),
         )
-        self._remark_on_columns(self._mapping)
+        self._context.organisation.check_scopes(
+            self.stream_name,
+            object_type.name,
+            stream_scopes(
+                object_type,
+                self._mapping.goals().values(),
+                creates_links=settings.on_missing_relation == "create",
+                in_bulk=run.bulk_writes != "off",
+            ),
+        )
+        remarks.remark_on_columns(self.stream_name, self._mapping, settings)
+        rules = Rules.of(settings, match_fields, allow_opt_in=run.allow_opt_in)
         return Stream(
             name=self.stream_name,
             source=source,
             schema_line=reader.line,
             object=object_type,
-            rules=Rules.of(settings, match_fields, allow_opt_in=run.allow_opt_in),
-            asked=_asked(self._mapping, match_fields),
+            rules=rules,
+            asked=asked(self._mapping, rules),
+            is_keyed=bool(self.key_properties) and not object_type.is_enrolment,
             titles=self._mapping.titles(),
         )
-
-    def _remark_on_columns(self, mapping: StreamMapping) -> None:
-        """Say what should not be lost unseen, and what could be had by an entry of `columns`."""
-        for problem in mapping.missing.values():
-            self.logger.warning("%s: its entry does not fit: %s.", self.stream_name, problem)
-        for what, columns in mapping.suspicious().items():
-            self.logger.warning(
-                "%s: left out, though by its name it may be %s: %s. Name it under columns in "
-                "streams, or under ignore_columns.",
-                self.stream_name,
-                what,
-                ", ".join(columns),
-            )
-        if mapping.suggested:
-            pairs = (f"{column} → {goal}" for column, goal in mapping.suggested.items())
-            self.logger.info(
-                "%s: what an entry of columns could also have: %s",
-                self.stream_name,
-                ", ".join(pairs),
-            )
 
     @override
     def get_validator(self) -> None:
@@ -220,10 +203,25 @@ class OutreachSink(Sink):
 
         Args:
             record: The record after stream maps.
-            original: The record before them, where the tap's own metadata still stands.
+            original: The record before them, which still has the tap's own metadata.
             line: The RECORD message as received.
         """
         self._collect(self._item(self._next_number(), record, original, line))
+
+    def receive_plain(self, line: bytes) -> bool:
+        """Take in a RECORD message by its line, if there is nothing special about it.
+
+        Args:
+            line: A message as received, of whatever stream and type.
+
+        Returns:
+            Whether it was taken in; if not, it must be read as any other.
+        """
+        if self._plain_rows is None or (read := self._plain_rows.read(line)) is None:
+            return False
+        text, record, desired = read
+        self._collect(self._deliverable(self._next_number(), record, desired, text))
+        return True
 
     def violation(self, original: dict[str, Any]) -> RecordFault | None:
         """Say how a record breaks the SCHEMA of the tap, if it does.
@@ -238,18 +236,33 @@ class OutreachSink(Sink):
             return fault
         return None
 
-    def refuse(self, fault: RecordFault, line: str) -> None:
+    def refuse(self, fault: RecordFault, record: dict[str, Any], line: str) -> None:
         """Take in a record that is rejected already.
 
         Args:
             fault: What is wrong with it.
+            record: The record before stream maps, which have failed.
             line: The RECORD message as received.
         """
-        self._collect(Item(self._next_number(), line, fault=fault))
+        number = self._next_number()
+        if self._mapping is None:
+            self._collect(Item(number, line, skip="object_none"))
+        else:
+            self._collect(self._rejected(number, record, fault, line))
+
+    def _rejected(self, number: int, record: dict[str, Any], fault: RecordFault, line: str) -> Item:
+        """Return a record that is rejected, with what is still to be delivered of it."""
+        mapping = self._mapping
+        desired = mapping.opt_out(record, self.stream.rules, fault) if mapping else None
+        if desired is None:
+            return Item(number, line, fault=fault)
+        if self._context.settings.memory_path is not None:
+            desired.source_key = self._key_in_source(record, desired)
+        return Item(number, line, desired=desired)
 
     def receive_unread(self) -> int:
         """Count in a record that need not be read, and return its sequence number."""
-        return self._context.batches.number(self.stream_name)
+        return self._receive(self.stream_name)
 
     def settle_unread(self, numbers: list[int]) -> None:
         """Have records settled that were counted in so.
@@ -260,19 +273,19 @@ class OutreachSink(Sink):
         self._context.batches.settle_unread(self._batch, numbers)
 
     def _next_number(self) -> int:
-        number = self._context.batches.number(self.stream_name)
-        if self._context.reader.shortcut is not None:
-            self._context.reader.shortcut.received(self, number)
+        number = self._receive(self.stream_name)
+        if (shortcut := self._context.reader.shortcut) is not None:
+            shortcut.received(self, number)
         return number
 
     @property
     def object_name(self) -> str:
-        """The object that the stream is for; none where it is left out."""
+        """The object that the stream is for; none where it is ignored."""
         return self.stream.object.name if self.stream.object is not None else ""
 
     @cached_property
     def verbatim(self) -> Verbatim | None:
-        """What hashes rows as they stand in the input, where they can be known again by that.
+        """Hashes the text of rows in the input, where they can be recognized by that.
 
         Accounts are always read, since prospects may be linked to them by what they say.
         """
@@ -299,7 +312,8 @@ class OutreachSink(Sink):
 
     def _collect(self, item: Item) -> None:
         """Put a record into the batch, with the place of its line."""
-        item.line_number = self._context.reader.line_number
+        reader = self._context.reader
+        item.line_number, item.is_replayed = reader.line_number, reader.is_replaying
         self._context.batches.add(self._batch, item)
 
     def _item(
@@ -311,48 +325,39 @@ class OutreachSink(Sink):
             self._meet_columns(original)
         for column in self._deletion_columns:
             if is_deleted(original.get(column)) or is_deleted(record.get(column)):
-                return Item(number, line, skip="deleted_in_source")
+                key = self._key_in_source(record, Desired())
+                return Item(number, line, Desired(source_key=key), skip="deleted_in_source")
         try:
             if self._source_schema is not None:
                 self._source_schema.check(original)
-            desired = self._desired(record, self._mapping)
+            desired = self._mapping.apply(record)
+            if desired.too_long:
+                if self._mapping.on_invalid_value == "reject":
+                    curated_schema(self._mapping.object.name).check(desired.attributes)
+                desired = self._mapping.without_too_long(desired)
         except RecordFault as fault:
-            return Item(number, line, fault=fault)
-        if desired.dropped:  # such a row is read each time, so that what is dropped is counted
-            self._say_dropped(desired.dropped, self._mapping)
+            return self._rejected(number, record, fault, line)
+        return self._deliverable(number, record, desired, line)
+
+    def _deliverable(
+        self, number: int, record: dict[str, Any], desired: Desired, line: str
+    ) -> Item:
+        """Return a record that is to be delivered, with its key in its source."""
+        if self.stream.is_keyed or self._context.settings.memory_path is not None:
+            desired.source_key = self._key_in_source(record, desired)
+        if (
+            desired.dropped and self._mapping is not None
+        ):  # such a row is read each time, so that what is dropped is counted
+            self._context.batches.dropped(self.stream_name, desired.dropped)
+            remarks.say_dropped(self.stream_name, desired.dropped, self._mapping, self._context)
             return Item(number, line, desired=desired)
         shortcut = self._context.reader.shortcut
         return Item(number, line, desired=desired, row=shortcut.row if shortcut else None)
 
-    def _say_dropped(self, dropped: Sequence[Dropped], mapping: StreamMapping) -> None:
-        """Count what is not delivered of a row, and say so once for each attribute and reason."""
-        self._context.batches.dropped(self.stream_name, dropped)
-        for name, why in dict.fromkeys(dropped):
-            if self._context.notices.new(self.stream_name, [f"{name}: {why}"]):
-                self.logger.warning(
-                    "%s: a value for %s (column %s, line %s of the input) is not delivered: %s. "
-                    "Others are only counted.",
-                    self.stream_name,
-                    name,
-                    ", ".join(map(repr, mapping.attributes.get(name, (name,)))),
-                    f"{self._context.reader.line_number:,}",
-                    why,
-                )
-
-    def _desired(self, record: dict[str, Any], mapping: StreamMapping) -> Desired:
-        desired = mapping.apply(record)
-        if mapping.is_too_long(desired):
-            if mapping.on_invalid_value == "reject":
-                curated_schema(mapping.object.name).check(desired.attributes)
-            desired = mapping.without_too_long(desired)
-        if self._context.settings.memory_path is not None:
-            desired.source_key = self._key_in_source(record, desired)
-        return desired
-
     def _key_in_source(self, record: dict[str, Any], desired: Desired) -> str | None:
         """Return the record's key in its source: its key properties, or what it is matched by."""
         assert self._mapping is not None  # noqa: S101 - only mapped records come here
-        values: list[Any] = [record.get(name) for name in self.key_properties]
+        values: list[Any] = [*map(record.get, self._source_key.names)]
         if not values:
             fields = self.stream.rules.match_fields
             values = [list(key) for key in keys_of(self._mapping.object, desired, fields)]
@@ -384,33 +389,7 @@ class OutreachSink(Sink):
         self._context.batches.hand_over(self._batch)
 
 
-def _named(names: Sequence[str]) -> str:
-    """Name some of what there may be many of."""
-    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(map(printable, names[:MOST_NAMED]))}{more}"
-
-
 def _of_stream(name: str, error: SettingsError) -> SettingsError:
     """Say in which stream something is wrong."""
     problems = (f"Stream {name!r}: {problem}." for problem in error.errors)
     return SettingsError(*(problem.replace("..", ".") for problem in problems))
-
-
-def _linked_objects(mapping: StreamMapping | None) -> frozenset[str]:
-    """Name the objects of which there may be records in this run that records are linked to."""
-    if mapping is None:
-        return frozenset()
-    links = mapping.object.relationships
-    return frozenset(links[name].object for name in mapping.relationships)
-
-
-def _asked(mapping: StreamMapping, match_fields: Sequence[str]) -> tuple[str, ...]:
-    """List what a lookup must read so that a record can be matched and planned."""
-    object_type, links = mapping.object, [*mapping.relationships]
-    if "company" in mapping.attributes:
-        links.append("account")
-    links += [
-        object_type.match_within[name] for name in match_fields if name in object_type.match_within
-    ]
-    consent = (related for name in mapping.attributes for related in OPT_OUTS.get(name, ()))
-    return tuple(dict.fromkeys((*match_fields, *mapping.attributes, *consent, *links)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from singer_sdk.singerlib.json import serialize_json
@@ -10,6 +11,7 @@ from singer_sdk.singerlib.json import serialize_json
 from target_outreach.errors import OutputError
 
 if TYPE_CHECKING:
+    from target_outreach.delivery.display import Display
     from target_outreach.delivery.ledger import State
 
 
@@ -20,7 +22,14 @@ class StateOutput:
         has_emitted: Whether it has printed one.
     """
 
-    has_emitted = False
+    def __init__(self, display: Display | None = None) -> None:
+        """Have printed nothing yet.
+
+        Args:
+            display: What shows the progress of the run on a terminal, if anything does.
+        """
+        self.has_emitted = False
+        self._display = display
 
     def emit(self, state: State) -> None:
         """Print a STATE message.
@@ -29,8 +38,9 @@ class StateOutput:
             OutputError: Standard output is closed or full.
         """
         try:
-            sys.stdout.write(serialize_json(state) + "\n")
-            sys.stdout.flush()
+            with self._display.cleared() if self._display is not None else nullcontext():
+                sys.stdout.write(serialize_json(state) + "\n")
+                sys.stdout.flush()
             self.has_emitted = True
         except (AttributeError, OSError, ValueError):  # there is no sys.stdout where it was closed
             raise OutputError(

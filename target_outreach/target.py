@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from target_outreach.context import Notices, RunContext
 from target_outreach.parts import Parts
+from target_outreach.plain_text import keep_log_plain
 from target_outreach.run import Run
-from target_outreach.settings import SETTINGS, Settings
+from target_outreach.settings import Settings, config_schema
 from target_outreach.singer import ExactTarget
 from target_outreach.sinks import OutreachSink
 
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class TargetOutreach(ExactTarget):
-    """Writes prospects and accounts into Outreach, exactly and with few API calls."""
+    """Writes prospects, accounts and opportunities into Outreach, exactly and in few requests."""
 
     name = "target-outreach"
-    config_jsonschema = SETTINGS.to_dict()
+    config_jsonschema = config_schema()
     default_sink_class = OutreachSink
 
     def __init__(
@@ -38,6 +39,7 @@ class TargetOutreach(ExactTarget):
         **options: Any,  # noqa: ANN401 - the SDK's
     ) -> None:
         """Read the settings; nothing is opened before the first message needs it."""
+        keep_log_plain()
         super().__init__(
             config=config,
             parse_env_config=parse_env_config,
@@ -82,7 +84,9 @@ class TargetOutreach(ExactTarget):
 
     @override
     def checkpoint(self, state: dict[str, Any]) -> None:
-        self.run.checkpoint(state)
+        parts = self.run.parts
+        parts.ledger.checkpoint(state)
+        parts.engine.look_around()
 
     @override
     def process_endofpipe(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows that stand in the input letter by letter as when they were last delivered.
+"""Rows whose text in the input is exactly as when they were last delivered.
 
 Under a memory, most rows of an hourly run of a whole table are such. To read, check and map one
 of them again takes several times as long as to see that it is one: the bytes of the record are
@@ -33,10 +33,10 @@ from target_outreach.records.fingerprints import key_hash
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from target_outreach.delivery.memory import MemoryReader
+    from target_outreach.delivery.memory_reader import MemoryReader
     from target_outreach.delivery.stream import Stream
     from target_outreach.parts import Parts
-    from target_outreach.source_key import SourceKey
+    from target_outreach.records.rows import SourceKey
 
 HASH_BYTES = 8
 CONTEXT_BYTES = 2
@@ -65,7 +65,7 @@ _open: Callable[[bytes], _Envelope] = msgspec.json.Decoder(_Envelope).decode
 
 
 class Verbatim:
-    """Hashes the rows of one stream, as they stand in the input."""
+    """Hashes the rows of one stream by their exact text in the input."""
 
     def __init__(self, context: str, source_key: SourceKey) -> None:
         """Prepare for a stream.
@@ -106,7 +106,7 @@ class RowSink(Protocol):
 
     @property
     def object_name(self) -> str:
-        """The object that it is for; none where it is left out."""
+        """The object that it is for; none where it is ignored."""
 
     @property
     def verbatim(self) -> Verbatim | None:
@@ -172,7 +172,7 @@ class Shortcut:
         self._gains: Counter[RowSink] = Counter()
 
     def look_at(self, lines: Sequence[bytes]) -> None:
-        """Find out which of some lines are rows that the memory holds as they stand."""
+        """Find out which of some lines are rows whose exact text the memory holds."""
         self.forget()
         engine = self._parts.started_engine
         if engine is None or len(lines) < FEWEST_LINES:
@@ -224,6 +224,8 @@ class Shortcut:
         self.row = row.hash if row is not None else None
         if row is None or position not in self._same or row.sink.object_name in self._open:
             return False
+        if row.key in self._parts.resolved_rejects.hashes:
+            return False  # whoever has it delivered says so
         if self._held and not self._held.keys().isdisjoint(self._about(row)):
             return False
         self._settled.setdefault(row.sink, []).append(row.sink.receive_unread())

@@ -19,8 +19,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from openapi import Watcher, load_checker
 from openapi_answers import load_answer_checker
+from sandbox_client import adjust
 
+from target_outreach import bounds
 from target_outreach.cli import run
+from target_outreach.engine import bulk
+from target_outreach.outreach import imports
 from target_outreach.sandbox import Sandbox
 from target_outreach.target import TargetOutreach
 
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
     from target_outreach.sandbox.messages import Answer, Request
 
 Message = dict[str, Any]
+
+# The tests start some hundred processes, each of which would compile all that it imports.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no fault of what is tested.
 UNHURRIED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -71,22 +79,26 @@ PROSPECTS = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    text = "run on both sides of all contested facts, as where CI is set"
-    parser.addoption("--contested", action="store_true", help=text)
+    text = "run the slow tests too, as where CI is set"
+    parser.addoption("--slow", action="store_true", help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    text = "contested: one of the many sides of contested facts, for --contested or CI"
+    text = "slow: takes long by its nature; runs with --slow or -m, and where CI is set"
     config.addinivalue_line("markers", text)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for ``--contested`` and CI, without a line for each."""
-    if config.getoption("--contested") or os.environ.get("CI"):
+    """Deselect the slow tests unless they are requested, without a line for each."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+    if config.getoption("--slow") or config.option.markexpr or os.environ.get("CI"):
         return
-    left_out = [item for item in items if item.get_closest_marker("contested")]
+    left_out = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not item.get_closest_marker("contested")]
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 @dataclass(frozen=True)
@@ -150,6 +162,12 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state home"))
     monkeypatch.setenv("MELTANO_SEND_ANONYMOUS_USAGE_STATS", "false")
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look soon for what may have been created; the pauses are 3, 9 and 27 seconds otherwise."""
+    monkeypatch.setattr(bounds, "LATER_LOOKS", (0.05, 0.15, 0.45))
 
 
 @pytest.fixture(autouse=True)
@@ -290,3 +308,14 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=path, args=CHROMIUM)
         yield started
         started.close()
+
+
+@pytest.fixture
+def quick_imports(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Iterator[None]:
+    """Let imports take no time, and look at them often; no import may ever be about everything."""
+    monkeypatch.setattr(imports, "FIRST_LOOK", 0.01)
+    monkeypatch.setattr(bulk, "LOOKS", (0.0, 0.02))
+    monkeypatch.setattr(bulk, "LOOKS_FOR_LOST", (0.01, 0.02))
+    adjust(sandbox, import_pending_seconds=0, import_processing_seconds=0)
+    yield
+    assert [one for one in sandbox.store.imports() if one.everything] == []

@@ -143,7 +143,7 @@ class RequestChecker:
 
 
 class _Request:
-    """One request as `openapi-core` wants it."""
+    """One request as `openapi-core` needs it."""
 
     def __init__(self, exchange: Exchange, host_url: str) -> None:
         headers = Headers(list(exchange.request_headers))

@@ -1,9 +1,9 @@
 """Checks the sandbox's answers against the OpenAPI document that Outreach publishes.
 
 The schemas of its answers are tightened first: JSON:API's members, and what the API reference says
-beyond the document, become rules. Where the document is not at hand, `summarised` makes one of the
+beyond the document, become rules. Without a copy of the document, `summarised` makes one of the
 same form from the package's own catalogue of attributes, so that shapes, names and types are
-checked all the same. The numbers in brackets are sections of the API reference.
+checked anyway. The numbers in brackets are sections of the API reference.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ UNMENTIONED: Mapping[str, str] = {
     "code of an error": "one client looks for it where a prospect is enrolled twice (2.6)",
 }
 
-#: What answers leave out though the document has it.
+#: What the document has and answers do not.
 LEFT_OUT: Mapping[str, str] = {
     "to-many relationships": "Outreach shows links and counts; the target reads to-one links only",
     "relationships to other objects": "the sandbox has only what the target links records to",
@@ -250,7 +250,7 @@ class AnswerChecker:
             _, media_types = UNDECLARED.get(answer.status, ("", set()))
             if answer.media_type.removeprefix("application/") not in media_types:
                 yield f"the Content-Type is {answer.media_type}"
-        elif answer.status == 401:  # the one error that may stand at the top level (3.3)
+        elif answer.status == 401:  # the one error that may be at the top level (3.3)
             yield from [] if b"expiredAccessToken" in answer.body else ["no word of the token"]
         else:
             document = json.loads(answer.body)
@@ -296,7 +296,7 @@ class AnswerChecker:
             yield f"the id is {data['id']}"
 
     def _names(self, resource: Json, pairs: list[tuple[str, str]]) -> Iterator[str]:
-        """Compare what is shown with what is asked for, or with all that there is."""
+        """Compare the attributes that are shown with those requested, or with all."""
         kind = load_catalog().get(_PLURALS[resource["type"]])
         known = set(self._schemas[resource["type"]]["properties"])
         links = set() if kind is None else set(kind.relationships)

@@ -1,6 +1,6 @@
 """Reads the queries of requests: about them Outreach's OpenAPI document says nothing to machines.
 
-Which parameters there are is known from Outreach's guides. Which names may stand in them comes from
+Which parameters there are is known from Outreach's guides. Which names may be in them comes from
 the document: its objects have the attributes and relationships, and the descriptions say by badges
 and sentences what can be filtered and sorted by.
 """

@@ -1,4 +1,4 @@
-"""`docs/outreach-api.md`, which comments and tests cite by number as "API reference 6.2".
+"""The pages `docs/outreach-api*.md`, which comments and tests cite as "API reference 6.2".
 
 Each citation has its section, and each fact says how sure it is and where it can be seen.
 """
@@ -16,7 +16,9 @@ from test_contested import FACTS
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.model import CUSTOM_NAME
 
-PAGE = documents.ROOT / "docs" / "outreach-api.md"
+#: The pages of the reference, in the order of their sections.
+NAMES = ("outreach-api", *(f"outreach-api-{one}" for one in ("resources", "requests", "behaviour")))
+REFERENCE = [documents.DOCS / f"{name}.md" for name in NAMES]
 NUMBER = r"\d+[a-z]?(?:\.\d+)?"
 NUMBERS = rf"{NUMBER}(?:(?:,? and |, ){NUMBER})*"
 CITED = re.compile(rf"API\s+reference,?\s(?:#\s*)?\(?({NUMBERS})")
@@ -32,11 +34,16 @@ LISTED = {"2.1": "prospects", "2.3": "accounts", "2.6": "sequenceStates"}
 
 
 @cache
+def reference():
+    return "\n".join(page.read_text(encoding="utf-8") for page in REFERENCE)
+
+
+@cache
 def sections():
     """The lines of each section, by its number."""
     found = {}
     number = None
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
+    for line in reference().splitlines():
         if heading := HEADING.match(line):
             number = heading[2]
             assert number not in found, f"{number} is there twice"
@@ -49,7 +56,7 @@ def sections():
 @cache
 def items():
     """The numbers of the facts and questions that have one of their own, in order."""
-    return re.findall(r"^\| (\d+\.\d+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r"^\| (\d+\.\d+) \|", reference(), re.MULTILINE)
 
 
 def tables(number):
@@ -82,7 +89,7 @@ def cited():
         text = path.read_text(encoding="utf-8")
         name = path.relative_to(root).as_posix()
         found = CITED.findall(text)
-        if name in IN_BRACKETS or path.is_relative_to(PAGE.parent):
+        if name in IN_BRACKETS or path.is_relative_to(documents.DOCS):
             found += [one for one in BRACKETED.findall(text) if not NO_SECTIONS.fullmatch(one)]
         for numbers in found:
             for number in re.findall(NUMBER, numbers):
@@ -108,7 +115,7 @@ def parent(number):
     return number if number in sections() else number.partition(".")[0]
 
 
-def test_sections_stand_in_order_and_none_is_empty():
+def test_sections_are_in_order_and_none_is_empty():
     parts = [
         re.fullmatch(r"(\d+)([a-z]?)(?:\.(\d+))?", number).groups("0") for number in sections()
     ]
@@ -179,7 +186,7 @@ def test_readers_are_led_to_it():
         assert "](docs/outreach-api.md)" in path.read_text(encoding="utf-8"), name
 
 
-@pytest.mark.parametrize("page", sorted(PAGE.parent.rglob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted(documents.DOCS.rglob("*.md")), ids=lambda page: page.name)
 def test_links_between_the_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import logins
 import pytest
+from accessibility import check, watched_page
 from logins import APP, Login, decide, kept, visit
 from playwright.sync_api import Error
 
 from target_outreach.sandbox import App, Profile, Sandbox
 
 #: A page of this machine has no host.
-LOOPBACK = {"127.0.0.1", "localhost", None}
+LOOPBACK = {"127.0.0.1", "localhost"}
 SCREENS = {"phone": (320, 568), "desktop": (1280, 800)}
 
 # The colours of a page that sets none of its own are those of the browser's scheme.
@@ -72,20 +72,14 @@ def open_page(browser):
 
     @contextmanager
     def _open(address, **options):
-        requested, complaints = [], []
         # As a user who goes on past the warning of a certificate that no authority issued.
-        context = browser.new_context(ignore_https_errors=True, **options)
-        context.set_default_timeout(30_000)
-        context.on("request", lambda request: requested.append(request.url))
-        context.on("console", lambda message: complaints.append(message.text))
-        context.on("weberror", lambda failure: complaints.append(str(failure.error)))
-        page = context.new_page()
-        page.goto(address)
-        yield page
-        context.close()
-        assert {urlsplit(url).hostname for url in requested} <= LOOPBACK
+        with watched_page(browser, ignore_https_errors=True, **options) as seen:
+            seen.page.goto(address)
+            yield seen.page
+        assert seen.hosts <= LOOPBACK
         # That a page was answered with another status than 200 is said on the console.
-        assert [text for text in complaints if "Failed to load resource" not in text] == []
+        complaints = [text for text in seen.complaints if "Failed to load resource" not in text]
+        assert complaints == []
 
     return _open
 
@@ -166,6 +160,10 @@ def test_the_pages_can_be_read_on_every_screen(open_page, login, sandbox, scheme
         running.opened(), color_scheme=scheme, viewport={"width": width, "height": height}
     ) as page:
         check_looks(page, scheme)
+        check(page)
+        who = page.locator(".who").inner_text()
+        assert "Ada Byron (ada@example.com) in the organisation Sandbox" in who
+        assert "Prospects: create and change" in page.locator("ul").inner_text()
         for each in page.get_by_role("button").all():
             box = each.bounding_box()
             assert box["height"] >= 24  # WCAG 2.2, 2.5.8

@@ -10,14 +10,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import lines, record, schema, state
+from sandbox_client import adjust
 
-from target_outreach.engine import bulk, resolver
-from target_outreach.engine.bulk import BulkUpdates
+from target_outreach.engine import resolver
+from target_outreach.engine.bulk import BulkWrites
 from target_outreach.engine.import_sizing import FIRST_SIZE, MOST, ImportSizing
 from target_outreach.outreach import imports
 from target_outreach.outreach.imports import Ending, Imports
@@ -27,20 +27,11 @@ from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import Fault
 from target_outreach.sandbox.profile import Profile
 
-KILLS = 12 if os.environ.get("CI") else 4
+KILLS = 8 if os.environ.get("CI") else 3
 START = "/api/v2/imports/actions/bulkUpsert"
-WARNING = "Records are updated one at a time for the rest of this run"
+WARNING = "bulk_writes is switched off for the rest of this run"
 
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch, sandbox):
-    """Let imports take no time, and look at them often; no import may ever be about everything."""
-    monkeypatch.setattr(imports, "FIRST_LOOK", 0.01)
-    monkeypatch.setattr(bulk, "LOOKS", (0.0, 0.02))
-    monkeypatch.setattr(bulk, "LOOKS_FOR_LOST", (0.01, 0.02))
-    adjust(sandbox, import_pending_seconds=0, import_processing_seconds=0)
-    yield
-    assert [one for one in sandbox.store.imports() if one.everything] == []
+pytestmark = pytest.mark.usefixtures("quick_imports")
 
 
 @pytest.fixture
@@ -48,13 +39,9 @@ def bulk_sync(sync):
     """Run the target with bulk updates."""
 
     def _sync(messages, **settings):
-        return sync(messages, **({"bulk_updates": True} | settings))
+        return sync(messages, **({"bulk_writes": "updates"} | settings))
 
     return _sync
-
-
-def adjust(sandbox, **switches):
-    sandbox.profile = replace(sandbox.profile, **switches)
 
 
 def seed(sandbox, count, **attributes):
@@ -112,7 +99,7 @@ def test_only_what_differs_is_sent_with_whole_ids(bulk_sync, sandbox):
     ]
 
 
-def test_it_is_off_unless_it_is_asked_for(sync, sandbox):
+def test_it_is_off_unless_it_is_switched_on(sync, sandbox):
     seed(sandbox, 20)
     assert sync(people(20)).counts("prospects") == {"received": 20, "updated": 20}
     assert sizes(sandbox) == []
@@ -232,6 +219,7 @@ def test_the_other_form_of_a_record_is_tried_once(bulk_sync, sandbox, invalid):
     assert WARNING not in run.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_limit_to_the_number_of_records_is_found(bulk_sync, sandbox, status):
     seed(sandbox, 500)
@@ -253,8 +241,9 @@ def test_a_limit_to_the_size_of_a_request_is_found(bulk_sync, sandbox):
     assert sent(sandbox, "PATCH") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("invalid", ["request", "import"])
-def test_a_record_that_spoils_its_import_costs_few_single_writes(bulk_sync, sandbox, invalid):
+def test_a_record_that_fails_its_import_costs_few_single_writes(bulk_sync, sandbox, invalid):
     seed(sandbox, 300)
     adjust(sandbox, import_invalid=invalid, max_name_length=10)
     rows = people(300)
@@ -281,9 +270,10 @@ def test_states_of_other_names_are_understood_by_what_was_written(bulk_sync, san
 # What is not written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", ["honest", "silent"])
 @pytest.mark.parametrize("share", ["import_lost_share", "import_failed_share"])
-def test_what_an_import_leaves_out_is_written_whatever_it_counts(bulk_sync, sandbox, share, counts):
+def test_what_an_import_ignores_is_written_whatever_it_counts(bulk_sync, sandbox, share, counts):
     seed(sandbox, 150)
     adjust(sandbox, import_counts=counts, **{share: 0.1})
     run = bulk_sync(people(150))
@@ -294,7 +284,7 @@ def test_what_an_import_leaves_out_is_written_whatever_it_counts(bulk_sync, sand
     assert WARNING not in run.log
 
 
-def test_imports_that_leave_out_too_much_end(bulk_sync, sandbox):
+def test_imports_that_ignore_too_much_end(bulk_sync, sandbox):
     seed(sandbox, 50)
     adjust(sandbox, import_lost_share=0.6)
     run = bulk_sync(people(50))
@@ -410,11 +400,12 @@ def test_lists_that_show_a_write_late_are_looked_at_again(bulk_sync, sandbox, mo
     def read_late(self, changes, asked):
         found = read(self, changes, asked)
         if next(shown) == 0:
-            return {change.decided.resource.id: change.decided.resource for change in changes}
+            for change in changes:
+                found.put(change.job.decided.resource)
         return found
 
-    read = BulkUpdates._read
-    monkeypatch.setattr(BulkUpdates, "_read", read_late)
+    read = BulkWrites._read
+    monkeypatch.setattr(BulkWrites, "_read", read_late)
     run = bulk_sync(people(10))
     assert run.counts("prospects") == {"received": 10, "updated": 10}
     assert sent(sandbox, "PATCH") == []
@@ -425,7 +416,7 @@ def test_lists_that_show_a_write_late_are_looked_at_again(bulk_sync, sandbox, mo
 
 @pytest.mark.parametrize("end", ["pending", "processing"])
 def test_an_import_that_does_not_end_is_given_up(bulk_sync, sandbox, monkeypatch, end):
-    monkeypatch.setattr(imports, "PATIENCE", 0.1)
+    monkeypatch.setattr(imports, "LONGEST_IMPORT", 0.1)
     seed(sandbox, 40)
     adjust(sandbox, import_end=end)
     run = bulk_sync(people(40))
@@ -440,7 +431,7 @@ def test_an_import_that_does_not_end_is_given_up(bulk_sync, sandbox, monkeypatch
 def test_a_newer_row_is_not_overtaken_by_an_import_that_does_not_end(
     bulk_sync, sandbox, monkeypatch
 ):
-    monkeypatch.setattr(imports, "PATIENCE", 0.1)
+    monkeypatch.setattr(imports, "LONGEST_IMPORT", 0.1)
     ids = seed(sandbox, 20)
     adjust(sandbox, import_end="pending")
     newest = people(1, start=3, title="newest")
@@ -511,6 +502,7 @@ def test_a_look_at_an_import_that_is_refused_changes_nothing(bulk_sync, sandbox,
 # Order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [5, 20, 500])
 def test_the_last_row_of_one_key_wins(bulk_sync, sandbox, size):
     seed(sandbox, 40)
@@ -554,6 +546,7 @@ def test_two_streams_with_different_columns_do_not_blind_each_other(bulk_sync, s
     }
 
 
+@pytest.mark.slow
 def test_a_list_is_laid_over_what_is_held_when_the_import_starts(bulk_sync, sandbox, monkeypatch):
     ids = seed(sandbox, 30, tags=["a"])
     monkeypatch.setattr(resolver, "FRESH", 0.5)
@@ -571,6 +564,28 @@ def test_a_list_is_laid_over_what_is_held_when_the_import_starts(bulk_sync, sand
     assert run.counts("prospects") == {"received": 30, "updated": 30}
     last = sandbox.store.get("prospects", ids[29])["attributes"]
     assert last["tags"] == ["a", "theirs", "b"]
+
+
+def test_what_an_opt_out_may_forbid_is_not_left_to_a_late_import(bulk_sync, sandbox, monkeypatch):
+    ids = seed(sandbox, 12)
+    run_import = Imports.run
+
+    def unsubscribe_and_run(self, *arguments):
+        for one in ids:
+            sandbox.store.update("prospects", one, {"emailsOptStatus": "opted_out"})
+        return run_import(self, *arguments)
+
+    monkeypatch.setattr(Imports, "run", unsubscribe_and_run)
+    adjust(sandbox, import_opts_in=True)
+    columns = {"emails_opt_status": {"type": ["null", "string"]}}
+    messages = people(6, emails_opt_status="opted_in") + people(6, start=6)
+    messages[0]["schema"]["properties"] |= columns
+    run = bulk_sync([one for one in messages if one is messages[0] or one["type"] != "SCHEMA"])
+    assert run.counts("prospects") == {"received": 12, "updated": 12}
+    assert titles(sandbox) == {"new": 12}
+    (imported,) = sandbox.store.imports()
+    records = sandbox.store.import_records(imported.id)
+    assert ["emailsOptStatus" in one.sent["data"]["attributes"] for one in records] == [False] * 6
 
 
 @pytest.mark.parametrize(("policy", "code", "at"), [("abort", 1, 5), ("hold", 3, 5)])
@@ -617,7 +632,7 @@ def test_what_was_imported_is_remembered_and_changed_without_a_lookup(bulk_sync,
     }
 
 
-def test_a_remembered_record_that_is_gone_is_made_anew(bulk_sync, sandbox, tmp_path):
+def test_a_remembered_record_that_is_gone_is_made_again(bulk_sync, sandbox, tmp_path):
     memory = {"change_detection": "source", "memory_path": str(tmp_path / "m.db")}
     ids = seed(sandbox, 12)
     bulk_sync(people(12), **memory)
@@ -630,12 +645,13 @@ def test_a_remembered_record_that_is_gone_is_made_anew(bulk_sync, sandbox, tmp_p
 # The end of a run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_in_the_middle_of_an_import_leaves_its_records_unsettled(
     start, sandbox, config, number, code
 ):
     seed(sandbox, 40)
-    process = start(bulk_updates=True, batch_size_rows=10)
+    process = start(bulk_writes="updates", batch_size_rows=10)
     process.stdin.write(lines(people(10)).encode())
     process.stdin.flush()
     while not titles(sandbox)["new"]:
@@ -662,13 +678,14 @@ def kill_after(process, sandbox, count):
     process.kill()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_run_again_each_record_is_as_its_last_row_says(start, sandbox):
     chance = random.Random(11)  # noqa: S311 - seeded, to be repeatable
     seed(sandbox, 60)
     adjust(sandbox, import_pending_seconds=0.02, import_processing_seconds=0.05)
     at = 0
     for _ in range(KILLS):
-        process = start(bulk_updates=True, batch_size_rows=chance.choice([10, 20, 60]))
+        process = start(bulk_writes="updates", batch_size_rows=chance.choice([10, 20, 60]))
         seen = sandbox.request_count + chance.randint(1, 12)
         killer = threading.Thread(target=kill_after, args=(process, sandbox, seen))
         killer.start()
@@ -682,12 +699,13 @@ def test_killed_at_any_moment_and_run_again_each_record_is_as_its_last_row_says(
             if one["attributes"]["title"] == "new"
         }
         assert {f"p{n}@x.test" for n in range(at)} <= written
-    process = start(bulk_updates=True)
+    process = start(bulk_writes="updates")
     process.communicate(lines(people(60 - at, start=at)).encode(), timeout=60)
     assert process.returncode == 0
     assert titles(sandbox) == {"new": 60}
 
 
+@pytest.mark.slow
 def test_max_requests_in_the_middle_of_an_import_ends_the_run_resumably(bulk_sync, sandbox):
     seed(sandbox, 40)
     adjust(sandbox, import_pending_seconds=0.2)
@@ -703,6 +721,7 @@ def test_max_requests_in_the_middle_of_an_import_ends_the_run_resumably(bulk_syn
 # What it costs
 
 
+@pytest.mark.slow
 def test_a_changed_row_costs_at_most_0_03_requests(bulk_sync, sandbox, monkeypatch):
     monkeypatch.undo()
     usual = Profile()
@@ -740,7 +759,7 @@ def test_an_import_or_a_list_without_records_cannot_be_sent():
     sends_nothing = Imports(NoClient(), Pacer())
     for shape in ("wrapped", "flat"):
         with pytest.raises(ValueError, match="all records"):
-            sends_nothing.run([], shape, lambda: True)
+            sends_nothing.run([], "skip", shape, lambda: True)
     people_type = load_catalog()["prospects"]
     assert Lookup(NoClient()).paths(people_type, "id", [], ["title"]) == []
 
@@ -785,3 +804,23 @@ def test_imports_double_while_they_work_up_to_the_largest():
 def test_trust_goes_by_what_was_kept(endings, is_lost, size):
     trust = fed(*endings)
     assert (trust.is_lost, trust.size) == (is_lost, size)
+
+
+@pytest.mark.slow
+def test_a_record_that_an_import_ignored_and_somebody_edited_is_sent_by_itself(sync, sandbox):
+    ids = seed(sandbox, 20)
+    adjust(sandbox, import_lost_share=1.0, import_pending_seconds=0.5)
+    edited = threading.Event()
+
+    def edit():
+        while not any("bulkUpsert" in one.path for one in sandbox.requests):
+            time.sleep(0.01)
+        for one in ids:
+            sandbox.store.update("prospects", one, {"title": "theirs"})
+        edited.set()
+
+    threading.Thread(target=edit, daemon=True).start()
+    run = sync(people(20), bulk_writes="updates")
+    assert edited.is_set()
+    assert run.counts("prospects") == {"received": 20, "updated": 20}
+    assert {one["attributes"]["title"] for one in sandbox.store.all("prospects")} == {"new"}

@@ -181,6 +181,7 @@ def test_an_oauth_app_that_is_well_has_a_line_for_each_thing(check, oauth, sandb
     ]
 
 
+@pytest.mark.slow
 def test_a_bearer_token_that_is_well_has_its_scopes_told(check, bearer, sandbox):
     found = check(bearer)
     assert found.code == 0
@@ -200,6 +201,7 @@ def test_a_bearer_token_does_not_say_its_scopes_where_outreach_does_not(check, b
     assert {request.method for request in sandbox.requests} == {"GET"}
 
 
+@pytest.mark.slow
 def test_a_server_to_server_app_that_is_well_has_no_user(check, server_app, sandbox):
     found = check(server_app)
     assert found.code == 0
@@ -214,11 +216,12 @@ def test_a_server_to_server_app_that_is_well_has_no_user(check, server_app, sand
     assert "refresh token" not in found.out
 
 
-def test_the_sandbox_wants_no_credentials_and_has_no_token_to_speak_of(check, tmp_path):
+@pytest.mark.slow
+def test_the_sandbox_needs_no_credentials_and_has_no_token_to_speak_of(check, tmp_path):
     path = str(tmp_path / "own.db")
     found = check({"sandbox": path})
     assert found.code == 0
-    asked = f"Asking the sandbox in {path}, which wants no credentials."
+    asked = f"Asking the sandbox in {path}, which needs no credentials."
     new = "There was no such file: it was made, and the sandbox in it is empty."
     assert found.said("note") == [asked, new]
     assert found.said("ok")[:2] == ["prospects can be read.", "accounts can be read."]
@@ -226,6 +229,7 @@ def test_the_sandbox_wants_no_credentials_and_has_no_token_to_speak_of(check, tm
     assert check({"sandbox": path}).said("note") == [asked]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bearer", "oauth", "server_app", "sandbox"])
 def test_the_configuration_may_come_from_the_environment(
     request, kind, places, tmp_path, monkeypatch
@@ -246,6 +250,7 @@ def test_the_configuration_may_come_from_the_environment(
     assert "accounts can be read." in found.said("ok")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "objects", "scopes"),
     [
@@ -257,7 +262,11 @@ def test_the_configuration_may_come_from_the_environment(
             f"{ALL} opportunities.read opportunities.write",
         ),
         ({"dry_run": True}, ["prospects", "accounts"], "prospects.read accounts.read"),
-        ({"bulk_updates": True}, ["prospects", "accounts"], f"{ALL} imports.read imports.write"),
+        (
+            {"bulk_writes": "updates"},
+            ["prospects", "accounts"],
+            f"{ALL} imports.read imports.write",
+        ),
         (
             {
                 "streams": [
@@ -297,6 +306,50 @@ def test_only_what_the_configured_sync_needs_is_checked(check, oauth, settings, 
         f"{name} can be read." for name in objects
     ]
     assert f"All scopes that the sync needs are there: {scopes}." in found.said("ok")
+
+
+# Entries of streams
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        (
+            {"stream": "people", "object": "prospects", "columns": {"x": "titel"}},
+            "Entry 1 of streams ('people'): columns maps 'x' to 'titel', ",
+        ),
+        (
+            {"stream": "crm-accounts", "match_on": ["domian"]},
+            "Entry 1 of streams ('crm-accounts'): match_on names 'domian', which accounts do not",
+        ),
+        (
+            {"stream": "people", "object": "prospects", "field_rules": {"Lead scores": "never"}},
+            "Entry 1 of streams ('people'): field_rules names 'Lead scores', which cannot be",
+        ),
+    ],
+)
+def test_a_wrong_name_in_an_entry_is_a_problem(check, bearer, entry, problem):
+    found = check(bearer, streams=[entry])
+    assert found.code == 1, found.out
+    (said,) = found.said("problem")
+    assert said.startswith(problem)
+
+
+def test_names_in_array_fields_for_all_streams_are_checked_too(check, bearer):
+    found = check(bearer, array_fields={"tgas": "replace"})
+    assert found.code == 1
+    assert found.said("problem")[0].startswith("array_fields names 'tgas', ")
+
+
+def test_what_cannot_be_checked_before_a_stream_comes_is_noted(check, bearer):
+    entries = [
+        {"stream": "people", "object": "prospects", "columns": {"x": "title"}},
+        {"stream": "*", "columns": {"y": "title"}},
+    ]
+    found = check(bearer, streams=entries)
+    assert found.code == 0, found.out
+    assert "Entry 2 of streams ('*') was not checked, since it does not say" in found.out
+    assert "All names that streams mentions are known." in found.said("ok")
 
 
 # Scopes
@@ -343,6 +396,7 @@ def test_a_bearer_token_that_may_not_read_is_a_problem(check, bearer, sandbox):
 # Tokens
 
 
+@pytest.mark.slow
 def test_a_refused_access_token_is_the_only_problem(check, bearer, sandbox):
     sandbox.revoke(TOKEN)
     found = check(bearer)
@@ -353,6 +407,7 @@ def test_a_refused_access_token_is_the_only_problem(check, bearer, sandbox):
     assert found.said("ok") == []
 
 
+@pytest.mark.slow
 def test_an_expired_refresh_token_is_said_with_what_to_do(check, oauth, clock):
     config = oauth()
     clock.ahead = 15 * DAY
@@ -373,6 +428,7 @@ def test_without_any_refresh_token_there_is_nothing_to_ask(check, oauth, sandbox
     assert sandbox.request_count == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("days", "kind", "code"), [(11.5, "ok", 0), (12.5, "problem", 1)])
 def test_a_refresh_token_that_grows_old_becomes_a_problem(check, oauth, days, kind, code):
     config = oauth()
@@ -384,6 +440,7 @@ def test_a_refresh_token_that_grows_old_becomes_a_problem(check, oauth, days, ki
     assert line.startswith(f"The refresh token is {days} days old; it dies on ")
 
 
+@pytest.mark.slow
 def test_the_age_is_that_of_the_refresh_token_where_renewals_bring_no_other(check, oauth):
     config = oauth()
     assert check(config).code == 0
@@ -398,6 +455,7 @@ def test_the_age_is_that_of_the_refresh_token_where_renewals_bring_no_other(chec
     assert line.startswith("The refresh token is 12.5 days old; it dies on ")
 
 
+@pytest.mark.slow
 def test_a_token_that_is_about_to_end_is_renewed_by_the_check(check, oauth, sandbox):
     config = oauth()
     assert check(config).code == 0
@@ -408,6 +466,7 @@ def test_a_token_that_is_about_to_end_is_renewed_by_the_check(check, oauth, sand
     assert len(sandbox.token_requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "secret"), [("oauth", "client_secret"), ("server_app", "s2s_private_key")]
 )
@@ -422,6 +481,7 @@ def test_a_secret_that_a_kept_token_leaves_untried_is_noted(request, check, kind
     assert note.startswith(f"{secret} was not tried, since the access token that is kept still ")
 
 
+@pytest.mark.slow
 def test_an_unknown_server_to_server_app_is_a_problem(check, server_app):
     found = check(server_app, s2s_guid="another")
     assert found.code == 1
@@ -438,6 +498,7 @@ def test_no_credentials_at_all_are_one_sentence(check):
 # The budget
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_used_up_is_said_at_once_and_not_waited_for(check, bearer, sandbox):
     sandbox.spend(10_000)
     found = check(bearer)
@@ -450,6 +511,7 @@ def test_a_budget_that_is_used_up_is_said_at_once_and_not_waited_for(check, bear
     )
 
 
+@pytest.mark.slow
 def test_a_budget_that_ends_on_the_way_is_said_too(check, bearer, sandbox):
     sandbox.spend(9_998)
     found = check(bearer)
@@ -458,7 +520,8 @@ def test_a_budget_that_ends_on_the_way_is_said_too(check, bearer, sandbox):
     assert "are used up until" in found.said("problem")[0]
 
 
-def test_a_long_wait_that_is_asked_for_is_said_and_not_waited_for(check, bearer, sandbox):
+@pytest.mark.slow
+def test_check_reports_a_long_retry_after_and_does_not_wait(check, bearer, sandbox):
     headers = (("Retry-After", "3600"),)
     sandbox.add_fault(Fault("status", status=429, body="Retry later", headers=headers))
     found = check(bearer)
@@ -468,6 +531,7 @@ def test_a_long_wait_that_is_asked_for_is_said_and_not_waited_for(check, bearer,
     ]
 
 
+@pytest.mark.slow
 def test_what_is_left_to_others_is_said(check, bearer, sandbox):
     sandbox.spend(6_000)
     found = check(bearer, request_budget_percent=50)
@@ -479,6 +543,7 @@ def test_what_is_left_to_others_is_said(check, bearer, sandbox):
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_says_nothing_of_the_budget_is_said_to(check, bearer, sandbox):
     sandbox.profile = replace(sandbox.profile, limit_headers="none")
     found = check(bearer)
@@ -489,6 +554,7 @@ def test_a_server_that_says_nothing_of_the_budget_is_said_to(check, bearer, sand
 # The server
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_be_reached_is_a_problem(check, bearer):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
@@ -496,7 +562,8 @@ def test_a_server_that_cannot_be_reached_is_a_problem(check, bearer):
         found = check(bearer, api_url=f"http://127.0.0.1:{port}/api/v2")
     assert found.code == 1
     assert found.said("note") == [f"Asking http://127.0.0.1:{port}/api/v2 with access_token."]
-    assert "Outreach cannot be reached (broken connection)." in found.said("problem")[0]
+    refused = f"Connection refused at http://127.0.0.1:{port}; is the sandbox running? That was"
+    assert found.said("problem")[0].startswith(refused)
 
 
 def test_a_wrong_address_is_a_problem(check, bearer):
@@ -506,6 +573,7 @@ def test_a_wrong_address_is_a_problem(check, bearer):
     assert "check api_url" in found.said("problem")[0]
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_say_whose_token_it_is_is_no_problem(check, bearer, sandbox):
     for status in (403, 404):
         sandbox.profile = replace(sandbox.profile, identity_refusal=status)
@@ -530,6 +598,7 @@ def test_whose_token_it_is_is_said_as_far_as_it_is_known(check, bearer, sandbox,
     assert check(bearer).said("ok")[0] == f"Outreach accepts the token{words}"
 
 
+@pytest.mark.slow
 def test_an_object_that_cannot_be_read_does_not_hide_the_other(check, bearer, sandbox):
     sandbox.add_fault(Fault("status", path="/prospects", status=404, body="{}"))
     found = check(bearer)
@@ -538,6 +607,7 @@ def test_an_object_that_cannot_be_read_does_not_hide_the_other(check, bearer, sa
     assert "accounts can be read." in found.said("ok")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ahead", "words"), [(300, True), (-300, True), (5, False)])
 def test_clocks_that_differ_are_noted(check, bearer, clock, ahead, words):
     clock.ahead = ahead
@@ -552,6 +622,7 @@ def test_clocks_that_differ_are_noted(check, bearer, clock, ahead, words):
         assert 295 <= int(difference[1]) <= 305
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_check_that_waits(bearer, sandbox, tmp_path):
     sandbox.add_fault(Fault("hang", path="/api/v2/", seconds=60))
     path = tmp_path / "config.json"

@@ -10,7 +10,7 @@ Without a switch are the parts of the API that the target never uses and the san
 batches, addresses and telephone numbers as resources, imports of CSV files, pages by offset.
 
 By default a few sides run. All of them, and rows of several switches in which each two sides meet,
-run with ``--contested`` and where CI is set.
+are slow tests.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from target_outreach.engine import bulk, writing
-from target_outreach.outreach import imports, patience
+from target_outreach.engine import bulk
+from target_outreach.outreach import imports
+from target_outreach.outreach.auth import token_retry
 from target_outreach.sandbox import App, Fault, Installation, Profile
 
 Switches = dict[str, Any]
@@ -127,7 +128,7 @@ IMPORTS = (
         ("queued", "running", "done", "broken"),
     ),
     fact("import_end", "10.4", "How does it end?", "finished", "failed", "pending", "processing"),
-    fact("import_counts", "10.4", "Are its counts true?", "honest", "silent"),
+    fact("import_counts", "10.4", "Are its counts true?", "honest", "silent", "wrong"),
     fact(
         "import_invalid",
         "10.4",
@@ -135,14 +136,22 @@ IMPORTS = (
         *("record", "attribute", "request", "import"),
     ),
     fact("import_unknown", "6.2", "What of an unknown id?", "failure", "skipped", "created"),
-    fact("import_creates", "6.2, 10.4", "Does it create?", *EITHER),
+    fact(
+        "import_new",
+        "6.2, 10.4",
+        "Does it create?",
+        "created",
+        "failure",
+        "ignored",
+        "refused",
+    ),
     fact("import_empty", "6.1, 10.9", "What is no record?", "all", "refused", "nothing"),
     fact("import_opts_in", "6.3", "Does it undo opt-outs?", *EITHER),
     fact("import_ignored", "10.4", "Does it leave anything out?", (), ("tags", "account")),
 )
 
 ENROLMENTS = (
-    fact("enrolled_code", "2.6", "Where do the words stand?", *EITHER),
+    fact("enrolled_code", "2.6", "Where are the words?", *EITHER),
     fact(
         "duplicate_enrolment",
         "2.6",
@@ -198,6 +207,8 @@ NO_FACTS = {
 
 #: Contested, but with a test of its own instead of sides for all.
 ELSEWHERE = {
+    "import_late_seconds": "10.4: test_what_an_import_creates_late_is_not_created_twice",
+    "import_twice": "10.4: test_an_import_that_creates_twice_is_the_last_one",
     "list_lag_seconds": "4.2: test_no_company_is_made_twice_by_one_run",
     "trash_listed": "8.8: test_what_is_listed_in_the_trash_does_not_count_as_delivered",
     "http_redirects": "7: test_plain_http_serves_where_the_app_has_it",
@@ -263,7 +274,7 @@ def sides(facts: tuple[Fact, ...]) -> list[Any]:
         pytest.param(
             switches,
             id=_name(n, switches),
-            marks=[] if n < usual else pytest.mark.contested,
+            marks=[] if n < usual else pytest.mark.slow,
         )
         for n, switches in enumerate(known)
     ]
@@ -283,13 +294,12 @@ def outreach(sandbox, switches):
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch):
-    monkeypatch.setattr(writing, "SECOND_LOOK_AFTER", 0.02)
+def hastier(monkeypatch):
     monkeypatch.setattr(imports, "FIRST_LOOK", 0.01)
     monkeypatch.setattr(bulk, "LOOKS", (0.0, 0.02))
     monkeypatch.setattr(bulk, "LOOKS_FOR_LOST", (0.01, 0.02))
-    monkeypatch.setattr(patience, "FIRST_THROTTLE", 0.2)
-    monkeypatch.setattr(patience, "MINT_INTERVAL", 0.5)
+    monkeypatch.setattr(token_retry, "FIRST_THROTTLE", 0.2)
+    monkeypatch.setattr(token_retry, "MINT_INTERVAL", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +329,7 @@ def server_app(outreach, switches, config, key):
 
 
 def counts(outcomes):
-    """What a report says where these became of the records."""
+    """The counts of a report for these outcomes of the records."""
     return {"received": len(outcomes)} | Counter(outcomes)
 
 
@@ -390,7 +400,7 @@ def people():
     ]
 
 
-#: What becomes of each row, unless it is refused.
+#: The outcome of each row, unless it is refused.
 KINDS = {
     **{f"new{n}@people.test": "created" for n in range(7)},
     **{f"old{n}@people.test": "updated" for n in range(4)},
@@ -465,6 +475,7 @@ def expected_titles(profile):
     return expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", sides(RECORDS))
 def test_a_mixed_load_of_prospects_ends_the_same_twice(sync, outreach):
     profile = outreach.profile
@@ -478,6 +489,7 @@ def test_a_mixed_load_of_prospects_ends_the_same_twice(sync, outreach):
     assert second.counts("prospects") == settled(outcomes.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", sides(RECORDS))
 def test_rows_that_were_delivered_cost_nothing_by_memory(sync, outreach, tmp_path):
     seed_people(outreach)
@@ -511,6 +523,7 @@ def seed_companies(sandbox):
         sandbox.store.seed("accounts", {"name": f"Same {n}", "domain": f"Same{n}.test".lower()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", sides(RECORDS))
 def test_a_mixed_load_of_accounts_ends_the_same_twice(sync, outreach):
     profile = outreach.profile
@@ -533,7 +546,7 @@ def test_a_mixed_load_of_accounts_ends_the_same_twice(sync, outreach):
 
 
 @pytest.mark.parametrize("switches", [{"list_cap": 5, "case_sensitive_filters": True}])
-def test_lists_that_are_cut_and_mind_the_case_lead_to_rejects_and_to_no_second_account(
+def test_lists_that_are_cut_and_case_sensitive_lead_to_rejects_and_to_no_second_account(
     sync, outreach
 ):
     seed_companies(outreach)
@@ -618,6 +631,7 @@ def linked_people(accounts):
     return messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", sides(RECORDS))
 def test_links_lead_to_the_same_accounts_twice(sync, outreach):
     store = outreach.store
@@ -643,6 +657,7 @@ def companies_of_people(**row):
         yield record("prospects", id=n, email=f"p{n}@people.test", **row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", sides(RECORDS))
 def test_a_company_changes_beside_all_accounts_but_named_ones(sync, outreach):
     store = outreach.store
@@ -695,6 +710,7 @@ def replayed():
         yield record("prospects", id=n, emails=[f"old{n}@people.test", f"more{n}@people.test"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", sides(RECORDS))
 def test_lost_answers_lead_to_no_second_record_and_no_reject(sync, outreach):
     if outreach.profile.case_sensitive_filters:
@@ -732,7 +748,7 @@ def bulk_rows():
 
 @pytest.mark.parametrize("switches", sides(IMPORTS))
 def test_bulk_updates_end_the_same_twice(sync, outreach, monkeypatch, server_app):
-    monkeypatch.setattr(imports, "PATIENCE", 0.2)
+    monkeypatch.setattr(imports, "LONGEST_IMPORT", 0.2)
     outreach.profile = replace(
         outreach.profile,
         import_pending_seconds=0,
@@ -742,7 +758,7 @@ def test_bulk_updates_end_the_same_twice(sync, outreach, monkeypatch, server_app
     emails = [*(f"p{n}@people.test" for n in range(24)), "zone@people.test"]
     rows = ({"emails": [email], "title": "Then", "tags": ["theirs"]} for email in emails)
     outreach.store.seed_many("prospects", rows)
-    settings = {"bulk_updates": True} | server_app
+    settings = {"bulk_writes": "updates"} | server_app
     outcomes = [*["updated"] * 24, "created", "rejected"]
     first, second = sync(bulk_rows(), **settings), sync(bulk_rows(), **settings)
     assert first.counts("prospects") == counts(outcomes)
@@ -752,6 +768,34 @@ def test_bulk_updates_end_the_same_twice(sync, outreach, monkeypatch, server_app
         for one in outreach.store.all("prospects")
     )
     assert kept == {("Now", "theirs", "ours"): 24, ("Now",): 1, ("Then", "theirs"): 1}
+    assert [one for one in outreach.store.imports() if one.everything] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("switches", sides(IMPORTS))
+def test_first_loads_by_imports_end_the_same_twice(sync, outreach, monkeypatch, server_app):
+    monkeypatch.setattr(imports, "LONGEST_IMPORT", 0.2)
+    outreach.profile = replace(
+        outreach.profile,
+        import_pending_seconds=0,
+        import_processing_seconds=0,
+        strict_time_zones=True,
+    )
+    settings = {"bulk_writes": "all"} | server_app
+    outcomes = [*["created"] * 25, "rejected"]
+    first, second = sync(bulk_rows(), **settings), sync(bulk_rows(), **settings)
+    assert first.counts("prospects") == counts(outcomes)
+    assert second.counts("prospects") == settled(outcomes)
+    outreach.profile = replace(outreach.profile, import_end="finished")  # what was under way
+    there = Counter(
+        (*one["attributes"]["emails"], one["attributes"]["title"], *one["attributes"]["tags"])
+        for one in outreach.store.all("prospects")
+    )
+    if outreach.profile.import_invalid == "attribute":
+        # An import may have created it without the value for which the row is rejected.
+        there.pop(("zone@people.test", None), None)
+    people = [(f"p{n}@people.test", "Now", "ours") for n in range(24)]
+    assert there == Counter([*people, ("new@people.test", "Now")])
     assert [one for one in outreach.store.imports() if one.everything] == []
 
 
@@ -805,6 +849,7 @@ def test_enrolments_end_the_same_twice(sync, outreach):
 # Tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", sides(TOKENS))
 def test_runs_get_on_with_tokens_of_every_kind(sync, outreach, config, tmp_path):
     del config["access_token"]

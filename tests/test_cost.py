@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -37,7 +38,9 @@ def seed_long_ago(sandbox, count):
 
 
 @pytest.mark.parametrize("detection", ["outreach", "source", "drift", "none"])
-@pytest.mark.parametrize(("count", "changed"), [(2400, 120), (4700, 47)])
+@pytest.mark.parametrize(
+    ("count", "changed"), [(2400, 120), pytest.param(4700, 47, marks=pytest.mark.slow)]
+)
 def test_a_run_costs_what_was_estimated(  # noqa: PLR0917 - a table of cases
     sync, sandbox, tmp_path, detection, count, changed
 ):
@@ -65,16 +68,29 @@ def test_the_table_shows_each_way_with_its_share_of_the_year():
     assert [*found] == ["outreach", "source", "drift", "none"]
 
 
-def test_bulk_updates_are_cheaper():
+def test_bulk_writes_are_cheaper():
     changed = Sync(50_000, 5000, 0, 50_000)
-    in_bulk = Sync(50_000, 5000, 0, 50_000, in_bulk=True)
     assert requests_of(changed, "source") == 5001
-    assert requests_of(in_bulk, "source") == 101
+    assert requests_of(replace(changed, bulk="updates"), "source") == 101
+    assert requests_of(replace(changed, bulk="all"), "source") == 101
+
+
+def test_bulk_writes_all_makes_first_loads_cheap_and_updates_does_not():
+    first = Sync(20_000, 20_000, 0, 0, new=20_000)
+    lists = 20_000 // 500 * 3
+    for bulk, writes in (("off", 20_000), ("updates", 20_000), ("all", 200)):
+        assert requests_of(replace(first, bulk=bulk), "outreach") == 1 + writes
+        assert requests_of(replace(first, bulk=bulk, known=10**6), "outreach") == 1 + writes + lists
+        assert requests_of(replace(first, bulk=bulk, known=10**6), "source") == 2 + writes + lists
+    mixed = Sync(1000, 500, 0, 10**6, new=100)
+    assert requests_of(replace(mixed, bulk="updates"), "outreach") == 1 + 6 + 100 + 8
+    assert requests_of(replace(mixed, bulk="all"), "outreach") == 1 + 6 + 1 + 8
 
 
 def test_the_configuration_says_how_rows_are_looked_up_and_written(tmp_path):
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"bulk_updates": True, "batch_size_rows": 50}), encoding="utf-8")
+    settings = {"bulk_writes": "updates", "batch_size_rows": 50}
+    config.write_text(json.dumps(settings), encoding="utf-8")
     said = ["--rows", "50000", "--changed", "10"]
     plain = CliRunner().invoke(cost, said).output.splitlines()
     configured = CliRunner().invoke(cost, [*said, "--config", str(config)]).output.splitlines()

@@ -11,8 +11,9 @@ from conftest import schema
 
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog
+from target_outreach.records.columns import build_mapping
 from target_outreach.records.custom_fields import CustomField, OwnObjects, read_types
-from target_outreach.records.mapping import build_mapping, could_use_custom_fields
+from target_outreach.records.goals import could_use_custom_fields
 from target_outreach.records.values import coerce, same
 from target_outreach.sandbox import Fault
 from target_outreach.sandbox.values import obeys
@@ -94,7 +95,7 @@ def test_what_is_no_list_of_types_is_none(document):
         {"type": "prospect", "meta": {"validations": {"custom999": rule(), "title": rule()}}},
     ],
 )
-def test_what_is_malformed_is_left_out(entry):
+def test_malformed_fields_are_ignored(entry):
     good = types({"custom4": rule("date", "Born")})["data"][0]
     read = read_types({"data": [entry, good]})
     assert read == {"prospects": {"custom4": CustomField("custom4", "Born", "date")}}
@@ -163,7 +164,7 @@ def test_names_and_synonyms_come_before_labels():
 
 
 @pytest.mark.parametrize("column", ["id", "stage_id", "_sdc_batched_at", "gender", "created_at"])
-def test_a_label_takes_no_column_that_is_left_out_for_a_reason(column):
+def test_a_label_takes_no_column_that_is_ignored_for_a_reason(column):
     kind = object_with(CustomField("custom1", column))
     found = build_mapping(kind, ["email", column], match_fields=["emails"])
     assert column in found.unmapped
@@ -172,7 +173,7 @@ def test_a_label_takes_no_column_that_is_left_out_for_a_reason(column):
 def test_an_ignored_column_maps_by_no_label():
     kind = object_with(CustomField("custom1", "Tier"))
     found = build_mapping(kind, ["email", "tier"], ignore=["t*"], match_fields=["emails"])
-    assert found.unmapped == {"tier": "ignored"}
+    assert found.unmapped == {"tier": "by ignore_columns"}
 
 
 def test_a_label_of_two_fields_maps_nothing_and_names_both():
@@ -512,7 +513,7 @@ def test_a_remembered_run_costs_two_requests_in_all(sync, sandbox, tmp_path):
 def test_the_plan_of_a_dry_run_shows_the_text_of_the_declared_type(sync, sandbox, tmp_path):
     sandbox.store.define_custom_field("prospects", 12, "Lead Score", "numerical")
     path = tmp_path / "plan.jsonl"
-    sync([people("lead_score"), person(lead_score=78.0)], dry_run=True, plan_path=str(path))
+    sync([people("lead_score"), person(lead_score=78.0)], dry_run=True, changes_path=str(path))
     (line,) = path.read_text(encoding="utf-8").splitlines()
     assert '"custom12"' in line
     assert '"78"' in json.dumps(json.loads(line))

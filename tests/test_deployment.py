@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from singer_sdk.mapper import PluginMapper
 
-from target_outreach.records.values import email_key
+from target_outreach.records.contacts import email_key
 from target_outreach.sandbox import App, Profile, Sandbox
 
 FOLDER = Path(__file__).parent / "deployment"
@@ -35,7 +35,7 @@ SHARDS = 4
 LOADS = [f"load_shard_{shard}" for shard in range(SHARDS)]
 #: Requests that a run may have in flight: the default of `max_parallel_requests`.
 PARALLEL = 4
-ROWS = 20_000 if os.environ.get("CI") else 2_000
+ROWS = 8_000 if os.environ.get("CI") else 2_000
 FEW_ROWS = 400
 LIMIT, WINDOW_SECONDS = 500, 4
 SECONDS_TO_RUN = 400
@@ -44,8 +44,6 @@ MOST_COMPARED = 1_000
 APP = App("app-1", "secret-of-app-1")
 
 NEEDS_MELTANO = pytest.mark.skipif(MELTANO is None, reason="Meltano is not installed")
-LONG = pytest.mark.skipif(not os.environ.get("CI"), reason="runs Meltano again and again")
-INSTALLS = pytest.mark.skipif(not os.environ.get("CI"), reason="installs an engine")
 UNHURRIED = pytest.mark.timeout(600)
 
 
@@ -260,6 +258,7 @@ def each_once(count):
     return {f"p{n}@example.test": 1 for n in range(1, count + 1)}
 
 
+@pytest.mark.slow
 @NEEDS_MELTANO
 @UNHURRIED
 def test_shards_that_share_a_user_deliver_each_row_once_and_within_its_limit(
@@ -281,7 +280,7 @@ def test_shards_that_share_a_user_deliver_each_row_once_and_within_its_limit(
     assert meter.refused.total() <= SHARDS * len(meter.answered)
 
 
-@LONG
+@pytest.mark.slow
 @NEEDS_MELTANO
 @UNHURRIED
 def test_a_shard_that_was_killed_goes_on_alone_where_it_was(project, start, sandbox, meter):
@@ -309,7 +308,7 @@ def test_a_shard_that_was_killed_goes_on_alone_where_it_was(project, start, sand
     assert keys(sandbox) == each_once(rows)
 
 
-@LONG
+@pytest.mark.slow
 @NEEDS_MELTANO
 @UNHURRIED
 def test_a_run_that_is_not_told_its_shard_ends_before_it_begins(project, start, sandbox):
@@ -354,7 +353,7 @@ print(json.dumps([run.status.value, steps, {name: sums[name].value for name in s
 """
 
 
-@INSTALLS
+@pytest.mark.slow  # installs an engine
 @NEEDS_MELTANO
 @UNHURRIED
 def test_a_dagster_job_loads_all_shards_and_adds_up(project, sandbox, tmp_path):
@@ -388,7 +387,7 @@ print(json.dumps([dag.dag_id, tasks, shards]))
 """
 
 
-@INSTALLS
+@pytest.mark.slow  # installs an engine
 @UNHURRIED
 def test_airflow_parses_the_dag_with_a_task_for_each_shard_and_one_behind_them(tmp_path):
     environment = {

@@ -8,9 +8,6 @@ import stat
 import pytest
 from conftest import PROSPECTS, record, schema, state
 
-from target_outreach.errors import SettingsError
-from target_outreach.target import TargetOutreach
-
 ROWS = [
     schema("prospects", PROSPECTS | {"opted_out": {"type": ["null", "boolean"]}}),
     record("prospects", id=1, emails="new@x.test", first_name="New", tags=["a"]),
@@ -35,7 +32,7 @@ def test_the_planned_changes_are_those_of_the_real_run(sync, sandbox, tmp_path, 
     seed(sandbox)
     before = sandbox.store.all("prospects")
     path = tmp_path / "plans" / "plan.jsonl"
-    dry = sync(ROWS, dry_run=True, plan_path=str(path), batch_size_rows=rows_a_batch)
+    dry = sync(ROWS, dry_run=True, changes_path=str(path), batch_size_rows=rows_a_batch)
     assert sandbox.store.all("prospects") == before
     assert {entry.method for entry in sandbox.requests} == {"GET"}
     plan = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -59,7 +56,7 @@ def test_the_planned_changes_are_those_of_the_real_run(sync, sandbox, tmp_path, 
 def test_a_plan_names_old_and_new_values_and_why_nothing_is_done(sync, sandbox, tmp_path):
     seed(sandbox)
     path = tmp_path / "plan.jsonl"
-    sync(ROWS, dry_run=True, plan_path=str(path))
+    sync(ROWS, dry_run=True, changes_path=str(path), on_duplicate="last")
     plan = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     by_action = {entry["action"]: entry for entry in plan}
     assert by_action["reject"]["reason"] == "invalid_value"
@@ -94,7 +91,8 @@ def test_each_line_of_a_plan_says_which_row_it_is_about(sync, sandbox, tmp_path,
     rows += [schema("others"), record("others", id=9, emails="x")]
     streams = [{"stream": "others", "object": "none"}]
     settings = {"batch_size_rows": rows_a_batch, "streams": streams, "validate_records": False}
-    sync(["", *rows], dry_run=True, plan_path=str(path), **settings)
+    settings["on_duplicate"] = "last"
+    sync(["", *rows], dry_run=True, changes_path=str(path), **settings)
     plan = plan_of(path)
     where = {entry["source_key"]["id"]: entry["line"] for entry in plan}
     lines = {1: 3, 2: 4, 3: 5, 4: 6, 5: 7, 6: 8, 7: 9, 8: 11, 9: 13}
@@ -111,7 +109,7 @@ def test_the_source_key_is_that_of_the_row_before_stream_maps(sync, tmp_path):
     rows += [schema("prospects", keys=()), record("prospects", emails="a@x.test")]
     maps = {"prospects": {"__alias__": "people", "title": "'Head'"}}
     settings = {"stream_maps": maps, "outreach_object": "prospects", "batch_size_rows": 1}
-    sync(rows, dry_run=True, plan_path=str(path), **settings)
+    sync(rows, dry_run=True, changes_path=str(path), **settings)
     first, second = plan_of(path)
     assert (first["stream"], first["source_key"]) == ("people", {"region": "\ud800", "id": 1})
     assert "source_key" not in second
@@ -131,7 +129,7 @@ def test_what_would_be_created_has_the_negative_id_that_links_use(sync, tmp_path
         record("prospects", id=1, emails="a@x.test", title="Head"),
     ]
     settings = {"on_missing_relation": "create", "batch_size_rows": 1}
-    sync(rows, dry_run=True, plan_path=str(path), **settings)
+    sync(rows, dry_run=True, changes_path=str(path), **settings)
     plan = plan_of(path)
     created = [entry for entry in plan if entry["action"] == "create"]
     ids = [entry["id"] for entry in created]
@@ -159,7 +157,7 @@ def test_a_dry_run_emits_no_state_writes_no_rejects_and_says_what_it_would_write
 ):
     seed(sandbox)
     run = sync(ROWS, dry_run=True)
-    assert run.exit_code == 3
+    assert run.exit_code == 0
     assert run.stdout == ""
     assert run.report["dry_run"] is True
     assert run.report["rejects_file"] is None
@@ -169,6 +167,22 @@ def test_a_dry_run_emits_no_state_writes_no_rejects_and_says_what_it_would_write
     assert "title (" in run.log
 
 
-def test_a_plan_without_a_dry_run_is_a_setting_to_mend(config):
-    with pytest.raises(SettingsError, match="set dry_run too"):
-        TargetOutreach(config=config | {"plan_path": "plan.jsonl"})
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({}, 0),
+        ({"fail_on_rejects": True}, 3),
+        ({"fail_on_rejects": True, "on_reject": "ignore"}, 3),
+        ({"max_rejects": "0"}, 1),
+        ({"on_reject": "abort"}, 1),
+    ],
+)
+def test_a_dry_run_fails_where_a_real_one_would_be_stopped(sync, sandbox, settings, code):
+    seed(sandbox)
+    run = sync(ROWS, dry_run=True, **settings)
+    assert run.exit_code == code
+    assert run.report["totals"]["rejected"] > 0
+    if code == 3:
+        assert "would be rejected: exit code 3 (fail_on_rejects is set)" in run.log
+    if code == 0:
+        assert run.report["ending"] == "Dry run: done, but some records would be rejected."

@@ -16,6 +16,7 @@ def people(count, **values):
     ]
 
 
+@pytest.mark.slow
 def test_a_thousand_rows_of_which_300_exist_need_at_most_1_02_requests_a_row(sync, sandbox):
     rows = people(1000, title="New")
     sandbox.store.seed_many(
@@ -41,6 +42,7 @@ def test_unchanged_rows_need_at_most_one_request_in_a_hundred(sync, sandbox):
     assert run.report["requests"] <= 10
 
 
+@pytest.mark.slow
 def test_lookups_stay_below_6_kb_and_ask_for_the_mapped_attributes_only(sync, sandbox):
     sync([schema("prospects"), *people(170)])
     lookups = [entry for entry in sandbox.requests if "filter" in entry.query]
@@ -68,6 +70,7 @@ def test_any_address_is_found_again(sync, address):
     assert sync(messages).counts("prospects") == {"received": 1, "unchanged": 1}
 
 
+@pytest.mark.slow
 def test_writes_are_in_flight_together(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, latency_seconds=0.05)
     began = time.monotonic()
@@ -82,6 +85,7 @@ def test_writes_are_in_flight_together(sync, sandbox):
     assert 4 <= most <= 8
 
 
+@pytest.mark.slow
 def test_a_small_limit_is_waited_out_without_a_refusal_that_could_be_foreseen(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, rate_limit=40, rate_window_seconds=2)
     run = sync([schema("prospects"), *people(100)])
@@ -90,6 +94,7 @@ def test_a_small_limit_is_waited_out_without_a_refusal_that_could_be_foreseen(sy
     assert "Waiting until" in run.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["delta", "epoch", "iso", "none"])
 @pytest.mark.parametrize("headers", ["single", "double", "none"])
 def test_a_refusal_for_the_limit_is_waited_out_in_whatever_form_it_comes(
@@ -107,7 +112,7 @@ def test_a_refusal_for_the_limit_is_waited_out_in_whatever_form_it_comes(
     assert run.exit_code == 0
 
 
-def test_half_the_budget_is_left_to_others_on_request(sync, sandbox):
+def test_request_budget_percent_leaves_half_the_limit_to_others(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, rate_limit=100, rate_window_seconds=3600)
     run = sync([schema("prospects"), *people(90)], request_budget_percent=50, max_wait_minutes=0)
     assert run.exit_code == 4
@@ -131,7 +136,7 @@ def test_max_requests_ends_the_run_so_that_the_next_one_goes_on(sync, sandbox):
 
 
 @pytest.mark.parametrize("sends_state", [True, False])
-def test_an_early_end_without_state_says_that_the_next_run_begins_anew(sync, sends_state):
+def test_an_early_end_without_state_says_that_the_next_run_starts_over(sync, sends_state):
     messages = [schema("prospects"), *people(150)]
     if sends_state:
         messages.insert(11, state({"at": 10}))
@@ -141,6 +146,7 @@ def test_an_early_end_without_state_says_that_the_next_run_begins_anew(sync, sen
     assert ("No STATE could be passed on" in run.log) is not sends_state
 
 
+@pytest.mark.slow
 def test_the_next_batch_is_looked_up_while_this_one_is_written(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, latency_seconds=0.02)
     known = [{"emails": [f"held{n}@example.test"]} for n in range(3000)]

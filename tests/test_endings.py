@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import time
 from dataclasses import replace
@@ -16,9 +17,9 @@ from conftest import lines, record, schema, state
 
 from target_outreach.commands.check import check
 from target_outreach.errors import Interrupted, SettingsError
-from target_outreach.outreach.clock import clock_time
+from target_outreach.outreach.pacing import clock_time
 from target_outreach.records.catalog import load_catalog
-from target_outreach.records.mapping import build_mapping
+from target_outreach.records.columns import build_mapping
 from target_outreach.sandbox import Fault
 
 LOADER = "meltano run calls this a failed loader."
@@ -43,8 +44,9 @@ def test_rejects_are_the_last_thing_said_with_what_to_do_and_what_meltano_makes_
     assert run.exit_code == 3
     assert run.states == [{"n": 3}]
     assert last_line(run).endswith(
-        "2 records were rejected, all others are delivered: exit code 3 (on_reject is fail). Mend "
-        f"them in the rejects file and send them by target-outreach replay FILE. {LOADER}"
+        "2 records were rejected, all others are delivered: exit code 3 (on_reject is fail). "
+        f"{LOADER} Fix them in the rejects file, then send them again by: meltano invoke "
+        f"target-outreach:replay {shlex.quote(run.report['rejects_file'])}"
     )
 
 
@@ -52,15 +54,18 @@ def test_of_a_single_reject_the_last_line_speaks_in_the_singular_and_not_of_melt
     run = sync([*rows("a@x.test", "none"), state({"n": 2})], on_reject="hold")
     assert run.exit_code == 3
     assert last_line(run).endswith(
-        "1 record was rejected, all others are delivered: exit code 3 (on_reject is hold). Mend it "
-        "in the rejects file and send it by target-outreach replay FILE."
+        "1 record was rejected, all others are delivered: exit code 3 (on_reject is hold). Fix it "
+        "in the rejects file, then send it again by: target-outreach replay "
+        f"{shlex.quote(run.report['rejects_file'])} --config config.json"
     )
 
 
-def test_a_dry_run_says_that_records_would_be_rejected(sync):
-    run = sync(rows("none"), dry_run=True)
+def test_fail_on_rejects_makes_a_dry_run_end_with_3(sync):
+    run = sync(rows("none"), dry_run=True, fail_on_rejects=True)
     assert run.exit_code == 3
-    assert last_line(run).endswith("1 record would be rejected: exit code 3 (on_reject is fail).")
+    assert last_line(run).endswith(
+        "1 record would be rejected: exit code 3 (fail_on_rejects is set)."
+    )
 
 
 def test_ignored_rejects_are_no_ending_of_their_own(sync):
@@ -89,10 +94,10 @@ def test_an_early_end_without_a_state_says_where_the_next_run_begins(sync):
     assert last_line(run).endswith("exit code 4: the next one begins where this one did.")
 
 
-def test_an_interrupted_run_says_that_the_next_one_goes_on():
+def test_an_interrupted_run_says_that_the_next_one_continues():
     assert str(Interrupted(signal.SIGTERM)) == (
-        "Ended by signal 15; what was in flight is settled. Run again: it goes on from the last "
-        "STATE."
+        "Ended by signal 15, after the requests in flight. Run again: the next run continues from "
+        "the last STATE."
     )
 
 
@@ -110,6 +115,7 @@ def test_a_time_is_said_with_its_offset(monkeypatch, zone, shown):
     assert offset == shown
 
 
+@pytest.mark.slow
 def test_a_wait_for_the_limit_is_said_with_its_zone(execute, sandbox, monkeypatch):
     monkeypatch.setenv("TZ", "IST-5:30")
     sandbox.profile = replace(sandbox.profile, rate_limit=5, rate_window_seconds=3)
@@ -128,7 +134,7 @@ def test_a_rejects_path_that_cannot_be_written_stops_the_run_before_it_begins(
     (tmp_path / "a file").write_text("", encoding="utf-8")
     run = sync(rows("a@x.test"), rejects_path=form.format(tmp_path / "a file" / "rejects"))
     assert run.exit_code == 1
-    assert "rejects_path cannot be used (Not a directory)." in run.log
+    assert "rejects_path cannot be used (Not a directory): " in run.log
     assert sandbox.request_count == 0
 
 
@@ -146,10 +152,11 @@ def test_a_rejects_path_that_is_tried_is_left_as_it_was(sync, tmp_path):
     assert not (tmp_path / "not").exists()
 
 
-# What a tap leaves out
+# What a tap does not send
 
 NO_STATE = "The tap sent no STATE: the next run begins where this one did."
 NO_RECORDS = "The tap sent no records."
+NOTHING = "Nothing arrived, not even a SCHEMA: did the tap fail?"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +165,7 @@ NO_RECORDS = "The tap sent no records."
         (rows("a@x.test"), {}, {NO_STATE}),
         ([*rows("a@x.test"), state({})], {}, set()),
         (rows("a@x.test"), {"dry_run": True}, set()),
-        ([], {}, {NO_RECORDS}),
+        ([], {}, {NOTHING}),
         ([schema("prospects"), state({})], {}, {NO_RECORDS}),
         (
             [*rows("a@x.test"), state({})],
@@ -170,7 +177,7 @@ NO_RECORDS = "The tap sent no records."
 def test_what_a_tap_did_not_send_is_said(sync, messages, settings, said):
     run = sync(messages, **settings)
     assert run.exit_code == 0
-    assert {one for one in (NO_STATE, NO_RECORDS) if one in run.log} == said
+    assert {one for one in (NO_STATE, NO_RECORDS, NOTHING) if one in run.log} == said
 
 
 def test_of_rejects_that_are_sent_again_no_state_is_expected(sync, execute):
@@ -194,12 +201,18 @@ def bad_line(run):
 
 
 @pytest.mark.parametrize(
-    "first", [b"id,email\n", b"Traceback (most recent call last):\n", b"\xff\n"]
+    ("first", "guess"),
+    [
+        (b"id,email\n", "it looks like CSV, which a tap must read first, such as tap-csv."),
+        (b"Traceback (most recent call last):\n", "which the tap must write to standard error."),
+        (b"Hello\n", GUESS),
+        (b"\xff\n", "or convert the file, as with iconv -f latin1 -t utf-8."),
+    ],
 )
-def test_a_first_line_that_is_no_json_makes_one_ask_for_the_tap(execute, first):
+def test_a_first_line_that_is_no_json_makes_one_ask_for_the_tap(execute, first, guess):
     line = bad_line(execute(first + b"1,a@x.test\n"))
     assert "Line 1 of the input" in line
-    assert line.endswith(GUESS)
+    assert line.endswith(guess)
 
 
 def test_a_last_line_that_is_cut_off_makes_one_think_of_a_dead_tap(execute, sandbox):
@@ -240,17 +253,20 @@ def test_a_memory_that_cannot_be_used_is_said_in_words(sync, tmp_path):
     (tmp_path / "a file").write_text("", encoding="utf-8")
     run = sync(rows("a@x.test"), memory_path=str(tmp_path / "a file" / "memory.db"))
     assert run.exit_code == 1
-    assert re.search(r"memory_path cannot be used \((Not a directory|File exists)\)\.", run.log)
+    assert re.search(
+        r"memory_path cannot be used \((Not a directory|File exists)\): .*Name a file", run.log
+    )
     assert "Errno" not in run.log
 
 
 # Outreach
 
 
+@pytest.mark.slow
 def test_an_object_that_is_read_whole_by_one_request_is_said_to_be(sync, sandbox):
     sandbox.store.seed_many("prospects", [{"emails": [f"p{n}@x.test"]} for n in range(3)])
     run = sync([*rows(*(f"p{n}@x.test" for n in range(900))), state({})], batch_size_rows=900)
-    assert "All prospects were read, in 1 request, which" in run.log
+    assert "Read all prospects in 1 request, which" in run.log
 
 
 NOWHERE = Fault("status", status=404, times=None, method="GET", path="/prospects")
@@ -271,7 +287,7 @@ def test_a_wrong_api_url_is_what_a_check_blames(config, sandbox, tmp_path):
 
 
 def test_a_check_speaks_of_no_next_run_and_a_run_does(config, sync, sandbox, tmp_path, monkeypatch):
-    monkeypatch.setattr("target_outreach.outreach.client.LONGEST_WAIT", 0.01)
+    monkeypatch.setattr("target_outreach.outreach.outages.LONGEST_WAIT", 0.01)
     sandbox.add_fault(Fault("status", status=502, times=None, method="GET"))
     run = sync(rows("a@x.test"))
     assert "That was the last of 8 tries.\n" in run.log

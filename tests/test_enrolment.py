@@ -1,8 +1,9 @@
-"""Putting prospects into sequences: asked for in so many words, each once, nobody who opted out."""
+"""Sequences: enrolment must be switched on, happens once, and never to who has opted out."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import record, schema, state
 
+from target_outreach import bounds
 from target_outreach.sandbox import Fault
 
 TEXT = {"type": ["null", "string"]}
@@ -117,10 +119,26 @@ def test_a_prospect_of_the_same_run_is_enrolled_whenever_it_comes(sync, comes_fi
     assert run.counts("welcome") == {"received": 1, "created": 1}
 
 
-def test_an_answer_that_got_lost_enrols_nobody_twice(sync, sandbox, seeded):
+@pytest.mark.slow
+def test_an_answer_that_got_lost_enrols_nobody_twice(sync, sandbox, seeded, monkeypatch):
+    monkeypatch.setattr(bounds, "LATER_LOOKS", (0.1, 0.3, 0.9))
     sandbox.profile = replace(sandbox.profile, duplicate_enrolment="allow")
     sandbox.add_fault(Fault("reset_after", method="POST"))
     sandbox.add_fault(Fault("reset_before", method="POST"))
+    run = sync(rows("p0@x.test", "p1@x.test"), **SETTINGS)
+    assert run.counts("welcome") == {"received": 2, "created": 2}
+    assert enrolled(sandbox) == dict.fromkeys(seeded["people"][:2], 1)
+
+
+@pytest.mark.slow
+def test_an_answer_that_got_lost_enrols_nobody_twice_where_lists_lag(
+    sync, sandbox, seeded, monkeypatch
+):
+    monkeypatch.setattr(bounds, "LATER_LOOKS", (0.1, 0.3, 0.9))
+    switches = {"duplicate_enrolment": "allow", "list_lag_seconds": 1.0}
+    sandbox.profile = replace(sandbox.profile, **switches)
+    time.sleep(1)  # until lists show who is to be enrolled
+    sandbox.add_fault(Fault("reset_after", method="POST"))
     run = sync(rows("p0@x.test", "p1@x.test"), **SETTINGS)
     assert run.counts("welcome") == {"received": 2, "created": 2}
     assert enrolled(sandbox) == dict.fromkeys(seeded["people"][:2], 1)
@@ -149,7 +167,7 @@ def test_other_refusals_are_rejects_with_the_words_of_outreach(sync, sandbox, se
 @pytest.mark.usefixtures("seeded")
 def test_a_dry_run_says_who_would_be_enrolled(sync, sandbox, tmp_path):
     plan = tmp_path / "plan.jsonl"
-    run = sync(rows("p0@x.test", "p1@x.test"), **SETTINGS, dry_run=True, plan_path=str(plan))
+    run = sync(rows("p0@x.test", "p1@x.test"), **SETTINGS, dry_run=True, changes_path=str(plan))
     assert run.counts("welcome") == {"received": 2, "created": 2}
     assert enrolled(sandbox) == {}
     planned = list(map(json.loads, Path(plan).read_text(encoding="utf-8").splitlines()))
@@ -195,7 +213,7 @@ def test_a_stream_without_prospects_or_sequences_is_refused(sync):
     assert "no column maps to sequence.id or sequence.name" in run.log
 
 
-def test_the_name_of_a_stream_alone_enrols_nobody(sync, sandbox):
+def test_allow_enrolment_alone_enrols_nobody_without_an_entry_of_streams(sync, sandbox):
     run = sync([schema("sequenceStates", COLUMNS)], allow_enrolment=True)
     assert run.exit_code == 1
     assert len(sandbox.requests) == 0
@@ -249,6 +267,7 @@ def test_an_opt_out_of_the_same_run_is_heard(sync, sandbox, seeded, by_id, size)
     assert seeded["sequence"] not in sequences
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("seeded")
 def test_an_enrolment_that_is_carried_out_late_is_not_sent_twice(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, duplicate_enrolment="allow")

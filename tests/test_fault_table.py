@@ -1,4 +1,4 @@
-"""Each line of the tables of faults, in README.md beside this file, names tests that there are."""
+"""Each line of the tables of faults, in README.md beside this file, names tests that exist."""
 
 from __future__ import annotations
 

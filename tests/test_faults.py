@@ -14,9 +14,7 @@ import pytest
 from conftest import PROSPECTS, record, schema, state
 
 from target_outreach.delivery.rejects import RejectsFile
-from target_outreach.engine import writing
 from target_outreach.errors import RecordFault
-from target_outreach.outreach import client
 from target_outreach.sandbox import Fault, Sandbox, paging
 
 LOST = [
@@ -30,11 +28,6 @@ LOST = [
     Fault("hang", method="POST", seconds=3),
     Fault("hang_after", method="POST", seconds=3),
 ]
-
-
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch):
-    monkeypatch.setattr(writing, "SECOND_LOOK_AFTER", 0.05)
 
 
 @pytest.fixture
@@ -67,6 +60,7 @@ def ids(fault):
     return fault.kind + (f"_{fault.status}" if "status" in fault.kind else "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["upsert", "insert"])
 @pytest.mark.parametrize("name", ["prospects", "accounts"])
 @pytest.mark.parametrize("fault", LOST, ids=ids)
@@ -84,6 +78,7 @@ def test_a_create_whose_answer_is_lost_is_there_once(sync, sandbox, fault, name,
     assert sandbox.store.count(name) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", LOST, ids=ids)
 def test_an_update_whose_answer_is_lost_is_sent_again(sync, sandbox, fault):
     sandbox.add_fault(replace(fault, method="PATCH"))
@@ -96,6 +91,7 @@ def test_an_update_whose_answer_is_lost_is_sent_again(sync, sandbox, fault):
     assert sandbox.store.get("prospects", person)["attributes"]["title"] == "T"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", LOST, ids=ids)
 def test_a_lookup_whose_answer_is_lost_is_asked_again(sync, sandbox, fault):
     sandbox.add_fault(replace(fault, method="GET"))
@@ -105,6 +101,7 @@ def test_a_lookup_whose_answer_is_lost_is_asked_again(sync, sandbox, fault):
     assert run.counts("prospects") == {"received": 1, "created": 1}
 
 
+@pytest.mark.slow
 def test_without_a_key_an_unknown_outcome_is_rejected_as_that(sync, sandbox):
     sandbox.add_fault(Fault("reset_after", method="POST"))
     run = sync(
@@ -131,6 +128,7 @@ def test_a_lost_race_for_an_address_becomes_an_update(sync, outreach, wording):
     assert person["attributes"]["title"] == "Ours"
 
 
+@pytest.mark.slow
 def test_an_address_whose_owner_cannot_be_seen_has_a_code_of_its_own(sync, sandbox):
     sandbox.store.trash("prospects", sandbox.store.seed("prospects", {"emails": ["a@x.test"]}))
     run = sync([schema("prospects"), record("prospects", emails="a@x.test")])
@@ -202,7 +200,7 @@ def test_a_changed_media_type_points_at_a_proxy(sync, sandbox):
 def test_a_server_that_stays_down_ends_the_run_with_the_state_of_what_was_delivered(
     sync, sandbox, monkeypatch
 ):
-    monkeypatch.setattr("target_outreach.outreach.client.LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("target_outreach.outreach.outages.LONGEST_WAIT", 0.05)
     sandbox.add_fault(Fault("status", method="GET", path="b@x.test", status=502, times=None))
     rows = [
         schema("prospects"),
@@ -218,6 +216,7 @@ def test_a_server_that_stays_down_ends_the_run_with_the_state_of_what_was_delive
     assert "goes on from STATE" in run.log
 
 
+@pytest.mark.slow
 def test_a_time_for_maintenance_is_waited_out(sync, sandbox):
     until = (datetime.now(UTC) + timedelta(seconds=2)).isoformat(timespec="seconds")
     body = '{"errors":[{"id":"scheduledServerMaintenance","title":"Maintenance"}]}'
@@ -246,17 +245,21 @@ def test_a_next_page_on_another_host_is_not_followed(sync, sandbox):
 
 
 def test_an_address_that_answers_nothing_is_said_in_one_sentence(sync, monkeypatch):
-    monkeypatch.setattr("target_outreach.outreach.client.LONGEST_WAIT", 0.01)
+    monkeypatch.setattr("target_outreach.outreach.outages.LONGEST_WAIT", 0.01)
     run = sync(
         [schema("prospects"), record("prospects", emails="a@x.test")],
         api_url="http://127.0.0.1:9/api/v2",
     )
     assert run.exit_code == 1
     assert run.log.count("ERROR") == 1
-    assert "cannot be reached" in run.log
-    assert "Is the sandbox running at http://127.0.0.1:9? Trying again." in run.log
+    refused = "Connection refused at http://127.0.0.1:9; is the sandbox running?"
+    retries = [line for line in run.log.splitlines() if "Retrying" in line]
+    assert [line.split()[0] for line in retries] == ["WARNING"] + 6 * ["DEBUG"]
+    assert f"{refused} Retrying 1 of 8 (GET http://127.0.0.1:9/api/v2/" in retries[0]
+    assert f"{refused} That was the last of 8 tries." in run.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "bad", "code"), [(2, 2, 3), (2, 3, 1), ("5%", 5, 3), ("5%", 20, 1)]
 )
@@ -409,6 +412,7 @@ def test_an_excluded_address_names_the_exclusion_list(sync, sandbox, codes):
     assert "exclusion list" in error["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", [True, False])
 def test_an_owner_that_cannot_be_seen_may_be_in_the_trash_or_hidden(sync, sandbox, codes):
     sandbox.profile = replace(sandbox.profile, error_codes=codes)
@@ -438,6 +442,7 @@ ANOTHER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [*USELESS, *ANOTHER])
 def test_a_patch_whose_answer_does_not_fit_is_sent_again(sync, sandbox, what):
     person, _ = sandbox.store.seed_many(
@@ -452,6 +457,7 @@ def test_a_patch_whose_answer_does_not_fit_is_sent_again(sync, sandbox, what):
     assert "Said." not in run.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", USELESS)
 @pytest.mark.parametrize("name", ["prospects", "accounts"])
 def test_a_create_whose_answer_does_not_fit_is_looked_up(sync, sandbox, what, name):
@@ -464,6 +470,7 @@ def test_a_create_whose_answer_does_not_fit_is_looked_up(sync, sandbox, what, na
     assert sandbox.store.count(name) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["status", "status_after"])
 @pytest.mark.parametrize("name", ["prospects", "accounts"])
 def test_after_a_408_a_create_may_have_been_carried_out(sync, sandbox, kind, name):
@@ -474,10 +481,11 @@ def test_after_a_408_a_create_may_have_been_carried_out(sync, sandbox, kind, nam
     assert sandbox.store.count(name) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_answers_each_patch_with_another_record_ends_the_run(
     sync, sandbox, monkeypatch
 ):
-    monkeypatch.setattr("target_outreach.outreach.outages.TRIES", 3)
+    monkeypatch.setattr("target_outreach.engine.writing.TRIES", 3)
     sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
     body = json.dumps(ANOTHER["another record"])
     sandbox.add_fault(Fault("status", method="PATCH", status=200, body=body, times=None))
@@ -568,6 +576,7 @@ def test_a_prospect_without_an_address_is_never_sent(sync, sandbox):
     assert not [entry for entry in sandbox.requests if entry.method == "POST"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["reset_before", "reset_after", "hang_after"])
 def test_a_prospect_whose_key_is_empty_is_not_sent_twice_on_a_guess(sync, sandbox, kind):
     sandbox.add_fault(Fault(kind, method="POST", seconds=3))
@@ -616,7 +625,7 @@ def test_a_lookup_filters_by_one_field_at_a_time(sync, sandbox):
     assert {len(keys) for keys in filters} == {0, 1}
 
 
-def test_no_page_is_asked_for_that_is_larger_than_outreach_allows(sync, sandbox):
+def test_no_page_is_requested_that_is_larger_than_outreach_allows(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, oversized_page="error")
     sandbox.store.seed_many("accounts", [{"name": f"A{n}"} for n in range(60)])
     rows = [record("accounts", id=n, name=f"A{n}") for n in range(70)]
@@ -630,7 +639,7 @@ def test_no_page_is_asked_for_that_is_larger_than_outreach_allows(sync, sandbox)
     ("policy", "counts"),
     [("reject", {"rejected": 1}), ("oldest", {"updated": 1}), ("newest", {"updated": 1})],
 )
-def test_two_prospects_of_one_address_are_told_apart_by_age_or_not_at_all(
+def test_two_prospects_of_one_address_are_distinguished_by_age_or_not_at_all(
     sync, sandbox, policy, counts
 ):
     sandbox.profile = replace(sandbox.profile, purposeful_duplicates=True)
@@ -699,10 +708,11 @@ def test_what_was_softly_deleted_is_not_written_to(sync, sandbox):
 # Servers that are down, and limits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize("kind", ["status", "status_after"])
 def test_a_burst_of_errors_loses_and_doubles_nothing(sync, sandbox, monkeypatch, status, kind):
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("target_outreach.outreach.outages.FIRST_WAIT", 0.01)
     sandbox.store.seed_many("prospects", [{"emails": [f"p{n}@x.test"]} for n in range(5)])
     for method in "GET", "POST", "PATCH":
         sandbox.add_fault(Fault(kind, method=method, after=1, times=3, status=status))
@@ -714,6 +724,7 @@ def test_a_burst_of_errors_loses_and_doubles_nothing(sync, sandbox, monkeypatch,
     assert {one["attributes"]["title"] for one in sandbox.store.all("prospects")} == {"T"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
 def test_a_throttle_in_front_that_says_nothing_but_retry_later_is_waited_out(sync, sandbox, method):
     sandbox.store.seed("prospects", {"emails": ["p0@x.test"]})
@@ -727,6 +738,7 @@ def test_a_throttle_in_front_that_says_nothing_but_retry_later_is_waited_out(syn
     assert refusals(sandbox) == 2
 
 
+@pytest.mark.slow
 def test_a_second_client_that_eats_the_budget_is_waited_for(sync, outreach):
     def react(exchange):
         if exchange.method == "POST" and sandbox.store.count("prospects") % 10 == 0:
@@ -744,6 +756,7 @@ def test_a_second_client_that_eats_the_budget_is_waited_for(sync, outreach):
 # A clock that is wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [-5, 5])
 @pytest.mark.parametrize(
     ("headers", "form"), [("single", "epoch"), ("none", "epoch"), ("none", "iso")]
@@ -764,6 +777,7 @@ def test_the_end_of_a_limit_is_read_by_the_servers_clock(sync, outreach, hours, 
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [-5, 5])
 def test_a_clock_that_jumps_halfway_neither_stops_nor_doubles_anything(sync, outreach, hours):
     jumped = threading.Event()
@@ -786,6 +800,7 @@ def test_a_clock_that_jumps_halfway_neither_stops_nor_doubles_anything(sync, out
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [-5, 5])
 def test_what_we_created_is_told_by_the_servers_clock(sync, outreach, hours):
     sandbox = outreach(clock=lambda: time.time() + 3600 * hours)
@@ -795,6 +810,7 @@ def test_what_we_created_is_told_by_the_servers_clock(sync, outreach, hours):
     assert run.counts("prospects") == {"received": 1, "created": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [-5, 5])
 def test_what_was_there_before_is_told_by_the_servers_clock(sync, outreach, hours):
     sandbox = outreach(clock=lambda: time.time() + 3600 * hours)

@@ -1,4 +1,4 @@
-"""What is remembered of a record tells what it says anew, however quickly that is looked at."""
+"""The memory of a record shows what has changed in it, also by the quick comparison."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import target_outreach
-from target_outreach.outreach.scrubbing import LONGEST_TEXT, Scrubber
-from target_outreach.records.model import Desired, Reference
-from target_outreach.records.references import new_account
+from target_outreach.outreach.probe.scrubbing import LONGEST_TEXT, Scrubber
+from target_outreach.records.catalog import load_catalog
+from target_outreach.records.columns import build_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ MOST = 2.0
 LENGTH = 100_000
 METHODS = frozenset({"fullmatch", "match", "search", "sub", "split", "findall", "finditer"})
 #: The longest text that reaches an expression, where its caller bounds it.
-BOUNDED = {"target_outreach.outreach.scrubbing": LONGEST_TEXT}
+BOUNDED = {"target_outreach.outreach.probe.scrubbing": LONGEST_TEXT}
 
 
 def _modules() -> Iterator[ModuleType]:
@@ -38,8 +38,8 @@ def _modules() -> Iterator[ModuleType]:
 def _patterns(value: object) -> Iterator[re.Pattern[str]]:
     if isinstance(value, re.Pattern):
         yield value
-    elif isinstance(value, tuple | list):
-        for part in value:
+    elif isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
             yield from _patterns(part)
 
 
@@ -64,6 +64,19 @@ def _uses() -> Iterator[tuple[str, str, str, int]]:
                 yield module.__name__, how, str(node.args[0].value), 0
 
 
+@pytest.mark.slow
+def test_each_expression_of_the_package_is_among_those_that_are_timed() -> None:
+    timed = {(module, text) for module, _, text, _ in _uses()}
+    for module in _modules():
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func) == "re.compile"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                assert (module.__name__, node.args[0].value) in timed
+
+
 def _hostile(length: int) -> Iterator[str]:
     for start in ("", "a.", "a@", "http://"):
         for part in (
@@ -85,6 +98,7 @@ def _hostile(length: int) -> Iterator[str]:
             yield start + part * (length // len(part)) + "!"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", sorted(set(_uses())), ids=lambda use: f"{use[0]}-{use[2][:30]}")
 def test_no_expression_is_held_up_by_hostile_text(use: tuple[str, str, str, int]) -> None:
     module, how, text, flags = use
@@ -98,9 +112,12 @@ def test_no_expression_is_held_up_by_hostile_text(use: tuple[str, str, str, int]
 @pytest.mark.parametrize("domain", ["a." + "a" * LENGTH + "!", "a." * LENGTH + "com"])
 def test_a_long_domain_makes_no_account_and_takes_no_time(domain: str) -> None:
     begun = time.process_time()
-    reference = Reference("account", (("domain", domain),), {"domain": "domain"})
-    made = new_account(reference, Desired(), frozenset())
-    assert made == "what stands in account.domain is no domain"
+    mapping = build_mapping(
+        load_catalog()["prospects"], ["email", "account_domain"], match_fields=["emails"]
+    )
+    said = mapping.apply({"email": "a@x.test", "account_domain": domain})
+    assert (said.references, said.relationships) == ({}, {})
+    assert said.dropped == [("account.domain", "no host name")]
     assert time.process_time() - begun < MOST
 
 

@@ -68,7 +68,7 @@ def test_a_state_waits_for_the_records_of_all_streams():
 def test_a_record_that_is_settled_twice_is_an_error(again):
     ledger = ledger_with(None, None, None)
     ledger.settle(STREAM, [0, 2])
-    with pytest.raises(ValueError, match=r"^A record is settled twice\.$"):
+    with pytest.raises(ValueError, match=r"^A record has a second outcome\.$"):
         ledger.settle(STREAM, again)
 
 
@@ -110,6 +110,17 @@ def test_unsettled_records_are_counted_by_stream():
     ledger.receive("accounts")
     ledger.settle("prospects", people[2:])
     assert [ledger.unsettled(name) for name in ("prospects", "accounts", "none")] == [2, 1, 0]
+
+
+def test_the_count_of_unsettled_records_falls_with_each_call_also_behind_one_that_is_open():
+    ledger = Ledger()
+    for _ in range(5):
+        ledger.receive("prospects")
+    counts = []
+    for numbers in ([1, 2], [4], [0], [3]):
+        ledger.settle("prospects", numbers)
+        counts.append(ledger.unsettled("prospects"))
+    assert counts == [3, 2, 1, 0]
 
 
 def test_settled_records_take_no_memory():

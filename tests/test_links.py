@@ -105,7 +105,7 @@ def test_an_unknown_owner_rejects_that_record_alone(sync, sandbox):
     assert run.states == [{"n": 2}]
 
 
-def test_an_unknown_owner_is_left_out_and_counted(sync, sandbox):
+def test_an_unknown_owner_is_skipped_and_counted(sync, sandbox):
     sandbox.store.seed("users", {"email": "rep@sales.test"})
     rows = [{"owner_email": "rep@sales.test"}, {"owner_email": "ghost@sales.test"}]
     run = sync(people(rows, "owner_email"), on_missing_relation="skip")
@@ -128,6 +128,7 @@ def test_several_that_fit_are_no_link(sync, sandbox):
     assert sandbox.store.count("accounts") == 2
 
 
+@pytest.mark.slow
 def test_sixty_prospects_of_three_missing_companies_make_three_accounts(sync, sandbox):
     rows = [{"account_domain": f"c{n % 3}.example", "company": f"C{n % 3} Inc"} for n in range(60)]
     settings = {"on_missing_relation": "create", "max_parallel_requests": 8}
@@ -149,11 +150,11 @@ def test_sixty_prospects_of_three_missing_companies_make_three_accounts(sync, sa
 def test_no_account_is_made_for_a_free_mail_domain(sync, sandbox):
     rows = [{"account_domain": "www.Gmail.com"}, {"account_domain": "yahoo.co.uk"}, {}]
     run = sync(people(rows, "account_domain"), on_missing_relation="create")
-    assert run.counts("prospects") == {"received": 3, "created": 1, "rejected": 2}
+    assert run.counts("prospects") == {"received": 3, "created": 3}
     assert sandbox.store.count("accounts") == 0
-    known = sandbox.store.seed("accounts", {"name": "Gmail", "domain": "gmail.com"})
-    run = sync(people(rows, "account_domain"), on_missing_relation="create")
-    assert links(sandbox)["p0@x.test"] == known
+    sandbox.store.seed("accounts", {"name": "Gmail", "domain": "gmail.com"})
+    sync(people(rows, "account_domain"), on_missing_relation="create")
+    assert set(links(sandbox).values()) == {None}
 
 
 def test_the_name_of_a_new_account_is_the_best_one_there_is(sync, sandbox):
@@ -237,6 +238,7 @@ def test_nothing_is_made_for_a_prospect_that_is_not_there(sync, sandbox):
     assert sandbox.store.count("accounts") == 0
 
 
+@pytest.mark.slow
 def test_an_account_whose_creation_is_in_doubt_is_not_made_twice(sync, sandbox):
     sandbox.add_fault(Fault("reset_after", method="POST", path="/accounts"))
     rows = people([{"account_domain": "new.example"}] * 9, "account_domain")
@@ -258,7 +260,7 @@ def test_an_account_that_outreach_refuses_rejects_those_that_want_it(sync, sandb
 def test_a_dry_run_links_to_what_it_would_create(sync, sandbox, tmp_path):
     rows = people([{"account_domain": "new.example"}] * 3, "account_domain")
     plan = tmp_path / "plan.jsonl"
-    run = sync(rows, on_missing_relation="create", dry_run=True, plan_path=str(plan))
+    run = sync(rows, on_missing_relation="create", dry_run=True, changes_path=str(plan))
     first, *others = map(json.loads, plan.read_text(encoding="utf-8").splitlines())
     assert (first["action"], first["relationship"]) == ("create", "account")
     assert first["changes"]["domain"] == {"old": None, "new": "new.example"}
@@ -285,6 +287,7 @@ def test_what_is_remembered_needs_no_link_to_be_found(sync, sandbox, tmp_path):
     assert set(links(sandbox).values()) == {beta}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["custom9", "industry"])
 def test_an_account_that_is_just_being_created_is_not_created_by_a_link_too(sync, sandbox, column):
     sandbox.profile = replace(sandbox.profile, latency_seconds=0.1)
@@ -340,7 +343,7 @@ def test_what_a_rule_leaves_alone_is_not_looked_for(sync, sandbox):
 def test_what_is_no_companys_domain_makes_no_account(sync, sandbox, text):
     rows = [{"account_domain": text, "company": f"C{n}"} for n in range(3)]
     run = sync(people(rows, "account_domain", "company"), on_missing_relation="create")
-    assert run.counts("prospects") == {"received": 3, "rejected": 3}
+    assert run.counts("prospects") == {"received": 3, "created": 3}
     assert sandbox.store.count("accounts") == 0
 
 
@@ -386,11 +389,11 @@ def test_an_account_that_would_not_fit_is_not_sent(sync, sandbox):
     row = {"account_domain": "new.example", "account_name": "x" * 300}
     rows = people([row], "account_domain", "account_name")
     run = sync(rows, on_missing_relation="create")
-    assert run.rejects[-1]["error"]["code"] == "relation_refused"
+    assert run.rejects[-1]["error"]["code"] == "invalid_value"
     assert not [one for one in sandbox.requests if one.method == "POST"]
 
 
-def test_a_newer_row_about_the_same_person_waits_for_the_one_that_is_put_off(sync, sandbox):
+def test_a_newer_row_about_the_same_person_waits_for_the_one_that_is_deferred(sync, sandbox):
     sandbox.store.seed("prospects", {"emails": ["a@x.test", "b@x.test"]})
     properties = {name: PEOPLE[name] for name in ("email", "title", "account_domain")}
     messages = [
@@ -406,6 +409,34 @@ def test_a_newer_row_about_the_same_person_waits_for_the_one_that_is_put_off(syn
     assert person["attributes"]["title"] == "newer"
 
 
+@pytest.mark.parametrize("title", ["T2", "T0"])
+def test_it_does_so_too_where_a_memory_knows_what_the_newer_row_says(
+    sync, sandbox, tmp_path, title
+):
+    text = {"type": ["null", "string"]}
+    people = schema("prospects", dict.fromkeys(("id", "email", "title", "account_domain"), text))
+    companies = schema("accounts", dict.fromkeys(("id", "name", "domain"), text))
+
+    def row(said, domain):
+        return record("prospects", id="1", email="a@x.test", title=said, account_domain=domain)
+
+    settings = {
+        "streams": [{"stream": "prospects", "columns": {"account_domain": "account.domain"}}],
+        "batch_size_rows": 1,
+        "memory_path": str(tmp_path / "memory.db"),
+        "change_detection": "source",
+    }
+    old = record("accounts", id="1", name="Old", domain="old.example")
+    new = record("accounts", id="2", name="New", domain="new.example")
+    sync([companies, old, people, row("T0", "old.example")], **settings)
+    newer = row(title, "old.example")
+    run = sync([companies, people, row("T1", "new.example"), newer, new], **settings)
+    assert run.exit_code == 0
+    (held,) = sandbox.store.all("prospects")
+    assert held["attributes"]["title"] == title
+    assert held["relationships"]["account"]["data"]["id"] == 1
+
+
 @pytest.mark.parametrize("size", [1, 500])
 def test_abort_stops_at_the_first_row_that_cannot_be_linked(sync, sandbox, size):
     rows = [{}, {"account_domain": "ghost.example"}, {}, {}]
@@ -416,6 +447,7 @@ def test_abort_stops_at_the_first_row_that_cannot_be_linked(sync, sandbox, size)
         assert sandbox.store.count("prospects") < 3
 
 
+@pytest.mark.slow
 def test_a_list_that_is_cut_in_silence_rejects_nobody(sync, sandbox):
     sandbox.profile = replace(sandbox.profile, list_cap=5)
     held = [{"name": f"C{n}", "domain": f"c{n}.example"} for n in range(1200)]
@@ -426,7 +458,7 @@ def test_a_list_that_is_cut_in_silence_rejects_nobody(sync, sandbox):
     assert None not in links(sandbox).values()
 
 
-def test_an_outreach_id_that_is_not_there_can_be_left_out(sync):
+def test_an_outreach_id_that_does_not_exist_can_be_skipped(sync):
     messages = [
         schema("prospects", {"email": TEXT, "outreach_account_id": {"type": "integer"}}),
         record("prospects", email="a@x.test", outreach_account_id=99_999),
@@ -466,3 +498,16 @@ def test_a_run_that_ends_early_rejects_what_waits_so_that_the_next_gets_on(sync,
     assert run.states[-1]["n"] > 2
     assert run.rejects[-1]["error"]["code"] == "relation_not_found"
     assert sandbox.request_count == 15
+
+
+@pytest.mark.parametrize("stream", ["prospects", "accounts"])
+def test_names_that_look_the_same_are_one_account(sync, sandbox, stream):
+    names = ["B\u00fccher AG", "Bu\u0308cher AG", "B\u00fccher AG\u200b", " B\u00fccher AG"]
+    if stream == "accounts":
+        rows = [schema("accounts", {"name": TEXT}), *(record("accounts", name=n) for n in names)]
+    else:
+        rows = people([{"account_name": name} for name in names], "account_name")
+    run = sync(rows, on_missing_relation="create")
+    assert run.exit_code == 0
+    held = [one["attributes"]["name"] for one in sandbox.store.all("accounts")]
+    assert [name for name in held if name] == ["B\u00fccher AG"]

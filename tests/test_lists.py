@@ -1,4 +1,4 @@
-"""Lists that go on and on, or in circles, or on another host: what a lookup reads of them."""
+"""Lists without an end, in circles, or on another host: what a lookup reads of them."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_few_empty_pages_are_read_over(sync, sandbox, relink):
 
 
 def stuffed(document, request):
-    """Answer each list with records that nobody asked for, and one more page."""
+    """Answer each list with records that were not requested, and one more page."""
     after = dict(parse_qsl(request.query)).get("page[after]", cursor(10**6))
     (start,) = json.loads(base64.urlsafe_b64decode(after))
     kind = request.path.rpartition("/")[2].removesuffix("s")
@@ -153,6 +153,7 @@ def stuffed(document, request):
     document["links"] = {"next": linked(request, start + 1000)}
 
 
+@pytest.mark.slow
 def test_a_lookup_reads_no_more_than_it_can_have_asked_for(sync, sandbox, relink):
     """A server that ignores filters has a page for each number; the run ends, and says so once."""
     sandbox.store.seed_many("prospects", [{"emails": [f"p{n}@x.test"]} for n in range(40)])

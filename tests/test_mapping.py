@@ -6,11 +6,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from conftest import record, schema
 
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog
+from target_outreach.records.columns import build_mapping, suspicious
 from target_outreach.records.custom_fields import CustomField
-from target_outreach.records.mapping import build_mapping
 from target_outreach.records.routing import route
 
 CATALOG = load_catalog()
@@ -24,7 +25,7 @@ def mapping(object_name, *columns, **options):
 
 
 def goal_of(object_name, column):
-    """Where a column goes that stands beside what its object needs."""
+    """Where a column goes, beside those that its object needs."""
     required = {"prospects": "emails", "accounts": "name"}[object_name]
     alone = object_name == "accounts" and column == "company_name"
     columns = [column] if alone else dict.fromkeys((required, column))
@@ -171,7 +172,7 @@ def test_an_entry_prefers_what_a_column_of_that_name_would_go_to():
     assert found.attributes == {"emails": ("x",)}
 
 
-def test_ignored_columns_are_left_out_unless_an_entry_names_them():
+def test_ignored_columns_are_not_sent_unless_an_entry_names_them():
     found = mapping(
         "prospects",
         "emails",
@@ -181,7 +182,7 @@ def test_ignored_columns_are_left_out_unless_an_entry_names_them():
         explicit={"emails": "emails", "shoe_size": "custom7"},
     )
     assert found.attributes == {"emails": ("emails",), "custom7": ("shoe_size",)}
-    assert found.unmapped == {"first_name": "ignored"}
+    assert found.unmapped == {"first_name": "by ignore_columns"}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_settings_that_do_not_fit_say_what_is_wrong(columns, options, words):
 def test_the_mapping_is_one_readable_line():
     line = mapping("prospects", "id", "email", "outreach_owner_id", "gender").describe()
     assert line == (
-        "email → emails, outreach_owner_id → owner.id; left out: id (the warehouse's own id), "
+        "email → emails, outreach_owner_id → owner.id; ignored: id (the warehouse's own id), "
         "gender (only by a columns entry)"
     )
 
@@ -239,7 +240,7 @@ def test_a_stream_is_for_what_entry_setting_or_name_say(stream, entry, setting, 
     assert route(stream, entry, setting) == expected
 
 
-def test_a_stream_that_nothing_says_is_a_setting_to_mend():
+def test_a_stream_of_unknown_object_without_outreach_object_is_a_settings_error():
     with pytest.raises(SettingsError, match="outreach_object"):
         route("leads_2026", None, None)
 
@@ -255,9 +256,15 @@ def test_a_stream_that_nothing_says_is_a_setting_to_mend():
         ("organizations", "accounts"),
         ("Contact", "prospects"),
         ("rows", "prospects"),
+        *(
+            (name, "opportunities")
+            for name in ("deals", "Deal", "sf_opportunity", "hubspot__deals")
+        ),
+        *((name, "opportunities") for name in ("opportunities_2026", "HubspotDeals", "CRM-Opps")),
+        ("SalesforceAccountExport", "accounts"),
     ],
 )
-def test_a_stream_that_nothing_says_is_answered_with_the_entry_to_paste(stream, likely):
+def test_a_stream_of_an_unknown_object_is_answered_with_the_entry_to_paste(stream, likely):
     with pytest.raises(SettingsError) as caught:
         route(stream, None, None)
     assert f'{{"stream": "{stream}", "object": "{likely}"}}' in str(caught.value)
@@ -379,11 +386,116 @@ EXPORTS = {
         {"id": "externalId"},
         ["id"],
     ),
+    "the only address, and the first of several numbered columns": (
+        "prospects",
+        (
+            "Given Name|Family Name|E-mail 1 - Value|E-mail 2 - Value|Phone 1 - Value|"
+            "Work Email|Address 1"
+        ),
+        {
+            "Given Name": "firstName",
+            "Family Name": "lastName",
+            "E-mail 1 - Value": "emails",
+            "Phone 1 - Value": "workPhones",
+        },
+        {"E-mail 2 - Value": "emails", "Work Email": "emails"},
+        ["E-mail 2 - Value", "Work Email", "Address 1"],
+    ),
+    "an address of work where there is no other": (
+        "prospects",
+        (
+            "Work Email|Private Email|Phone - Work|Phone - Mobile|"
+            "Contact City|Contact State|donotemail"
+        ),
+        {
+            "Work Email": "emails",
+            "Phone - Work": "workPhones",
+            "Phone - Mobile": "mobilePhones",
+            "Contact City": "addressCity",
+            "Contact State": "addressState",
+            "donotemail": "emailOptedOut",
+        },
+        {"Private Email": "emails"},
+        ["Private Email"],
+    ),
+    "an address book": (
+        "prospects",
+        (
+            "FNAME|LNAME|Organization Title|"
+            "Email addresses|Phone numbers|Address 1 - Street|Address 1 - City|Address 1 - Region|"
+            "Address 1 - Postal Code|Address 1 - Country|Do not contact?|Unsubscribed?|Profile URL"
+        ),
+        {
+            "FNAME": "firstName",
+            "LNAME": "lastName",
+            "Organization Title": "title",
+            "Email addresses": "emails",
+            "Phone numbers": "workPhones",
+            "Address 1 - Street": "addressStreet",
+            "Address 1 - City": "addressCity",
+            "Address 1 - Region": "addressState",
+            "Address 1 - Postal Code": "addressZip",
+            "Address 1 - Country": "addressCountry",
+            "Do not contact?": "optedOut",
+            "Unsubscribed?": "emailOptedOut",
+        },
+        {"Profile URL": "linkedInUrl"},
+        ["Profile URL"],
+    ),
+    "a CRM with numbered columns": (
+        "prospects",
+        (
+            "emailaddress1|address1_line1|address1_city|address1_stateorprovince|"
+            "address1_postalcode|address1_country|Do not allow Emails|Do not allow Phone Calls|"
+            "Do not allow Bulk Emails"
+        ),
+        {
+            "emailaddress1": "emails",
+            "address1_line1": "addressStreet",
+            "address1_city": "addressCity",
+            "address1_stateorprovince": "addressState",
+            "address1_postalcode": "addressZip",
+            "address1_country": "addressCountry",
+            "Do not allow Emails": "emailOptedOut",
+            "Do not allow Phone Calls": "callOptedOut",
+        },
+        {"Do not allow Bulk Emails": "emailOptedOut, instead of Do not allow Emails"},
+        ["Do not allow Bulk Emails"],
+    ),
+    "its headers with colons": (
+        "prospects",
+        (
+            "Email|Address 1: Street 1|Address 1: City|Address 1: ZIP/Postal Code|"
+            "Address 1: State/Province"
+        ),
+        {
+            "Address 1: Street 1": "addressStreet",
+            "Address 1: City": "addressCity",
+            "Address 1: ZIP/Postal Code": "addressZip",
+            "Address 1: State/Province": "addressState",
+        },
+        {},
+        [],
+    ),
+    "companies with all of their domains": (
+        "accounts",
+        "Name|Domains",
+        {"Name": "name"},
+        {"Domains": "domain"},
+        ["Domains"],
+    ),
+    "a company of a database of investors": (
+        "accounts",
+        "Organization Name|LinkedIn|Stock Symbol|Founded Date|Industries|IsDeleted",
+        {"Organization Name": "name", "LinkedIn": "linkedInUrl", "Stock Symbol": "tickerSymbol"},
+        {"Founded Date": "foundedAt, as a date", "Industries": "industry"},
+        ["Founded Date", "Industries", "IsDeleted"],
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
-def test_the_columns_of_common_exports_land_are_suggested_or_are_left_out(kind):
+def test_the_columns_of_common_exports_arrive_are_suggested_or_are_ignored(kind):
     object_name, header, landed, suggested, left_out = EXPORTS[kind]
     found = mapping(object_name, *header.split("|"), prefixes=("property_", "properties__"))
     assert landed.items() <= found.goals().items()
@@ -448,7 +560,7 @@ def test_columns_that_should_not_be_lost_are_told_by_their_names():
         "own",
     )
     found = mapping("prospects", *columns, ignore=("own",))
-    assert found.suspicious() == {
+    assert suspicious(found) == {
         "an opt-out": ["newsletter_opt_out", "gdpr_consent"],
         "a deletion mark": ["row_deleted_at"],
         "a domain": ["email_domain"],
@@ -456,7 +568,64 @@ def test_columns_that_should_not_be_lost_are_told_by_their_names():
     }
 
 
+def test_what_somebody_says_of_mail_is_no_address():
+    columns = ("Mobile DNC", "unsubscribed_from_offers", "donotpostalmail", "Email - Other")
+    found = mapping("prospects", "email", *columns)
+    assert suspicious(found) == {"an opt-out": [*columns[:3]], "an email address": [columns[3]]}
+    assert found.suggested == {"Email - Other": "emails"}
+
+
+@pytest.mark.parametrize(
+    ("column", "is_suspicious"),
+    [
+        *(
+            (name, True)
+            for name in ("marketing_status", "Subscription status", "marketingSuspended")
+        ),
+        *(
+            (name, True)
+            for name in ("marked_email_as_spam", "spam_reported", "No emails", "subscribed")
+        ),
+        *((name, True) for name in ("Email Subscription", "Person - Marketing status")),
+        *(
+            (name, False)
+            for name in ("subscription_plan", "subscription_id", "status", "spam_score")
+        ),
+        *((name, False) for name in ("marketing_channel", "suspended_deal", "email_status")),
+    ],
+)
+def test_a_column_that_may_say_an_opt_out_is_told_by_its_name(column, is_suspicious):
+    found = suspicious(mapping("prospects", "email", column)).get("an opt-out", [])
+    assert found == [column] * is_suspicious
+
+
 def test_an_entry_for_a_column_that_the_stream_lacks_is_remarked_on():
     found = mapping("prospects", "email", "frist_name", explicit={"first_name": "firstName"})
     said = "columns names 'first_name', which the stream does not have; nearest: frist_name"
     assert found.missing == {"first_name": said}
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_said"),
+    [
+        ({"sync_mode": "update"}, True),
+        ({"sync_mode": "upsert"}, False),
+        (
+            {"streams": [{"stream": "prospects", "sync_mode": "update", "match_on": ["emails"]}]},
+            False,
+        ),
+        (
+            {"streams": [{"stream": "prospects", "sync_mode": "update", "columns": {"id": "id"}}]},
+            False,
+        ),
+        (
+            {"streams": [{"stream": "prospects", "sync_mode": "update", "ignore_columns": ["id"]}]},
+            False,
+        ),
+    ],
+)
+def test_it_is_said_once_that_a_column_id_is_taken_for_the_id_in_outreach(sync, settings, is_said):
+    rows = [record("prospects", id=n, emails=f"p{n}@x.test") for n in range(2)]
+    run = sync([schema("prospects"), *rows], **settings)
+    said = "prospects: in update mode column id is taken for the id in Outreach"
+    assert run.log.count(said) == is_said

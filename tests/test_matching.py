@@ -95,6 +95,7 @@ def accounts(count):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cap", [1, 3, 25])
 @pytest.mark.parametrize("rows_a_batch", [500, 100])
 def test_lists_that_are_cut_silently_make_no_second_account(sync, sandbox, cap, rows_a_batch):
@@ -107,9 +108,10 @@ def test_lists_that_are_cut_silently_make_no_second_account(sync, sandbox, cap, 
     run = sync([schema("accounts"), *accounts(total)], batch_size_rows=rows_a_batch)
     assert run.counts("accounts")["created"] == total - existing
     assert sandbox.store.count("accounts") == total
-    assert "leaves out some values" in run.log
+    assert "ignores some values" in run.log
 
 
+@pytest.mark.slow
 def test_lists_that_are_cut_cost_a_prospect_nothing_but_requests(sync, sandbox):
     people = [{"emails": [f"p{n}@x.test"], "title": "Old"} for n in range(100)]
     sandbox.store.seed_many("prospects", people)
@@ -121,17 +123,18 @@ def test_lists_that_are_cut_cost_a_prospect_nothing_but_requests(sync, sandbox):
     assert run.report["requests"] < 200
 
 
-def test_filters_that_mind_the_case_stop_the_creation_of_accounts_in_words(sync, sandbox):
+def test_case_sensitive_filters_stop_the_creation_of_accounts_with_a_message(sync, sandbox):
     sandbox.store.seed("accounts", {"name": "Known", "domain": "Known.example"})
     sandbox.profile = replace(sandbox.profile, case_sensitive_filters=True)
     run = sync([schema("accounts"), *accounts(3), record("accounts", name="Known", industry="X")])
     assert run.counts("accounts") == {"received": 4, "updated": 1, "rejected": 3}
     assert {line["error"]["code"] for line in run.rejects[1:]} == {"lookup_untrusted"}
-    assert run.log.count("No account is created") == 1
+    assert run.log.count("Account creation is disabled") == 1
     assert sandbox.store.count("accounts") == 1
 
 
-def test_filters_that_mind_the_case_make_no_second_prospect(sync, sandbox):
+@pytest.mark.slow
+def test_case_sensitive_filters_make_no_second_prospect(sync, sandbox):
     sandbox.store.seed("prospects", {"emails": ["Ann@X.test"]})
     sandbox.profile = replace(sandbox.profile, case_sensitive_filters=True)
     run = sync([schema("prospects"), record("prospects", emails="ann@x.test", title="T")])
@@ -139,6 +142,7 @@ def test_filters_that_mind_the_case_make_no_second_prospect(sync, sandbox):
     assert sandbox.store.count("prospects") == 1
 
 
+@pytest.mark.slow
 def test_an_array_is_read_again_before_it_is_replaced_when_the_reading_is_old(
     sync, sandbox, monkeypatch
 ):
@@ -182,7 +186,7 @@ def test_a_folded_write_that_is_refused_is_taken_apart(sync, sandbox):
         [
             schema("prospects"),
             record("prospects", id=1, emails=["k@x.test"], title="Good"),
-            record("prospects", id=2, emails=["k@x.test"], title="Bad", last_name="x" * 60),
+            record("prospects", id=1, emails=["k@x.test"], title="Bad", last_name="x" * 60),
         ],
     )
     assert run.counts("prospects") == {"received": 2, "created": 1, "superseded": 1}
@@ -191,11 +195,11 @@ def test_a_folded_write_that_is_refused_is_taken_apart(sync, sandbox):
         [
             schema("prospects"),
             record("prospects", id=1, emails=["m@x.test"], title="Good"),
-            record("prospects", id=2, emails=["m@x.test"], title="Bad", last_name="x" * 60),
+            record("prospects", id=1, emails=["m@x.test"], title="Bad", last_name="x" * 60),
         ],
     )
     assert run.counts("prospects") == {"received": 2, "created": 1, "rejected": 1}
-    assert run.rejects[-1]["record"]["id"] == 2
+    assert run.rejects[-1]["record"]["title"] == "Bad"
 
 
 def test_a_phone_that_outreach_writes_its_own_way_is_written_once(sync, sandbox):

@@ -19,7 +19,10 @@ ROWS = 3
 REQUESTS = 3
 STATE_ID = "test:tap-rows-to-target-outreach"
 
-pytestmark = pytest.mark.skipif(MELTANO is None, reason="Meltano is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(MELTANO is None, reason="Meltano is not installed"),
+]
 
 # Behind the rows come megabytes that no buffer takes; at first they wait until the target, which
 # may send no more, has every reason to be gone.
@@ -77,7 +80,7 @@ def project(tmp_path, sandbox):
     """Make a Meltano project of a tap that is a script and of the target as it is installed."""
     script = tmp_path / "tap.py"
     script.write_text(TAP.format(rows=ROWS), encoding="utf-8")
-    tap = tmp_path / "tap.sh"  # a path with a space cannot stand behind #!
+    tap = tmp_path / "tap.sh"  # a path with a space cannot follow #!
     command = shlex.join(["exec", sys.executable, str(script)])
     tap.write_text(f'#!/bin/sh\n{command} "$@"\n', encoding="utf-8")
     tap.chmod(0o700)

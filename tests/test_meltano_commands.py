@@ -107,7 +107,7 @@ def wait_for_event(process, words):
 
 def test_meltano_yml_has_each_command_with_a_description():
     commands = loader()["commands"]
-    assert sorted(commands) == sorted(COMMANDS)
+    assert sorted(commands) == sorted({*COMMANDS} - {"init"})  # `meltano add` does what that does
     for name, command in commands.items():
         assert command["args"] == f"{name} --config ENV"
         assert command["description"].endswith(".")
@@ -121,6 +121,7 @@ def test_renewing_the_settings_in_meltano_yml_keeps_the_commands():
     assert renewed["commands"] == loader()["commands"]
 
 
+@pytest.mark.slow
 @needs_meltano
 def test_meltano_lists_the_commands(invoke):
     code, out, _ = finish(invoke(None))
@@ -130,6 +131,7 @@ def test_meltano_lists_the_commands(invoke):
         assert command["description"] in out
 
 
+@pytest.mark.slow
 @needs_meltano
 def test_check_reads_the_settings_of_the_project_lists_and_objects_too(invoke, folder):
     code, out, events = finish(
@@ -154,14 +156,16 @@ def test_check_reads_the_settings_of_the_project_lists_and_objects_too(invoke, f
     assert code == 0
     lines = out.splitlines()
     place = folder / "an outreach.db"
-    assert lines[0] == f"note     Asking the sandbox in {place}, which wants no credentials."
+    assert lines[0] == f"note     Asking the sandbox in {place}, which needs no credentials."
     assert lines[1].startswith("note     There was no such file")
-    assert lines[2] == "ok       prospects can be read."
+    known = "ok       All names that streams mentions are known."
+    assert lines[2:4] == [known, "ok       prospects can be read."]
     assert "accounts" not in out
     assert place.is_file()
     assert not [event for event in events if "Parsing" in event]
 
 
+@pytest.mark.slow
 @needs_meltano
 @pytest.mark.parametrize(
     ("config", "words"),
@@ -184,6 +188,7 @@ def sandbox(tmp_path, watcher):
         yield running
 
 
+@pytest.mark.slow
 @needs_meltano
 def test_after_a_login_through_meltano_the_check_finds_the_tokens(
     invoke, sandbox, tmp_path, monkeypatch
@@ -205,6 +210,7 @@ def test_after_a_login_through_meltano_the_check_finds_the_tokens(
     assert [request.grant_type for request in sandbox.token_requests] == ["authorization_code"]
 
 
+@pytest.mark.slow
 @needs_meltano
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_login_under_meltano(invoke, sandbox, tmp_path, monkeypatch, signum):
@@ -227,6 +233,7 @@ def test_a_signal_ends_a_login_under_meltano(invoke, sandbox, tmp_path, monkeypa
     assert sandbox.token_requests == []
 
 
+@pytest.mark.slow
 @needs_meltano
 def test_replay_delivers_rejects_as_a_run_of_the_project_would(invoke, sandbox, folder):
     rows = [
@@ -259,6 +266,7 @@ def test_replay_delivers_rejects_as_a_run_of_the_project_would(invoke, sandbox, 
     assert (folder / "some rejects.jsonl.done").is_file()
 
 
+@pytest.mark.slow
 @needs_meltano
 def test_sandbox_serves_the_file_of_the_project_until_ctrl_c(invoke, folder):
     path = str(folder / "outreach.db")
@@ -271,7 +279,7 @@ def test_sandbox_serves_the_file_of_the_project_until_ctrl_c(invoke, folder):
             headers={"Authorization": "Bearer invented"},
             timeout=10,
         )
-        assert answer.status_code == 200
+        assert answer.status_code == 401  # it takes only tokens that it gave
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=60)  # until both of them are gone
 

@@ -40,8 +40,11 @@ def titles(sandbox):
     return {one["attributes"]["title"] for one in sandbox.store.all("prospects")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detection", ["source", "drift"])
-def test_a_row_that_is_what_was_delivered_costs_nothing(sync, sandbox, memory, detection):
+def test_a_row_that_memory_path_knows_as_delivered_costs_no_request(
+    sync, sandbox, memory, detection
+):
     memory["change_detection"] = detection
     sync(people(700, title="T"), **memory)
     run, requests = spent(sandbox, lambda: sync(people(700, title="T"), **memory))
@@ -82,7 +85,7 @@ def test_a_changed_address_is_an_update_of_the_same_person(sync, sandbox, memory
     assert person["attributes"]["emails"] == ["new@x.test"]
 
 
-def test_what_is_gone_in_outreach_is_looked_up_and_created_anew(sync, sandbox, memory):
+def test_what_is_gone_in_outreach_is_looked_up_and_created_again(sync, sandbox, memory):
     sync(people(2, title="old"), **memory)
     first, _ = sandbox.store.all("prospects")
     sandbox.store.delete("prospects", first["id"])
@@ -211,6 +214,7 @@ def test_a_rejected_row_is_tried_again(sync, sandbox, memory):
     assert run.counts("prospects") == {"received": 1, "updated": 1}
 
 
+@pytest.mark.slow
 def test_memory_never_knows_more_than_outreach_holds(start, sandbox, memory):
     """Killed at any moment, the next run writes what is missing."""
     sandbox.profile = replace(sandbox.profile, latency_seconds=0.003)
@@ -245,6 +249,7 @@ def test_another_database_is_left_alone(execute, tmp_path, content):
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_source_and_drift_need_a_memory(execute):
     for settings in (
         {"change_detection": "drift"},
@@ -275,6 +280,25 @@ def test_a_damaged_question_of_a_memory_is_said_in_a_sentence(sync, memory, dama
     assert "internal error" not in run.log.lower()
 
 
+@pytest.mark.parametrize("damage", ["id = 3 - id", "edited = 1 - edited", "hashes = x'00'"])
+def test_a_damaged_row_of_a_memory_writes_to_no_other_record(sync, sandbox, memory, damage):
+    sync(people(2, title="old"), **memory)
+    with closing(sqlite3.connect(memory["memory_path"])) as connection, connection:
+        changed = connection.execute("UPDATE delivered SET " + damage).rowcount  # noqa: S608 - ours
+    assert changed == 2
+    rows = [
+        schema("prospects"),
+        *(record("prospects", id=n, emails=[f"p{n}@x.test"], title=f"T{n}") for n in range(2)),
+    ]
+    assert sync(rows, **memory).counts("prospects") == {"received": 2, "updated": 2}
+    held = {
+        one["attributes"]["emails"][0]: one["attributes"]["title"]
+        for one in sandbox.store.all("prospects")
+    }
+    assert held == {"p0@x.test": "T0", "p1@x.test": "T1"}
+
+
+@pytest.mark.slow
 def test_an_edit_in_outreach_is_overwritten_under_drift_only(sync, sandbox, memory):
     sync(people(20, title="T"), **drift(memory))
     person = sandbox.store.all("prospects")[7]
@@ -293,6 +317,7 @@ def test_an_edit_in_outreach_is_overwritten_under_drift_only(sync, sandbox, memo
     assert len(requests) == 1
 
 
+@pytest.mark.slow
 def test_an_edit_that_a_rule_protects_is_reported_and_kept(sync, sandbox, memory):
     rules = [{"stream": "prospects", "field_rules": {"title": "on_create"}}]
     sync(people(2, title="T"), **drift(memory), streams=rules)
@@ -305,6 +330,7 @@ def test_an_edit_that_a_rule_protects_is_reported_and_kept(sync, sandbox, memory
     assert titles(sandbox) == {"T", "edited"}
 
 
+@pytest.mark.slow
 def test_an_edit_is_remembered_until_its_row_comes(sync, sandbox, memory):
     sync(people(3, title="T"), **drift(memory))
     by_address = {one["attributes"]["emails"][0]: one for one in sandbox.store.all("prospects")}
@@ -318,6 +344,7 @@ def test_an_edit_is_remembered_until_its_row_comes(sync, sandbox, memory):
     assert titles(sandbox) == {"T"}
 
 
+@pytest.mark.slow
 def test_an_edit_of_what_is_not_ours_is_none(sync, sandbox, memory):
     sync(people(2, title="T"), **drift(memory))
     person, _ = sandbox.store.all("prospects")
@@ -329,6 +356,7 @@ def test_an_edit_of_what_is_not_ours_is_none(sync, sandbox, memory):
     assert run.report["streams"]["prospects"]["edited_by_others"] == {}
 
 
+@pytest.mark.slow
 def test_many_edits_cost_a_page_for_each_thousand(sync, sandbox, memory):
     sync(people(2500, title="T"), **drift(memory))
     time.sleep(1.1)
@@ -346,6 +374,7 @@ def test_none_writes_every_row(sync, sandbox):
     assert sandbox.store.count("prospects") == 3
 
 
+@pytest.mark.slow
 def test_an_edit_during_a_large_run_of_another_record_is_news(sync, sandbox, memory):
     other = sandbox.store.seed("prospects", {"emails": ["p2199@x.test"], "title": "T"})
     sync(people(2200, title="T"), **drift(memory))
@@ -355,6 +384,7 @@ def test_an_edit_during_a_large_run_of_another_record_is_news(sync, sandbox, mem
     assert run.counts("prospects") == {"received": 2200, "unchanged": 2199, "updated": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detection", ["source", "drift"])
 def test_changed_rows_of_several_batches_are_written_without_a_lookup(
     sync, sandbox, memory, detection
@@ -370,6 +400,7 @@ def test_changed_rows_of_several_batches_are_written_without_a_lookup(
     assert len(requests) == 700 + (detection == "drift")
 
 
+@pytest.mark.slow
 def test_drift_after_a_run_that_wrote_everything_reads_next_to_nothing(sync, sandbox, memory):
     sync(people(3000, title="T"), **drift(memory), max_parallel_requests=8)
     theirs = sandbox.store.all("prospects")
@@ -385,8 +416,9 @@ def test_drift_after_a_run_that_wrote_everything_reads_next_to_nothing(sync, san
     assert len(requests) <= 2
 
 
+@pytest.mark.slow
 def test_drift_reads_on_where_more_has_changed_than_is_known(sync, sandbox, memory):
-    """An edit that bears a time before the last question, to which it did not show up yet."""
+    """An edit whose time is before the last request for changes, in which it was missing."""
     long_ago = Change("seed", {"emails": ["p0@x.test"], "title": "T"}, {}, at=time.time() - 9999)
     old = sandbox.store.create("prospects", long_ago).id
     sync(people(2101, title="T"), **drift(memory), max_parallel_requests=8)
@@ -398,6 +430,7 @@ def test_drift_reads_on_where_more_has_changed_than_is_known(sync, sandbox, memo
     assert [method for method, _ in requests] == ["GET", "GET", "GET", "PATCH"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["no budget", "no answer"])
 def test_the_question_at_the_end_costs_no_wait_and_no_failure(sync, sandbox, memory, fault):
     rows = people(1100, title="T")
@@ -448,6 +481,7 @@ def test_an_edit_between_our_look_and_our_write_is_seen_by_the_next_run(sync, sa
     assert titles(sandbox) == {"T"}
 
 
+@pytest.mark.slow
 def test_another_stream_is_not_answered_from_an_index_older_than_its_question(
     sync, sandbox, memory
 ):
@@ -466,6 +500,7 @@ def test_another_stream_is_not_answered_from_an_index_older_than_its_question(
     assert (held["title"], held["firstName"]) == ("T", "T")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other_is_known", [True, False])
 def test_what_another_key_says_is_compared_after_a_kill(
     sync, start, sandbox, memory, other_is_known
@@ -512,6 +547,7 @@ def test_the_question_at_the_end_is_not_repeated(sync, sandbox, memory, monkeypa
     ]
 
 
+@pytest.mark.slow
 def test_many_edits_are_found_by_lookups_where_that_is_cheaper(sync, sandbox, memory, monkeypatch):
     for name in ("PAGE_SIZE", "ROWS_A_LOOKUP"):
         monkeypatch.setattr(f"target_outreach.engine.remote_changes.{name}", 10)

@@ -81,6 +81,7 @@ def proxy(sandbox, certificate):
 ROWS = [schema("prospects"), record("prospects", emails="a@example.test")]
 
 
+@pytest.mark.slow
 def test_the_proxy_and_the_certificates_of_the_environment_are_honoured(
     execute, sandbox, proxy, certificate, monkeypatch
 ):
@@ -93,6 +94,7 @@ def test_the_proxy_and_the_certificates_of_the_environment_are_honoured(
     assert {line.rpartition(" ")[0] for line in asked} == {f"CONNECT {HOST}:443"}
 
 
+@pytest.mark.slow
 def test_a_certificate_that_nobody_vouches_for_is_refused(execute, sandbox, proxy, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy[0])
     run = execute(ROWS, api_url=f"https://{HOST}/api/v2")
@@ -101,13 +103,15 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(execute, sandbox, prox
     assert sandbox.request_count == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_be_reached_is_named_by_its_address(execute, monkeypatch):
-    monkeypatch.setattr("target_outreach.outreach.client.LONGEST_WAIT", 0.01)
+    monkeypatch.setattr("target_outreach.outreach.outages.LONGEST_WAIT", 0.01)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
         run = execute(ROWS, api_url=f"https://{HOST}:8443/api/v2")
     assert run.exit_code == 1
-    assert f"Outreach cannot be reached at https://{HOST}:8443 (broken connection)." in run.log
+    where = f"https://{HOST}:8443"
+    assert f"Outreach cannot be reached at {where} (the proxy does not answer): check" in run.log
     assert "sandbox running" not in run.log
     assert f"{HOST}:8443/hunter2" not in run.log

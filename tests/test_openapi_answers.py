@@ -97,6 +97,7 @@ def test_another_resource_is_complained_about(checker, sandbox, change, complain
     assert complaint in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [

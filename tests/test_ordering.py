@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
+from target_outreach.delivery.breaker import Breaker
 from target_outreach.delivery.stream import Item, Stream
 from target_outreach.engine.batch import Batch, Read, Stage, WorkItem
-from target_outreach.engine.ordering import Ordering, WriteQueue
+from target_outreach.engine.ordering import Ordering, Together, WriteQueue
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.folding import fold
-from target_outreach.records.matching import Picture
+from target_outreach.records.matching import RemoteSnapshot
 from target_outreach.records.model import Desired, Resource
 from target_outreach.records.rules import Rules
 
@@ -28,15 +29,26 @@ class Listener:
 
 def batch(ordering, *records, match_fields=("emails",), mode="upsert"):
     """Hand over a batch; each record is its number and its addresses."""
+    stream = stream_of(match_fields, mode)
+    said = [(number, {"emails": emails}) for number, *emails in records]
+    return handed_over(ordering, stream, Together(next(ordering.numbers), [stream]), *said)
+
+
+def stream_of(match_fields, mode="upsert"):
     rules = Rules(sync_mode=mode, match_fields=match_fields)
-    stream = Stream("people", "people", "", PROSPECTS, rules)
-    one = Batch(ordering.number(), stream, Picture(PROSPECTS, match_fields), Listener())
+    return Stream("people", "people", "", PROSPECTS, rules)
+
+
+def handed_over(ordering, stream, together, *records):
+    """Hand over a batch; each record is its number and its attributes."""
+    snapshot = RemoteSnapshot(PROSPECTS, together.match_fields)
+    one = Batch(together.order, stream, snapshot, Listener())
     said = [
         (Item(number, "", desired), desired)
-        for number, *emails in records
-        for desired in [Desired(attributes={"emails": emails})]
+        for number, attributes in records
+        for desired in [Desired(attributes=attributes)]
     ]
-    items = fold(PROSPECTS, said, rules, one.item)
+    items = fold(PROSPECTS, said, stream.rules, one.item, together.match_fields)
     for item in items:
         item.read = LOOKED_UP
     ordering.begin(one, items)
@@ -86,6 +98,73 @@ def test_keys_of_other_fields_say_nothing_so_that_all_earlier_ones_come_first(or
     _, (second,) = batch(ordering, (1, "b@x.test"), match_fields=("emails", "linkedInId"))
     assert ordering.blocker(second) is first
     ordering.leave([first], Stage.SETTLED)
+    assert ordering.blocker(second) is None
+
+
+@pytest.fixture
+def pair(ordering):
+    """Two streams that are handed over together; one matches by addresses, one by another id."""
+    by_mail, by_id = stream_of(("emails",)), stream_of(("linkedInId",))
+    together = Together(next(ordering.numbers), [by_mail, by_id])
+    said = [(0, {"emails": ["a@x.test"]}), (2, {"emails": ["b@x.test"], "linkedInId": "B"})]
+    one, mailed = handed_over(ordering, by_mail, together, *said)
+    said = [(1, {"linkedInId": "A"}), (3, {"linkedInId": "B"}), (4, {"linkedInId": "A"})]
+    other, linked = handed_over(ordering, by_id, together, *said)
+    return one, mailed, other, linked
+
+
+def test_streams_that_match_by_different_fields_are_compared_by_what_outreach_holds(ordering, pair):
+    _, (first, second), other, (folded, last) = pair
+    assert (numbers(folded), numbers(last)) == ([1, 4], [3])
+    assert [ordering.blocker(item) for item in (first, second, folded)] == [None, None, None]
+    assert ordering.blocker(last) is second  # which may give its record that id
+    other.snapshot.put(Resource(7, {"emails": ["a@x.test"], "linkedInId": "A"}, {}))
+    assert ordering.blocker(folded) is first
+    assert ordering.blocker(first) is None
+    ordering.leave([first], Stage.SETTLED)
+    assert ordering.blocker(folded) is None
+    other.snapshot.put(Resource(7, {"emails": ["b@x.test"], "linkedInId": "A"}, {}))
+    assert ordering.blocker(folded) is None  # the other one came later
+    assert ordering.spans_others(folded, other.snapshot.get(7))
+
+
+def test_what_only_a_memory_knows_waits_for_what_may_be_about_its_record(ordering, pair):
+    one, (first, second), _, (folded, last) = pair
+    for item in (first, second, folded):
+        item.read = None
+    assert ordering.blocker(folded) is None  # it is to be looked up
+    assert not ordering.spans_others(folded, None)
+    folded.desired = folded.desired.with_remembered(7)
+    assert ordering.blocker(folded) is first
+    assert ordering.spans_others(folded, None)
+    second.desired = second.desired.with_remembered(8)
+    assert not ordering.spans_others(folded, None)
+    second.desired = second.desired.with_remembered(7)
+    assert ordering.spans_others(folded, None)
+    second.desired = second.desired.with_remembered(None)
+    second.read = LOOKED_UP
+    assert not ordering.spans_others(folded, None)
+    first.read, first.stage = LOOKED_UP, Stage.LOOKING_UP
+    assert ordering.blocker(folded) is first
+    first.stage = Stage.WAITING
+    assert ordering.blocker(folded) is None
+    one.snapshot.put(Resource(7, {"emails": ["a@x.test"]}, {}))
+    assert ordering.blocker(folded) is first
+    assert ordering.blocker(last) is second
+    folded.read = LOOKED_UP
+    assert ordering.blocker(folded) is None  # what was looked up says by what it is found
+
+
+def test_rows_of_one_stream_wait_only_for_those_of_their_keys_under_a_memory(ordering):
+    stream = stream_of(("emails",))
+    _, (first,) = handed_over(
+        ordering, stream, Together(next(ordering.numbers), [stream]), (0, {"emails": ["a@x.test"]})
+    )
+    _, (second,) = handed_over(
+        ordering, stream, Together(next(ordering.numbers), [stream]), (1, {"emails": ["b@x.test"]})
+    )
+    first.read = second.read = None
+    second.desired = second.desired.with_remembered(7)
     assert ordering.blocker(second) is None
 
 
@@ -237,8 +316,8 @@ def test_a_batch_has_ended_when_no_work_item_is_open(ordering):
     asyncio.run(scenario())
 
 
-async def write(queue, item, written, go_on):
-    async with queue.place(item) as has_waited:
+async def write(queue, item, written, go_on, *, is_update=False):
+    async with queue.place(item, is_update=is_update) as has_waited:
         written.append((item.number, has_waited))
         await go_on.wait()
 
@@ -265,6 +344,36 @@ def test_the_write_that_arrived_first_is_next(ordering):
         assert written[-1] == (2, True)
 
     asyncio.run(scenario())
+
+
+def test_where_outreach_refuses_all_the_latest_update_is_next_and_then_the_latest_create(ordering):
+    async def scenario():
+        breaker = Breaker()
+        queue, go_on, written = WriteQueue(1, breaker), asyncio.Event(), []
+        _, items = batch(ordering, *((n, f"p{n}@x.test") for n in range(8)))
+        updates = {1, 2, 6}
+        tasks = [
+            asyncio.create_task(
+                write(queue, items[n], written, go_on, is_update=n in updates),
+            )
+            for n in (0, 5, 1, 7, 3, 6, 2, 4)
+        ]
+        await asyncio.sleep(0)
+        breaker.is_in_doubt = True
+        go_on.set()
+        await asyncio.gather(*tasks)
+        assert [number for number, _ in written] == [0, 6, 2, 1, 7, 5, 4, 3]
+        assert breaker.places == 1
+        assert not queue.is_used
+
+    asyncio.run(scenario())
+
+
+def test_the_batches_of_an_object_are_those_that_are_being_delivered(ordering):
+    one, _ = batch(ordering, (0, "a@x.test"))
+    two, _ = batch(ordering, (1, "b@x.test"))
+    assert list(ordering.of(PROSPECTS)) == [one, two]
+    assert list(ordering.of(load_catalog()["accounts"])) == []
 
 
 @pytest.mark.parametrize("is_granted", [False, True], ids=["while it waits", "as it is granted"])
@@ -297,3 +406,34 @@ def test_insert_is_about_no_record_that_is_there(ordering):
     one, (item,) = batch(ordering, (0, "a@x.test"), mode="insert")
     one.snapshot.put(Resource(7, {"emails": ["a@x.test"]}, {}))
     assert item.matches() == []
+
+
+def test_streams_that_are_handed_over_together_wait_for_the_last_of_them_to_begin():
+    async def scenario():
+        people, others = (
+            Stream(name, name, "", PROSPECTS, Rules(match_fields=fields))
+            for name, fields in (("people", ("linkedInId", "emails")), ("others", ("emails",)))
+        )
+        together = Together(order=3, streams=[people, others])
+        assert together.order == 3
+        assert together.match_fields == ("emails", "linkedInId")
+        waiting = asyncio.create_task(together.all_begun())
+        together.begun(people)
+        together.begun(people)  # the same stream again is not another one
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        together.begun(others)
+        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(together.all_begun(), 1)
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_waited_for_where_all_have_begun():
+    async def scenario():
+        stream = Stream("people", "people", "", PROSPECTS, Rules(match_fields=("emails",)))
+        together = Together(order=0, streams=[stream])
+        together.begun(stream)
+        await asyncio.wait_for(together.all_begun(), 1)
+
+    asyncio.run(scenario())

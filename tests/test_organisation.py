@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.serialization import (
 from logins import APP, Login, decide, kept
 
 from target_outreach.delivery.memory import Memory
-from target_outreach.destination import destination, locate
 from target_outreach.errors import CredentialsError
-from target_outreach.outreach.identity import read_identity
-from target_outreach.outreach.ownership import marked
-from target_outreach.outreach.tokens import Tokens
+from target_outreach.instance_id import instance_id, locate
+from target_outreach.outreach.auth.credentials_file import marked
+from target_outreach.outreach.auth.tokens import Tokens
+from target_outreach.outreach.organisation import read_identity
 from target_outreach.sandbox import Installation, Profile, Sandbox
 from target_outreach.settings import Settings
 
@@ -107,6 +107,7 @@ def organisations(tmp_path, config):
 # One app, two logins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
 def test_strangers_with_the_same_ids_are_never_overwritten(organisations, sync, memory, shape):
     with organisations.serve("one", **shape) as sandbox:
@@ -129,6 +130,7 @@ def test_strangers_with_the_same_ids_are_never_overwritten(organisations, sync, 
         assert requests == [ROOT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [True, False], ids=["own folder", "state folder"])
 @pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
 def test_rejects_are_sent_to_their_own_organisation_only(organisations, execute, shape, folder):
@@ -152,6 +154,7 @@ def test_rejects_are_sent_to_their_own_organisation_only(organisations, execute,
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_replay_refuses_the_rejects_of_another_organisation(organisations, sync, config):
     def replayed():
         return subprocess.run(
@@ -179,6 +182,7 @@ def test_a_replay_refuses_the_rejects_of_another_organisation(organisations, syn
         assert sandbox.store.count("prospects") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES[:3], ids=NAMES[:3])
 def test_a_login_to_a_second_organisation_is_refused(organisations, shape):
     with organisations.serve("one", **shape) as sandbox:
@@ -225,7 +229,8 @@ def test_whose_tokens_an_earlier_version_kept_is_asked_if_they_still_serve():
     assert log_in(None).organisation == "two"
 
 
-def test_each_login_has_a_memory_of_its_own_where_nothing_says_whose_it_is(
+@pytest.mark.slow
+def test_each_login_has_a_memory_of_its_own_where_the_organisation_is_unknown(
     organisations, sync, memory
 ):
     with organisations.serve("one", identity_refusal=403) as sandbox:
@@ -243,6 +248,7 @@ def test_each_login_has_a_memory_of_its_own_where_nothing_says_whose_it_is(
 # Other credentials of the same organisation
 
 
+@pytest.mark.slow
 def test_another_access_token_keeps_the_memory(sync, sandbox, memory):
     seeded(sandbox, 4000, title="T")
     sync(people(4000, title="T"), **memory)
@@ -288,7 +294,7 @@ def test_a_refusal_to_say_whose_a_token_is_ends_no_run(sync, sandbox, memory, st
     sandbox.profile = replace(sandbox.profile, identity_refusal=status)
     run = sync(people(2), **memory)
     assert run.exit_code == 0
-    assert run.log.count("belongs to them: with others the rows are compared with") == 1
+    assert run.log.count("belongs to them: with other credentials, all rows are") == 1
     _, requests = sent(sandbox, lambda: sync(people(2), **memory))
     assert requests == [ROOT]
 
@@ -336,6 +342,7 @@ def test_a_memory_of_another_token_is_not_taken_over(sync, sandbox, config, memo
     assert len(scopes(memory)) == 2
 
 
+@pytest.mark.slow
 def test_a_memory_of_an_app_without_its_login_is_not_taken_over(organisations, sync, memory):
     with organisations.serve("one") as sandbox:
         one = organisations.configured(sandbox, "one", **memory)
@@ -347,7 +354,7 @@ def test_a_memory_of_an_app_without_its_login_is_not_taken_over(organisations, s
 
 
 def test_what_is_kept_under_two_names_is_compared_with_outreach(sync, sandbox, memory):
-    """Nothing says which of the two was there later."""
+    """It is unknown which of the two is newer."""
     sync(people(2, title="First"), **memory)
     sandbox.profile = replace(sandbox.profile, identity_refusal=403)
     sync(people(3, title="Second"), **memory)
@@ -376,13 +383,13 @@ def test_taking_over_twice_at_once_loses_nothing(tmp_path):
 
 def test_rejects_of_an_installation_are_found_where_earlier_versions_put_them():
     settings = Settings.read({"s2s_guid": "g", "s2s_private_key": "hunter2", "s2s_install_id": "i"})
-    assert destination(settings) in locate(settings, ("42",), "c").folders
+    assert instance_id(settings) in locate(settings, ("42",), "c").folders
 
 
 def test_rejects_that_may_be_of_any_organisation_are_named_and_left(execute, config, tmp_path):
     config["rejects_path"] = ""
     home = tmp_path / "state home" / "target-outreach" / "rejects"
-    path = home / destination(Settings.read(config)) / "20260331T093000Z-1f2e3d4c.jsonl"
+    path = home / instance_id(Settings.read(config)) / "20260331T093000Z-1f2e3d4c.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text("".join(map(json.dumps, [])), "utf-8")
     run = execute([], retry_rejects=True)

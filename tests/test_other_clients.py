@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,8 +10,11 @@ from clients import airbyte_source
 from clients.singer_tap import PAGE_SIZE, Tap
 from conftest import record, schema
 from invention import CATALOG, FEWEST, deliver, invent, links, rows
+from sandbox_client import Clock
 
 from target_outreach.sandbox import Profile, Sandbox
+
+pytestmark = pytest.mark.slow  # other people's programs are installed, and read all over again
 
 HOUR = 3600
 COUNTS = {"accounts": FEWEST, "prospects": 60}
@@ -21,17 +23,9 @@ KEYS = {"accounts": "customId", "prospects": "emails"}
 UNKNOWN_TO_THE_TAP = {"annualRevenueRange", "naicsCodes", "sicCodes", "tickerSymbol"}
 
 
-class Clock:
-    def __init__(self):
-        self.now = datetime(2026, 3, 31, 9, 30, tzinfo=UTC).timestamp()
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(datetime(2026, 3, 31, 9, 30, tzinfo=UTC).timestamp())
 
 
 @pytest.fixture
@@ -150,7 +144,6 @@ def test_tap_outreach_reads_again_only_what_the_target_changed(sync, read, clock
     }
 
 
-@pytest.mark.skipif(not os.environ.get("CI"), reason="installs seventy packages, from an index")
 def test_airbyte_reads_back_all_that_was_written(sync, sandbox, tmp_path):
     # Nothing else is linked than what the rows say.
     sandbox.profile = replace(sandbox.profile, company_account="none")

@@ -95,7 +95,7 @@ class Server:
         answer(pacer, self.clock, left, ends, self.LIMIT)
 
 
-def test_nothing_is_held_back_while_there_is_budget(clock):
+def test_no_request_is_delayed_while_there_is_budget(clock):
     pacer = Pacer(clock=clock)
     pacer.acquire()
     answer(pacer, clock, 50, 3600)
@@ -222,7 +222,7 @@ def test_a_client_that_spends_much_at_once_does_not_hold_us_back_for_long(clock)
     assert wait_of(pacer) <= 0
 
 
-def test_a_wait_that_is_too_long_ends_the_run(clock):
+def test_a_wait_longer_than_max_wait_minutes_ends_the_run(clock):
     pacer = Pacer(max_wait=60, clock=clock)
     pacer.pause(61)
     with pytest.raises(EndedEarly, match="max_wait_minutes"):
@@ -268,3 +268,18 @@ def test_a_stopped_pacer_grants_nothing(clock):
 )
 def test_a_time_to_wait_is_read_in_every_form_met(header, seconds):
     assert seconds_until(header, NOON) == seconds
+
+
+@pytest.mark.parametrize("reset", ["999999999999999", "9999-12-31T23:59:59Z"])
+def test_an_end_of_the_limit_that_cannot_be_right_is_ignored(reset):
+    pacer = Pacer(max_wait=60.0)
+    pacer.acquire()
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Limit": "10000"}
+    pacer.release(headers | {"X-RateLimit-Reset": reset}, datetime.now(UTC))
+    pacer.acquire()
+    assert pacer.budget is None
+
+
+def test_an_end_of_the_limit_may_be_said_in_milliseconds():
+    now = datetime.now(UTC)
+    assert seconds_until(str(int(now.timestamp() * 1000) + 2000), now) == pytest.approx(2, abs=0.1)

@@ -21,7 +21,7 @@ from packaging.metadata import Metadata
 
 ROOT = documents.ROOT
 WORKFLOWS = ROOT / ".github" / "workflows"
-BUILDS = pytest.mark.skipif(not os.environ.get("CI"), reason="builds, with an index at hand")
+BUILDS = pytest.mark.slow  # builds, with packages from an index
 PINNED = re.compile(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
@@ -85,7 +85,16 @@ def test_the_source_distribution_holds_the_tests_too(dist):
     assert files("target_outreach") | files("tests") <= names
     top = {name.partition("/")[0] for name in names}
     assert top == {
-        *("target_outreach", "tests", "docs", ".github", "pyproject.toml", "uv.lock"),
+        *(
+            "target_outreach",
+            "tests",
+            "docs",
+            "examples",
+            ".ci",
+            ".github",
+            "pyproject.toml",
+            "uv.lock",
+        ),
         *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "meltano.yml"),
         *("LICENSE", "PKG-INFO", ".gitignore"),
     }

@@ -15,7 +15,14 @@ from target_outreach.errors import RecordFault
 from target_outreach.records import planning
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.folding import fold
-from target_outreach.records.matching import Picture, choose, comparable, keys_of, match, order_keys
+from target_outreach.records.matching import (
+    RemoteSnapshot,
+    choose,
+    comparable,
+    keys_of,
+    match,
+    order_keys,
+)
 from target_outreach.records.model import (
     Create,
     Desired,
@@ -26,20 +33,29 @@ from target_outreach.records.model import (
     Unchanged,
     Update,
 )
-from target_outreach.records.planning import (
+from target_outreach.records.opt_outs import (
     has_opted_out_of_mail,
-    lay_over,
+    only_opt_out,
+    with_opt_outs,
+)
+from target_outreach.records.planning import (
+    depends_on_account,
     needs_fresh_read,
     plan,
     plan_unseen,
     references_to_find,
 )
 from target_outreach.records.rules import Rules
+from target_outreach.records.versions import (
+    lay_over,
+)
 
 CATALOG = load_catalog()
 PROSPECTS, ACCOUNTS = CATALOG["prospects"], CATALOG["accounts"]
+OPPORTUNITIES = CATALOG["opportunities"]
 BY_MAIL = ("emails",)
 BY_NAME = ("customId", "domain", "name")
+BY_DEAL = ("customId", "name")
 
 
 def person(**attributes):
@@ -142,7 +158,7 @@ def test_an_opt_out_stops_neither_another_nor_what_it_is_not_about(ours, theirs)
     assert changes(person(**ours), held(**theirs)) == ours
 
 
-def test_an_update_names_whom_it_is_about_and_what_it_holds_back():
+def test_an_update_names_its_record_and_the_changes_that_a_rule_prevents():
     found = held(title="A", optedOut=True)
     ours = person(title="B", optedOut=False)
     decided = plan(PROSPECTS, ours, found, Rules(match_fields=BY_MAIL))
@@ -185,7 +201,7 @@ def test_an_account_that_the_record_is_to_link_names_the_company():
     assert (decided.attributes, decided.relationships) == ({}, {"account": 5})
 
 
-def test_what_is_held_back_is_counted_only_where_it_differs():
+def test_protected_values_are_counted_only_where_they_differ():
     rules = Rules(match_fields=BY_MAIL)
     decided = plan(PROSPECTS, person(optedOut=False), held(optedOut=True), rules)
     assert isinstance(decided, Unchanged)
@@ -342,10 +358,10 @@ def company(resource_id, **attributes):
 
 
 def matched(desired, *companies):
-    picture = Picture(ACCOUNTS, BY_NAME)
+    snapshot = RemoteSnapshot(ACCOUNTS, BY_NAME)
     for one in companies:
-        picture.put(one)
-    return [found.id for found in match(Desired(attributes=desired), picture, BY_NAME)]
+        snapshot.put(one)
+    return [found.id for found in match(Desired(attributes=desired), snapshot, BY_NAME)]
 
 
 @pytest.mark.parametrize(
@@ -392,70 +408,70 @@ def test_one_of_several_matches_is_chosen_by_age_or_none(ids, policy, expected):
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_matches_come_oldest_first_however_few_they_are(count):
-    picture = Picture(ACCOUNTS, BY_NAME)
+    snapshot = RemoteSnapshot(ACCOUNTS, BY_NAME)
     born = {number: f"2026-01-0{9 - number}T00:00:00.000Z" for number in range(1, count + 1)}
     for number, created in born.items():
-        picture.put(company(number, name="Acme", createdAt=created))
-    found = match(Desired(attributes={"name": "Acme"}), picture, BY_NAME)
+        snapshot.put(company(number, name="Acme", createdAt=created))
+    found = match(Desired(attributes={"name": "Acme"}), snapshot, BY_NAME)
     assert [resource.id for resource in found] == sorted(born, reverse=True)
 
 
 def test_a_record_with_an_id_is_about_the_one_of_that_id_and_no_other():
-    picture = Picture(ACCOUNTS, BY_NAME)
+    snapshot = RemoteSnapshot(ACCOUNTS, BY_NAME)
     for number in (1, 2):
-        picture.put(company(number, name="Acme"))
+        snapshot.put(company(number, name="Acme"))
     named = {"name": "Acme"}
-    assert match(Desired(id=2, attributes=named), picture, BY_NAME) == [company(2, name="Acme")]
-    assert match(Desired(id=3, attributes=named), picture, BY_NAME) == []
+    assert match(Desired(id=2, attributes=named), snapshot, BY_NAME) == [company(2, name="Acme")]
+    assert match(Desired(id=3, attributes=named), snapshot, BY_NAME) == []
 
 
 def test_what_is_known_is_had_by_id_and_by_each_key():
-    picture = Picture(ACCOUNTS, BY_NAME)
+    snapshot = RemoteSnapshot(ACCOUNTS, BY_NAME)
     acme = company(1, name="Acme", domain="a.test")
-    picture.put(acme)
-    assert picture.having(Key("id", 1)) == picture.having(Key("name", "acme")) == [acme]
-    assert picture.having(Key("id", 2)) == picture.having(Key("name", "other")) == []
-    assert picture.known_keys(1) == (Key("id", 1), Key("domain", "a.test"), Key("name", "acme"))
-    assert picture.known_keys(2) == (Key("id", 2),)
+    snapshot.put(acme)
+    assert snapshot.having(Key("id", 1)) == snapshot.having(Key("name", "acme")) == [acme]
+    assert snapshot.having(Key("id", 2)) == snapshot.having(Key("name", "other")) == []
+    assert snapshot.known_keys(1) == (Key("id", 1), Key("domain", "a.test"), Key("name", "acme"))
+    assert snapshot.known_keys(2) == (Key("id", 2),)
 
 
 def test_the_version_of_a_picture_grows_whenever_it_may_have_changed():
-    picture = Picture(ACCOUNTS, BY_NAME)
-    versions = [picture.version]
+    snapshot = RemoteSnapshot(ACCOUNTS, BY_NAME)
+    versions = [snapshot.version]
     for change in (
-        lambda: picture.put(company(1, name="Acme")),
-        lambda: picture.put(company(2, name="Acme")),
-        lambda: picture.put(company(1, name="Other")),
-        lambda: picture.forget(2),
+        lambda: snapshot.put(company(1, name="Acme")),
+        lambda: snapshot.put(company(2, name="Acme")),
+        lambda: snapshot.put(company(1, name="Other")),
+        lambda: snapshot.forget(2),
     ):
         change()
-        versions.append(picture.version)
+        versions.append(snapshot.version)
     assert versions[0] == 0
     assert all(one < other for one, other in pairwise(versions))
 
 
 def test_what_is_forgotten_is_had_by_no_key_and_takes_nobody_along():
-    picture = Picture(ACCOUNTS, BY_NAME)
+    snapshot = RemoteSnapshot(ACCOUNTS, BY_NAME)
     first, second = company(1, name="Acme"), company(2, name="Acme")
-    picture.put(first)
-    picture.put(second)
-    picture.forget(1)
-    picture.forget(3)
-    assert picture.get(1) is None
-    assert picture.get(2) == second
-    assert picture.known_keys(1) == (Key("id", 1),)
-    assert list(picture) == picture.having(Key("name", "acme")) == [second]
-    picture.forget(2)
-    assert picture.having(Key("name", "acme")) == []
+    snapshot.put(first)
+    snapshot.put(second)
+    snapshot.forget(1)
+    snapshot.forget(3)
+    assert snapshot.get(1) is None
+    assert snapshot.get(2) == second
+    assert snapshot.known_keys(1) == (Key("id", 1),)
+    assert list(snapshot) == snapshot.having(Key("name", "acme")) == [second]
+    snapshot.forget(2)
+    assert snapshot.having(Key("name", "acme")) == []
 
 
 def test_what_was_written_replaces_what_was_known():
-    picture = Picture(PROSPECTS, BY_MAIL)
-    picture.put(Resource(1, {"emails": ["a@x.test"]}, {}))
-    picture.put(Resource(1, {"emails": ["b@x.test"]}, {}))
+    snapshot = RemoteSnapshot(PROSPECTS, BY_MAIL)
+    snapshot.put(Resource(1, {"emails": ["a@x.test"]}, {}))
+    snapshot.put(Resource(1, {"emails": ["b@x.test"]}, {}))
     ours = Desired(attributes={"emails": ["a@x.test"]})
-    assert match(ours, picture, BY_MAIL) == []
-    assert len(list(picture)) == 1
+    assert match(ours, snapshot, BY_MAIL) == []
+    assert len(list(snapshot)) == 1
 
 
 def folded(*records, **rules):
@@ -481,7 +497,7 @@ def test_records_that_share_only_some_addresses_wait_for_each_other():
     assert third.waits_for == {second}
 
 
-def test_records_of_one_key_become_one_write_whatever_stands_between_them():
+def test_records_of_one_key_become_one_write_whatever_is_between_them():
     ann, bob = folded(person(title="A"), person(emails=["b@x.test"]), person(title="B"))
     assert (ann.members, bob.members) == ([0, 2], [1])
     assert ann.desired.attributes["title"] == "B"
@@ -797,7 +813,7 @@ def test_what_outreach_holds_is_not_asked_for_where_nothing_depends_on_it(
 
 @pytest.mark.parametrize("rule", ["never", "on_create"])
 @pytest.mark.parametrize("names", [["title"], ["title", "lastName"]])
-def test_what_a_rule_holds_back_unseen_is_counted_and_not_sent(rule, names):
+def test_a_value_that_a_rule_protects_unread_is_counted_and_not_sent(rule, names):
     rules = Rules(field_rules={"title": rule})
     decided = plan_unseen(PROSPECTS, person(title="B", lastName="L"), 7, names, rules)
     assert decided.held_back == {"title": 1}
@@ -840,16 +856,23 @@ def test_what_consent_or_an_account_may_forbid_needs_a_fresh_read(name, value):
     assert needs_fresh_read(PROSPECTS, decided, Rules())
 
 
+def test_a_record_can_be_forgotten_where_a_field_is_named_twice():
+    snapshot = RemoteSnapshot(ACCOUNTS, ("name", "name"))
+    snapshot.put(Resource(1, {"name": "Acme"}, {}))
+    snapshot.forget(1)
+    assert list(snapshot) == snapshot.having(Key("name", "acme")) == []
+
+
 def test_a_remembered_id_comes_before_the_match_fields_and_gives_way_to_them():
-    picture = Picture(PROSPECTS, BY_MAIL)
-    picture.put(held(1))
-    picture.put(Resource(2, {"emails": ["b@x.test"]}, {}))
+    snapshot = RemoteSnapshot(PROSPECTS, BY_MAIL)
+    snapshot.put(held(1))
+    snapshot.put(Resource(2, {"emails": ["b@x.test"]}, {}))
     by_id = Desired(attributes={"emails": ["b@x.test"]}, remembered=1)
-    assert [found.id for found in match(by_id, picture, BY_MAIL)] == [1]
-    picture.forget(1)
-    assert [found.id for found in match(by_id, picture, BY_MAIL)] == [2]
+    assert [found.id for found in match(by_id, snapshot, BY_MAIL)] == [1]
+    snapshot.forget(1)
+    assert [found.id for found in match(by_id, snapshot, BY_MAIL)] == [2]
     said = Desired(id=2, attributes={"emails": ["a@x.test"]}, remembered=1)
-    assert [found.id for found in match(said, picture, BY_MAIL)] == [2]
+    assert [found.id for found in match(said, snapshot, BY_MAIL)] == [2]
 
 
 def test_records_of_one_source_key_or_one_id_have_something_in_common():
@@ -1000,7 +1023,7 @@ def test_who_refuses_mail_is_known_by_any_sign_of_it(attributes, refuses):
     assert has_opted_out_of_mail(attributes) is refuses
 
 
-def test_a_company_that_is_named_beside_an_account_is_held_back_whatever_becomes_of_the_link():
+def test_a_company_that_is_named_beside_an_account_is_not_sent_whether_the_link_is_found_or_not():
     desired = replace(person(company="Acme"), references={"account": DOMAIN})
     rules = Rules(match_fields=BY_MAIL, field_rules={"account": "never"})
     for found in (None, held()):
@@ -1022,3 +1045,349 @@ def test_each_link_is_folded_by_itself():
     rules = Rules(field_rules={"account": "on_create"})
     folded = lay_over(PROSPECTS, earlier, later, rules)
     assert folded.relationships == {"account": 4, "owner": 2}
+
+
+ACME = Reference("account", (("name", "Acme"),), {"name": "name"})
+
+
+def deal(name="Seats", account=None, **attributes):
+    links = {} if account is None else {"account": account}
+    return Desired(attributes={"name": name, **attributes}, relationships=links)
+
+
+def deals(*records, **rules):
+    settings = Rules(match_fields=BY_DEAL, **rules)
+    return fold(OPPORTUNITIES, list(enumerate(records)), settings)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (deal(account=1), deal(account=1), True),
+        (deal(), deal(), True),
+        (deal(account=1), deal(account=2), False),
+        (deal(account=1), deal(), False),
+        (replace(deal(), references={"account": ACME}), deal(), False),
+        (deal(), replace(deal(), references={"account": ACME}), False),
+        (
+            replace(deal(account=1), references={"account": ACME}),
+            replace(deal(account=2), references={"account": ACME}),
+            False,
+        ),
+        (*[replace(deal(), references={"account": ACME})] * 2, True),
+        (deal(), replace(deal(), relationships={"owner": 3}), True),
+    ],
+)
+def test_opportunities_of_one_name_are_folded_only_within_one_account(first, second, together):
+    groups = deals(first, second)
+    assert [group.members for group in groups] == ([[0, 1]] if together else [[0], [1]])
+    if not together:
+        assert groups[1].waits_for == {groups[0]}
+
+
+def test_records_of_other_objects_are_folded_whatever_they_are_linked_to():
+    linked = [replace(person(), relationships={"account": number}) for number in (1, 2)]
+    (group,) = folded(*linked)
+    assert group.desired.relationships == {"account": 2}
+
+
+def test_a_record_that_shares_keys_with_two_others_is_folded_into_neither():
+    first, second, third = deals(deal("A"), deal("B", customId="1"), deal("A", customId="1"))
+    assert [group.members for group in (first, second, third)] == [[0], [1], [2]]
+    assert third.waits_for == {first, second}
+
+
+def test_a_record_with_more_keys_is_not_folded_into_the_one_that_it_waits_for():
+    first, second = deals(deal("A"), deal("A", customId="1"))
+    assert second.waits_for == {first}
+
+
+def found_deals(ours, *theirs):
+    snapshot = RemoteSnapshot(OPPORTUNITIES, BY_DEAL)
+    for one in theirs:
+        snapshot.put(one)
+    return [found.id for found in match(ours, snapshot, BY_DEAL)]
+
+
+def held_deal(number, account=None, **attributes):
+    return Resource(number, {"name": "Seats"} | attributes, {"account": account})
+
+
+@pytest.mark.parametrize(
+    ("ours", "ids"),
+    [
+        (deal(account=1), [1]),
+        (deal(account=2), [2]),
+        (deal(account=9), []),
+        (deal(), [1, 2, 3]),
+        (replace(deal(), relationships={"account": None}), [3]),
+        (deal(customId="x", account=1), [4]),
+        (deal(customId="y", account=1), [1]),
+    ],
+)
+def test_an_opportunity_is_found_by_its_name_within_its_account_only(ours, ids):
+    theirs = [held_deal(1, 1), held_deal(2, 2), held_deal(3), held_deal(4, 4, customId="x")]
+    theirs[3].attributes["name"] = "Other"
+    assert found_deals(ours, *theirs) == ids
+
+
+@pytest.mark.parametrize(
+    ("named", "said", "ids"),
+    [
+        (False, {}, []),
+        (False, {"named": False}, [1]),
+        (True, {}, [1]),
+        (None, {}, [1]),
+    ],
+)
+def test_an_account_that_outreach_does_not_show_is_found_only_by_who_speaks_of_it(named, said, ids):
+    assert matched({"name": "Acme", **said}, company(1, name="Acme", named=named)) == ids
+
+
+def test_a_remembered_record_that_is_not_known_is_looked_for_by_its_keys():
+    snapshot = RemoteSnapshot(ACCOUNTS, BY_NAME)
+    snapshot.put(company(1, name="Acme"))
+    snapshot.put(company(2, name="Other"))
+    ours = Desired(attributes={"name": "Acme"})
+    assert match(ours.with_remembered(2), snapshot, BY_NAME) == [company(2, name="Other")]
+    assert match(ours.with_remembered(9), snapshot, BY_NAME) == [company(1, name="Acme")]
+
+
+def test_a_later_match_field_counts_only_where_no_earlier_one_contradicts():
+    theirs = [company(1, customId="x", domain="a.test", name="Acme")]
+    assert matched({"customId": "x", "name": "Other"}, *theirs) == [1]
+    assert matched({"customId": "y", "domain": "a.test"}, *theirs) == []
+    assert matched({"customId": "x", "domain": "b.test", "name": "Acme"}, *theirs) == [1]
+    assert matched({"domain": "b.test", "name": "Acme"}, *theirs) == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "mode", "fault"),
+    [
+        (deal(customId="x"), "upsert", None),
+        (deal(), "upsert", None),
+        (deal(None, customId="x"), "upsert", None),
+        (deal(None, amount=5), "upsert", "customId"),
+        (deal("", customId=""), "upsert", "customId"),
+        (deal(None, amount=5), "insert", None),
+    ],
+)
+def test_what_the_next_run_could_not_find_is_created_by_insert_only(ours, mode, fault):
+    rules = Rules(sync_mode=mode, match_fields=BY_DEAL)
+    if fault is None:
+        assert isinstance(plan(OPPORTUNITIES, ours, None, rules), Create)
+        return
+    with pytest.raises(RecordFault) as caught:
+        plan(OPPORTUNITIES, ours, None, rules)
+    assert (caught.value.code, caught.value.field) == ("missing_required", fault)
+    expected = "Without a value in customId or name it would be created again in each run."
+    assert str(caught.value) == expected
+
+
+def test_a_prospect_needs_an_address_even_where_it_is_found_by_something_else():
+    rules = Rules(match_fields=("linkedInId",))
+    with pytest.raises(RecordFault) as caught:
+        plan(PROSPECTS, Desired(attributes={"linkedInId": "x"}), None, rules)
+    assert (caught.value.code, caught.value.field) == ("missing_required", "emails")
+    created = plan(PROSPECTS, person(), None, rules)
+    assert created == Create({"emails": ["a@x.test"]}, {}, {})
+
+
+def test_a_create_sends_the_links_that_the_rules_allow():
+    rules = Rules(match_fields=BY_MAIL, field_rules={"owner": "never", "stage": "if_empty"})
+    ours = replace(person(), relationships={"account": 5, "owner": 6, "stage": 7, "creator": None})
+    decided = plan(PROSPECTS, ours, None, rules)
+    assert decided == Create({"emails": ["a@x.test"]}, {"account": 5, "stage": 7}, {"owner": 1})
+    unlinked = replace(person(), relationships={"owner": None})
+    assert plan(PROSPECTS, unlinked, None, rules).held_back == {}
+
+
+def linked(account, **attributes):
+    return replace(person(**attributes), relationships={"account": account})
+
+
+def refers(**attributes):
+    return replace(person(**attributes), references={"account": ACME})
+
+
+ONLY_EMPTY = {"field_rules": {"account": "if_empty"}}
+
+
+@pytest.mark.parametrize(
+    ("ours", "rules", "depends"),
+    [
+        (person(title="X"), {}, False),
+        (person(title="X"), {"on_null": "clear"}, False),
+        (person(company="Ours"), {}, True),
+        (person(company="Theirs"), {}, False),
+        (person(company="Theirs"), {"change_detection": "none"}, True),
+        (person(company=None), {}, False),
+        (person(company=None), {"on_null": "clear"}, True),
+        (person(company="Ours"), {"field_rules": {"company": "always"}}, False),
+        (person(company="Ours"), {"field_rules": {"title": "never"}}, True),
+        (linked(3), {}, False),
+        (linked(3), ONLY_EMPTY, False),
+        (linked(4), {}, False),
+        (linked(4), ONLY_EMPTY, True),
+        (linked(4, company="Ours"), {}, False),
+        (linked(None), {}, False),
+        (linked(None), ONLY_EMPTY, False),
+        (linked(None), {"on_null": "clear"}, True),
+        (linked(None, company="Ours"), {}, True),
+        (refers(), {}, False),
+        (refers(), ONLY_EMPTY, True),
+        (refers(company="Ours"), {}, False),
+        (replace(person(), references={"owner": ACME}), ONLY_EMPTY, False),
+    ],
+)
+def test_a_plan_depends_on_whether_the_linked_account_is_named_where_it_protects_something(
+    ours, rules, depends
+):
+    rules = Rules(match_fields=BY_MAIL, **rules)
+    found = held(company="Theirs", account=3)
+    assert depends_on_account(PROSPECTS, ours, found, rules) is depends
+    assert not depends_on_account(PROSPECTS, ours, held(company="Theirs"), rules)
+    assert not depends_on_account(replace(PROSPECTS, unnamed_link=None), ours, found, rules)
+
+
+# What is still delivered of a rejected row
+
+MAIL = Rules(match_fields=BY_MAIL)
+
+
+def rejected(desired, object_type=PROSPECTS, rules=MAIL):
+    fault = RecordFault("invalid_value", "No.")
+    return only_opt_out(object_type, desired, rules, fault), fault
+
+
+def test_of_a_rejected_row_only_what_it_is_found_by_and_its_opt_out_is_left():
+    row = Desired(
+        attributes={"emails": ["a@x.test"], "title": "Head", "optedOut": True, "tags": ["x"]},
+        relationships={"owner": 5},
+        references={"account": Reference("account", (("name", "Acme"),), {"name": "name"})},
+        source_key="key",
+    )
+    left, fault = rejected(row)
+    assert left.attributes == {"emails": ["a@x.test"], "optedOut": True}
+    assert (left.relationships, left.references) == ({}, {})
+    assert (left.source_key, left.fault) == ("key", fault)
+    assert fault.opt_out == "not delivered"
+
+
+@pytest.mark.parametrize(
+    ("row", "object_type"),
+    [
+        (person(title="Head"), PROSPECTS),
+        (person(optedOut=False), PROSPECTS),
+        (person(optedOut=None, emailsOptStatus="opted_in"), PROSPECTS),
+        (Desired(attributes={"name": "Acme", "optedOut": True}), ACCOUNTS),
+        (person(title=True), PROSPECTS),
+    ],
+)
+def test_of_a_rejected_row_without_an_opt_out_nothing_is_left(row, object_type):
+    left, fault = rejected(row, object_type)
+    assert left is None
+    assert fault.opt_out is None
+
+
+def test_a_rejected_row_that_lacks_what_it_is_found_by_is_left_with_its_opt_out():
+    left, _ = rejected(Desired(attributes={"emailsOptStatus": "opted_out"}))
+    assert left.attributes == {"emailsOptStatus": "opted_out"}
+
+
+def test_the_opt_out_of_a_rejected_row_changes_what_is_there_and_nothing_else():
+    left, _ = rejected(person(optedOut=True))
+    assert plan(PROSPECTS, left, None, MAIL) == Skip("no_match")
+    found = held(emails=["b@x.test"], optedOut=False)
+    decided = plan(PROSPECTS, left, found, MAIL)
+    assert isinstance(decided, Update)
+    assert (decided.resource, dict(decided.attributes)) == (found, {"optedOut": True})
+    never = Rules(match_fields=BY_MAIL, field_rules={"optedOut": "never"})
+    assert isinstance(plan(PROSPECTS, left, found, never), Unchanged)
+    assert isinstance(plan(PROSPECTS, left, held(optedOut=True), MAIL), Unchanged)
+
+
+# Rows with other source keys
+
+LAST = Rules(match_fields=BY_MAIL, on_duplicate="last")
+
+
+def test_the_last_of_two_rows_keeps_the_opt_out_of_the_first_and_nothing_else():
+    first, last = person(optedOut=True, title="Head"), person(optedOut=False, tags=["x"])
+    kept = with_opt_outs(first, last, LAST)
+    assert kept.attributes == {"emails": ["a@x.test"], "optedOut": True, "tags": ["x"]}
+    assert with_opt_outs(first, person(), LAST).attributes["optedOut"] is True
+    assert with_opt_outs(last, first, LAST) is first
+    same = person(optedOut=True)
+    assert with_opt_outs(first, same, LAST) is same
+    assert with_opt_outs(person(title="Head"), last, LAST) is last
+    assert with_opt_outs(first, last, replace(LAST, allow_opt_in=True)) is last
+
+
+def keyed(source_key, *addresses, **attributes):
+    said = {"emails": list(addresses or ("a@x.test",)), **attributes}
+    return Desired(attributes=said, source_key=source_key)
+
+
+def folded_to(*rows, rules=LAST):
+    return fold(PROSPECTS, list(enumerate(rows)), rules)
+
+
+def test_with_last_one_write_delivers_two_source_keys_as_the_last_one_says():
+    (group,) = folded_to(keyed("1", title="Head", optedOut=True), keyed("2", tags=["x"]))
+    assert group.members == [0, 1]
+    assert group.desired.source_key == "2"
+    assert group.desired.attributes == {"emails": ["a@x.test"], "tags": ["x"], "optedOut": True}
+    both = {
+        *order_keys(PROSPECTS, keyed("1"), BY_MAIL),
+        *order_keys(PROSPECTS, keyed("2"), BY_MAIL),
+    }
+    assert group.keys == both
+    # What comes later for the first source key goes to the same write.
+    (three,) = folded_to(keyed("1"), keyed("2"), keyed("1", title="Cook"))
+    assert (three.members, three.desired.attributes["title"]) == ([0, 1, 2], "Cook")
+
+
+def test_with_last_what_a_memory_knows_of_two_source_keys_does_not_part_them():
+    rows = [replace(keyed("1"), remembered=1), replace(keyed("2"), remembered=2)]
+    assert len(folded_to(*rows)) == 1
+
+
+@pytest.mark.parametrize(
+    ("domain", "groups"), [("https://www.acme.example/", 1), ("beta.example", 2)]
+)
+def test_with_last_accounts_of_two_source_keys_are_one_by_what_their_fields_mean(domain, groups):
+    rows = [
+        Desired(attributes={"name": "Acme", "domain": one}, source_key=key)
+        for key, one in (("1", "acme.example"), ("2", domain))
+    ]
+    rules = Rules(match_fields=BY_NAME, on_duplicate="last")
+    assert len(fold(ACCOUNTS, list(enumerate(rows)), rules)) == groups
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rules"),
+    [
+        (keyed("1"), keyed("2"), MAIL),
+        (keyed("1"), keyed("2", "a@x.test", "b@x.test"), LAST),
+        (keyed("1"), keyed(None), LAST),
+        (keyed("1"), keyed("2"), replace(LAST, sync_mode="insert")),
+        (replace(keyed("1"), fault=RecordFault("x", "X.")), keyed("1"), MAIL),
+        (keyed("1"), replace(keyed("1"), fault=RecordFault("x", "X.")), LAST),
+    ],
+    ids=["reject", "other addresses", "no source key", "insert", "rejected before", "rejected"],
+)
+def test_rows_that_are_not_one_are_written_one_after_the_other(first, second, rules):
+    before, after = folded_to(first, second, rules=rules)
+    assert after.waits_for == {before}
+
+
+def test_versions_of_one_source_key_are_one_write():
+    (group,) = folded_to(keyed("1", title="Head"), keyed("1", tags=["x"]), rules=MAIL)
+    assert group.desired.attributes == {"emails": ["a@x.test"], "title": "Head", "tags": ["x"]}
+
+
+@pytest.mark.parametrize(("there", "written"), [(None, {"company": "Acme"}), ("Else", {})])
+def test_what_only_fills_a_gap_leaves_what_is_there(there, written):
+    row = replace(person(company="Acme", title="Head"), fills=frozenset({"company"}))
+    assert changes(row, held(company=there)) == {"title": "Head"} | written

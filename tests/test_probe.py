@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from target_outreach.commands.check import check as command
-from target_outreach.outreach.asking import MOST_REQUESTS
-from target_outreach.outreach.scrubbing import Scrubber
+from target_outreach.outreach.probe.client import MOST_REQUESTS
+from target_outreach.outreach.probe.scrubbing import Scrubber
 from target_outreach.sandbox import App, Fault, Profile, Sandbox
 from target_outreach.sandbox.facts import profile_from_facts
 
@@ -94,7 +94,7 @@ def test_a_probe_says_how_outreach_behaves(filled, probe):
     readable = {"readable": True, "empty": False, "count_given": True}
     assert facts["objects"] == {"prospects": readable, "accounts": readable}
     assert facts["identity"] == {"organisation": "data", "user": True, "scopes": True}
-    assert set(facts["case"].values()) == {"ignored"}
+    assert set(facts["case"].values()) == {"case-insensitive"}
     works = {"largest_that_works": 800, "smallest_that_fails": None, "failure": None}
     assert list(facts["list_length"].values()) == [works] * 3
     assert facts["url_bytes"] == {
@@ -220,7 +220,7 @@ def test_opportunities_are_asked_about_where_the_settings_name_them(filled, prob
     filled.store.seed("opportunities", {"name": "Whispered"})
     facts = probe(outreach_object="opportunities").facts
     assert facts["objects"]["opportunities"]["readable"] is True
-    assert facts["case"]["opportunities.name"] == "ignored"
+    assert facts["case"]["opportunities.name"] == "case-insensitive"
     assert facts["requests"] <= MOST_REQUESTS
 
 
@@ -232,7 +232,7 @@ def test_what_the_token_may_not_read_is_a_fact_too(filled, probe):
     assert refused["readable"] is False
     assert refused["refusal"]["id"] == "unauthorizedOauthScope"
     assert found.facts["case"]["prospects.emails"] == {"unknown": "prospects cannot be read"}
-    assert found.facts["case"]["accounts.domain"] == "ignored"
+    assert found.facts["case"]["accounts.domain"] == "case-insensitive"
     assert found.facts["errors"]["unknown_field"]["status"] == 400
 
 
@@ -268,6 +268,7 @@ def test_a_spent_limit_is_not_waited_for(filled, probe):
     assert filled.request_count <= 11
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_is_soon_left_alone(filled, probe):
     filled.add_fault(Fault("reset_before", after=CHECK_REQUESTS + 3, times=None))
     found = probe()
@@ -276,8 +277,9 @@ def test_a_server_that_falls_silent_is_soon_left_alone(filled, probe):
     assert found.facts["requests"] == 3 + 2 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["status", "truncate", "garbage", "reset_before"])
-def test_one_answer_that_fails_is_asked_for_again(filled, probe, kind):
+def test_one_answer_that_fails_is_requested_again(filled, probe, kind):
     filled.add_fault(Fault(kind, path="/types", status=503))
     facts = probe().facts
     if kind != "garbage":
@@ -297,6 +299,7 @@ def test_no_answer_is_too_strange(filled, probe, body):
     assert found.facts["requests"] <= MOST_REQUESTS
 
 
+@pytest.mark.slow
 def test_a_server_that_always_fails_is_asked_no_more_than_allowed(filled, probe):
     filled.add_fault(Fault("status", after=CHECK_REQUESTS, times=None, status=500))
     found = probe()
@@ -367,7 +370,7 @@ def test_a_code_of_an_error_is_no_name(filled, probe):
 
 
 @pytest.mark.usefixtures("filled")
-def test_findings_stand_aside_for_the_facts(check):
+def test_findings_are_not_printed_with_the_facts(check):
     found = check("--probe")
     assert found.out.startswith("{")
     assert "ok       prospects can be read." in found.err

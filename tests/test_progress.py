@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -13,16 +15,20 @@ import time
 from datetime import timedelta
 from itertools import pairwise
 
+import pyte
 import pytest
 from conftest import lines, record, schema, state
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from target_outreach.delivery.progress import Moment, line_of, live_words
+from target_outreach.delivery.display import Display
+from target_outreach.delivery.progress import Moment, line_of
 from target_outreach.delivery.tally import OUTCOMES, Count
 from target_outreach.delivery.terminal import printable, width
 from target_outreach.delivery.timeline import MOST_POINTS, Point, Timeline
 from target_outreach.outreach.pacing import Budget, Pacer
+from target_outreach.sandbox import Fault
 
 HASTY = """
 import sys
@@ -44,15 +50,19 @@ def hasty(config, tmp_path):
     """Start the target as a process that speaks more often."""
     started = []
 
-    def _start(interval=0.1, heartbeat=60, stderr=subprocess.PIPE, **settings):
+    def _start(
+        interval=0.1, heartbeat=60, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings
+    ):
         path = tmp_path / "hasty.json"
         path.write_text(json.dumps(config | settings), encoding="utf-8")
         code = HASTY.format(interval=interval, heartbeat=heartbeat)
         process = subprocess.Popen(
             [sys.executable, "-c", code, "--config", str(path)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
+            # The readline of a process that started this one has set the width of another terminal.
+            env={name: text for name, text in os.environ.items() if name != "COLUMNS"},
         )
         started.append(process)
         return process
@@ -72,7 +82,7 @@ def say(process, *messages):
 def end(process):
     """Close the input, and return what came out of the process."""
     out, err = process.communicate(timeout=60)
-    return out.decode(), (err or b"").decode()
+    return (out or b"").decode(), (err or b"").decode()
 
 
 def read_until(file, words):
@@ -88,6 +98,7 @@ def read_until(file, words):
 # The log
 
 
+@pytest.mark.slow
 def test_a_long_run_says_now_and_then_how_far_it_is(hasty):
     process = hasty(batch_size_rows=5)
     say(process, schema("prospects"), *people(5), record("prospects", id=9, emails="nope"))
@@ -98,6 +109,7 @@ def test_a_long_run_says_now_and_then_how_far_it_is(hasty):
     assert "created_count" in err
 
 
+@pytest.mark.slow
 def test_a_line_tells_what_is_left_of_the_limit(hasty):
     process = hasty(batch_size_rows=1)
     say(process, schema("prospects"), *people(2))
@@ -109,6 +121,7 @@ def test_a_line_tells_what_is_left_of_the_limit(hasty):
     end(process)
 
 
+@pytest.mark.slow
 def test_a_short_run_says_nothing_on_its_way(execute):
     run = execute([schema("prospects"), *people(20), state({"n": 20})])
     assert run.exit_code == 0
@@ -116,6 +129,7 @@ def test_a_short_run_says_nothing_on_its_way(execute):
     assert run.stdout == '{"n":20}\n'
 
 
+@pytest.mark.slow
 def test_nothing_new_is_told_only_now_and_then(hasty):
     process = hasty(batch_size_rows=1, heartbeat=0.5)
     say(process, schema("prospects"), *people(1))
@@ -235,6 +249,7 @@ def test_metrics_reach_meltano_as_those_of_the_sdk_do(execute, monkeypatch, tmp_
     assert "record_count" in {point["metric"] for point in points}  # the SDK's own
 
 
+@pytest.mark.slow
 def test_time_that_was_waited_is_a_metric_too(sync, sandbox):
     sandbox.profile = type(sandbox.profile)(rate_limit=10, rate_window_seconds=1)
     run = sync([schema("prospects"), *people(35)])  # more than two windows that touch can take
@@ -243,6 +258,7 @@ def test_time_that_was_waited_is_a_metric_too(sync, sandbox):
     assert 0 < waited < run.report["seconds"]
 
 
+@pytest.mark.slow
 def test_threads_that_wait_together_wait_once():
     pacer = Pacer()
     pacer.pause(0.3)
@@ -258,46 +274,18 @@ def test_threads_that_wait_together_wait_once():
 # The terminal
 
 
-class Screen:
-    """What a terminal shows after what was written to it: rows of letters, and a cursor."""
-
-    def __init__(self, columns):
-        self.columns = columns
-        self.rows = [[]]
-        self.at = 0
-
-    def write(self, text):
-        for letter in text:
-            if letter == "\r":
-                self.at = 0
-            elif letter == "\n":
-                self.rows.append([])
-                self.at = 0
-            else:
-                if self.at >= self.columns:
-                    self.rows.append([])
-                    self.at = 0
-                row = self.rows[-1]
-                row.extend(" " * (self.at + 1 - len(row)))
-                row[self.at] = letter
-                self.at += 1
-
-    @property
-    def text(self):
-        return ["".join(row).rstrip() for row in self.rows]
-
-
 @pytest.fixture
 def terminal(hasty):
-    """Run the target at a terminal of its own; hear what it writes there, piece by piece."""
+    """Run the target at a terminal of its own, and hear what it writes there."""
     pty, fcntl, termios = map(pytest.importorskip, ("pty", "fcntl", "termios"))
     opened = []
 
-    def _open(columns, **settings):
+    def _open(columns, *, stdout_too=False, **settings):
         parent, child = pty.openpty()
         opened.append(parent)
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        process = hasty(stderr=child, **settings)
+        stdout = child if stdout_too else subprocess.PIPE
+        process = hasty(stderr=child, stdout=stdout, **settings)
         os.close(child)
         return process, parent
 
@@ -322,39 +310,182 @@ def hear(descriptor, words=None):
     return text.decode()
 
 
-def test_a_terminal_shows_one_live_line_which_is_gone_at_the_end(terminal):
-    process, descriptor = terminal(1000, batch_size_rows=2)
-    say(process, schema("prospects"), *people(2))
-    seen = hear(descriptor, b"2 received, 2 created")
-    say(process, schema("accounts"), record("accounts", name="Acme"))
+def close_input(process):
     process.stdin.close()
     process.stdin = None
+
+
+def rows(text, columns):
+    """Return the rows of a terminal after all of this was written to it."""
+    screen = pyte.HistoryScreen(columns, 200)
+    pyte.Stream(screen).feed(text)
+    return [row for row in (row.rstrip() for row in screen.display) if row]
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_how_far_a_run_is_and_at_the_end_no_more(terminal):
+    process, descriptor = terminal(100, batch_size_rows=2)
+    say(process, schema("prospects"), *people(2))
+    seen = hear(descriptor, b"2 records")
+    assert re.match(
+        r"2 records · [\d,]+/s · [\d.]+ s · 0 rejected · \d requests · 9,99\d of 10,000 left$",
+        rows(seen, 100)[-1],
+    )
+    say(process, schema("accounts"), record("accounts", name="Acme"), state({"n": 1}))
+    close_input(process)
     seen += hear(descriptor)
     out, _ = end(process)
-    assert out == ""
-    screen = Screen(1000)
-    screen.write(seen)
-    assert not [row for row in screen.text if re.search(r"\d received", row)]
-    # Each log line begins at the left, above the live one.
-    logged = [row for row in screen.text if row]
-    assert all(re.match(r"\d{4}-\d\d-\d\d ", row) for row in logged)
-    assert [row for row in logged if "accounts → accounts" in row]
-    assert "\x1b" not in seen
+    assert out == '{"n":1}\n'
+    shown = rows(seen, 100)
+    assert not [row for row in shown if "records ·" in row]
+    assert not [row for row in shown if "METRIC" in row or re.match(r"\d{4}-\d\d-\d\d ", row)]
+    assert [row for row in shown if row.startswith("accounts → accounts")]
+    assert re.match(r"Done in [\d.]+ s: 3 created\.$", shown[-1])
 
 
-@pytest.mark.parametrize("columns", [10, 30, 50, 80, 140])
-def test_the_live_line_keeps_to_the_width_of_the_terminal(terminal, columns):
-    process, descriptor = terminal(columns, batch_size_rows=2, heartbeat=1)
+@pytest.mark.slow
+def test_state_on_the_same_terminal_has_lines_of_its_own(terminal):
+    process, descriptor = terminal(80, stdout_too=True, batch_size_rows=2)
     say(process, schema("prospects"), *people(2))
-    seen = hear(descriptor, b"2 received"[: columns - 1])
-    process.stdin.close()
-    process.stdin = None
+    seen = hear(descriptor, b"2 records")
+    say(process, *people(2, 2), state({"n": 4}))
+    seen += hear(descriptor, b"4 records")
+    close_input(process)
     seen += hear(descriptor)
     end(process)
-    pieces = re.split(r"[\r\n]", seen)
-    live = [piece for piece in pieces if re.match(r"(prospects: )?\d+ rec", piece)]
-    assert live
-    assert max(map(len, live)) < columns
+    shown = rows(seen, 80)
+    assert '{"n":4}' in shown
+    assert not [row for row in shown if "records ·" in row]
+
+
+def test_state_stays_where_the_display_has_several_lines(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", terminal)
+    display = Display(Console(file=terminal, force_terminal=True, width=80, legacy_windows=False))
+    display.start()
+    for number in range(3):
+        display.show(moment(resumes_in=timedelta(seconds=50)))
+        with display.cleared():
+            terminal.write(f'{{"n":{number}}}\r\n')
+    display.show(moment())
+    display.close()
+    assert rows(terminal.getvalue().replace("\r\n", "\n").replace("\n", "\r\n"), 80) == [
+        '{"n":0}',
+        '{"n":1}',
+        '{"n":2}',
+    ]
+
+
+@pytest.mark.slow
+def test_the_end_of_the_input_brings_a_bar_and_a_wait_a_countdown(terminal, sandbox):
+    sandbox.profile = type(sandbox.profile)(rate_limit=12, rate_window_seconds=3)
+    process, descriptor = terminal(80, batch_size_rows=20)
+    say(process, schema("prospects"), *people(20))
+    close_input(process)
+    seen = hear(descriptor, b"Waiting for Outreach: ")
+    seen += hear(descriptor, b" s")
+    shown = rows(seen, 80)
+    assert re.search(r"\d+ %", shown[-2])
+    assert "━" in shown[-2]
+    assert re.match(r"Waiting for Outreach: [\d.]+ s$", shown[-1])
+    hear(descriptor)
+    end(process)
+
+
+@pytest.mark.slow
+def test_an_outage_brings_a_countdown_to_the_next_try(terminal, sandbox):
+    sandbox.add_fault(Fault("status", times=None))
+    process, descriptor = terminal(80, max_outage_minutes=5)
+    say(process, schema("prospects"), *people(2))
+    close_input(process)
+    seen = hear(descriptor, b"Next try: ")
+    seen += hear(descriptor, b" s")
+    assert re.match(r"Next try: \d\.?\d* s$", rows(seen, 80)[-1])
+    process.terminate()
+    hear(descriptor)
+    end(process)
+
+
+def test_of_several_retries_the_first_one_is_counted_down():
+    now = [10.0]
+    pacer = Pacer(clock=lambda: now[0])
+    assert pacer.retries_in is None
+    with pacer.retry_in(8), pacer.retry_in(5):
+        now[0] = 11.0
+        assert pacer.retries_in == timedelta(seconds=4)
+        now[0] = 17.0
+        assert pacer.retries_in == timedelta(0)
+    assert pacer.retries_in is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [20, 40, 80, 100, 120])
+def test_nothing_on_a_terminal_is_wider_than_it(terminal, columns):
+    process, descriptor = terminal(columns, batch_size_rows=2)
+    many = [record("prospects", id=9, emails="nope"), record("prospects", id=9, emails="x@y.test")]
+    say(process, schema("prospects"), *people(2), *many)
+    seen = hear(descriptor, "records ·".encode())
+    say(process, schema("accounts"), record("accounts", name="Acme"))
+    close_input(process)
+    seen += hear(descriptor)
+    end(process)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
+    # What cannot be broken, since it is to be copied, may be longer.
+    table = [line for line in re.split(r"[\r\n]", plain) if "/" not in line or " · " in line]
+    assert max(map(width, table)) <= columns
+    lines_of_streams = "\n".join(table)
+    assert re.search(r"prospects:? ", lines_of_streams)
+    assert re.search(r"accounts:? ", lines_of_streams)
+
+
+@pytest.mark.parametrize(
+    ("messages", "ending"),
+    [
+        ([schema("prospects"), *people(1)], r"Done in [\d.]+ s: 1 created\.$"),
+        ([], r"Done in [\d.]+ s: no records\.$"),
+        (
+            [schema("prospects"), *people(1), record("prospects", emails="nope")],
+            r"Done in [\d.]+ s \(exit 3\): 1 created, 1 rejected\.$",
+        ),
+        ([schema("rockets")], r"Failed \(exit 1\): .*rockets"),
+    ],
+    ids=["done", "nothing", "rejects", "failed"],
+)
+def test_the_last_line_on_a_terminal_says_how_the_run_ended(terminal, messages, ending):
+    process, descriptor = terminal(500)
+    say(process, *messages)
+    close_input(process)
+    shown = rows(hear(descriptor), 500)
+    end(process)
+    assert re.match(ending, shown[-1])
+
+
+def test_the_command_to_type_next_is_whole_and_the_sdks_count_is_not_shown(terminal, tmp_path):
+    folder = tmp_path / "a folder of rejects"
+    process, descriptor = terminal(80, rejects_path=str(folder))
+    say(process, schema("prospects"), *people(1), record("prospects", emails="nope"))
+    close_input(process)
+    seen = hear(descriptor)
+    end(process)
+    (file,) = folder.rglob("*.jsonl")
+    config = tmp_path / "hasty.json"
+    command = f"target-outreach replay {shlex.quote(str(file))} --config {shlex.quote(str(config))}"
+    assert f"\n  {command}" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).replace("\r", "")
+    assert "completed processing" not in seen
+
+
+def test_a_log_that_was_configured_stays_as_it_is_on_a_terminal(terminal, monkeypatch, tmp_path):
+    path = tmp_path / "logging.yml"
+    path.write_text(json.dumps(STRUCTURED), encoding="utf-8")  # JSON is YAML
+    monkeypatch.setenv("SINGER_SDK_LOG_CONFIG", str(path))
+    process, descriptor = terminal(2000)
+    say(process, schema("prospects"), *people(1))
+    close_input(process)
+    shown = hear(descriptor).splitlines()
+    end(process)
+    assert [line for line in shown if '"metric_info"' in line]
+    assert not [line for line in shown if line.startswith("Done in")]
 
 
 @given(st.text(max_size=60), st.integers(2, 50))
@@ -362,11 +493,6 @@ def test_no_name_of_a_stream_moves_the_cursor_or_is_too_wide(name, columns):
     shown = printable(name, columns)
     assert shown.isprintable()
     assert width(shown) <= columns
-
-
-def test_a_live_line_has_shorter_wordings_for_narrow_terminals():
-    widths = [width(words) for words in live_words(moment(budget=budget(5)))]
-    assert widths == sorted(widths, reverse=True)
 
 
 # The time line

@@ -1,4 +1,4 @@
-"""A query arrives as it was written, however long it is and whatever stands in it."""
+"""A query arrives as it was written, whatever its length and characters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from target_outreach.outreach.wire import Wire
+from target_outreach.outreach.transport import Transport
 from target_outreach.sandbox import Sandbox
 
 ADDRESSES = ",".join(f"first%20{number}.o%27neil@example.com" for number in range(150))
@@ -20,22 +20,22 @@ ADDRESSES = ",".join(f"first%20{number}.o%27neil@example.com" for number in rang
 
 @pytest.fixture
 def seen():
-    """What went over the wire, oldest first."""
+    """The requests that arrived, oldest first."""
     return []
 
 
 @pytest.fixture
 def api_url(seen):
-    """The address of a sandbox that tells what went over the wire."""
+    """The address of a sandbox that records the requests that arrive."""
     with Sandbox(observer=seen.append) as sandbox:
         yield sandbox.api_url
 
 
 @pytest.fixture
-def wire(api_url):
-    wire = Wire(api_url, user_agent="test")
-    yield wire
-    wire.close()
+def transport(api_url):
+    transport = Transport(api_url, user_agent="test")
+    yield transport
+    transport.close()
 
 
 @pytest.mark.parametrize(
@@ -59,18 +59,18 @@ def wire(api_url):
         "?filter%5BupdatedAt%5D=2026-03-31T09:30:00Z..inf&sort=-updatedAt",
     ],
 )
-def test_a_query_arrives_as_requests_would_send_it(wire, api_url, seen, query):
+def test_a_query_arrives_as_requests_would_send_it(transport, api_url, seen, query):
     for _ in range(2):  # over a new connection, and over the one that is kept
-        wire.send(requests.Request("GET", f"{api_url}/nosuch{query}"))
+        transport.send(requests.Request("GET", f"{api_url}/nosuch{query}"))
     requests.get(f"{api_url}/nosuch{query}", timeout=5)
     ours, again, theirs = [exchange.url for exchange in seen]
     assert ours == again == theirs
 
 
-def test_no_header_goes_out_that_was_not_given(wire, api_url, seen):
+def test_no_header_goes_out_that_was_not_given(transport, api_url, seen):
     headers = {"Accept": "text/plain"}
-    wire.send(requests.Request("GET", f"{api_url}/nosuch?a={ADDRESSES}", headers))
-    wire.send(requests.Request("GET", f"{api_url}/nosuch", headers))
+    transport.send(requests.Request("GET", f"{api_url}/nosuch?a={ADDRESSES}", headers))
+    transport.send(requests.Request("GET", f"{api_url}/nosuch", headers))
     with_query, without = [dict(exchange.request_headers) for exchange in seen]
     assert with_query == without
     assert headers == {"Accept": "text/plain"}
@@ -102,11 +102,11 @@ def test_a_query_arrives_over_tls(tmp_path, monkeypatch):
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         url = f"https://localhost:{server.server_port}/api?a={ADDRESSES}"
-        wire = Wire(url, user_agent="test")
+        transport = Transport(url, user_agent="test")
         try:
-            answer = wire.send(requests.Request("GET", url))
+            answer = transport.send(requests.Request("GET", url))
         finally:
-            wire.close()
+            transport.close()
             thread.join()
     parts = urlsplit(url)
     assert answer.status == 204

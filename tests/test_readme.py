@@ -1,20 +1,20 @@
-"""Every block of README.md does what it says: run in order, in a fresh clone, as a reader would.
+"""Every block of README.md and `docs` does what it says: run in order, a fresh clone a page.
 
-An HTML comment right before a block says what becomes of it; a block without one fails:
+An HTML comment right before a block says how it is used; a block without one fails:
 
-    <!-- run -->                     it is run; where lines begin with `$ `, those are, and the rest
-                                     is what they print
-    <!-- run, exit code 3 -->        the same; the last of its commands ends so
+    <!-- run -->                     it is run, as it can be pasted: commands only
+    <!-- run, exit code 3 -->        the same; it ends so
     <!-- run, with "a" as "b" -->    the same, after replacing a by b
     <!-- output -->                  what the block that ran last printed
     <!-- file: config.json -->       it is written to that file
+    <!-- copy of sync.sh -->         it is the same as that file of the repository
     <!-- settings -->                JSON that the target takes as its settings, credentials apart
-    <!-- not run: needs … -->        left alone, for that reason
+    <!-- not run: needs … -->        not run, for that reason
     <!-- setup … -->                 commands that a reader does not need; $PYTHON has this package
 
 Blocks share a working folder, which is a clone at first, and exported variables. $SANDBOX_PORT and
 $LOGIN_PORT are free ports. `...` stands for any text, and on a line of its own for any lines.
-Times, paths and stamps may differ. What the log puts before its lines is left out.
+Times, paths and stamps may differ. The prefix of log lines is ignored.
 """
 
 from __future__ import annotations
@@ -36,14 +36,13 @@ import documents
 import pytest
 from logins import free_port
 
-from target_outreach.settings import Settings
+from target_outreach.target import TargetOutreach
 
 SECONDS = 600
-#: A command, which goes on after a line that ends in a backslash, and what is shown behind it.
-COMMAND = r"((?:[^\n]*\\\n)*[^\n]*\n)(.*)"
 ITEM = re.compile(r"[*+-] |\d+[.)] ")
 MARK = re.compile(
-    r'run(?:, with "[^"]+" as "[^"]*")*(?:, exit code \d+)?|output|settings|file: \S+|not run: .+'
+    r'run(?:, with "[^"]+" as "[^"]*")*(?:, exit code \d+)?|output|settings|file: \S+|copy of \S+'
+    r"|not run: .+"
 )
 #: What is another each time, and what stands for it.
 DIFFERS = (
@@ -58,10 +57,10 @@ DIFFERS = (
 
 @dataclass(frozen=True)
 class Block:
-    """A block of README.md.
+    """A block of a page.
 
     Attributes:
-        line: Where it stands, counted from one.
+        line: Where it is, counted from one.
         mark: What the comment before it says; None where there is none.
         text: What is in it.
     """
@@ -77,15 +76,11 @@ class Block:
 
     @property
     def commands(self):
-        """Pairs of a command and what it prints; None where nothing is shown."""
         text = self.text
         for old, new in re.findall(r'with "([^"]+)" as "([^"]*)"', self.mark):
             assert old in text, f"line {self.line}: there is no {old!r} to replace"
             text = text.replace(old, new)
-        if not text.startswith("$ "):
-            return [(text, None)]
-        parts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
-        return [re.fullmatch(COMMAND, part, re.DOTALL).groups() for part in parts]
+        return text
 
 
 def blocks(text):
@@ -233,19 +228,13 @@ def reader(tmp_path):
         shell.close()
 
 
-def act(block, shell, printed):
+def act(block, shell, printed, page="README.md"):
     """Do with a block what its mark says, and return what was printed last."""
     kind = re.split("[:,]", block.mark)[0]
-    where = f"README.md, line {block.line}"
+    where = f"{page}, line {block.line}"
     if kind in ("run", "setup"):
-        commands = block.commands
-        for number, (command, shown) in enumerate(commands, 1):
-            expected = block.exit_code if number == len(commands) else 0
-            code, printed = shell.run(command)
-            assert code == expected, f"{where}: {command} ends with {code}:\n{printed}"
-            if shown is not None:
-                wrong = difference(shown, printed)
-                assert wrong is None, f"{where}: {command}\n{wrong}"
+        code, printed = shell.run(block.commands)
+        assert code == block.exit_code, f"{where}: ends with {code}:\n{printed}"
     elif kind == "output":
         wrong = difference(block.text, printed)
         assert wrong is None, f"{where}: {wrong}"
@@ -254,32 +243,64 @@ def act(block, shell, printed):
     return printed
 
 
-def test_each_block_of_the_readme_says_what_becomes_of_it():
+def blocks_of(page):
+    return blocks(page.read_text(encoding="utf-8"))
+
+
+def of(*kinds):
+    """All blocks of these kinds, each with its page and the rest of its mark."""
+    return [
+        (page.name, block, block.mark.partition(" of ")[2])
+        for page in documents.PAGES
+        for block in blocks_of(page)
+        if block.mark and re.split("[:,]| of ", block.mark)[0] in kinds
+    ]
+
+
+TO_RUN = [page for page in documents.PAGES if page.name in {name for name, *_ in of("run")}]
+
+
+@pytest.mark.parametrize("page", documents.PAGES, ids=lambda page: page.name)
+def test_each_block_says_how_it_is_used(page):
     unmarked = [
         f"line {block.line}: {block.text.splitlines()[0]}"
-        for block in blocks(documents.README.read_text(encoding="utf-8"))
+        for block in blocks_of(page)
         if block.mark != "setup" and not (block.mark and MARK.fullmatch(block.mark))
     ]
     assert unmarked == [], "a comment before each block says whether it is run, and if not, why"
 
 
-def test_the_settings_that_the_readme_shows_are_settings():
-    shown = [
-        block
-        for block in blocks(documents.README.read_text(encoding="utf-8"))
-        if block.mark == "settings"
-    ]
-    for block in shown:
-        Settings.read({"access_token": "invented"} | json.loads(block.text))
+def test_the_settings_that_are_shown_are_settings():
+    for _, block, _ in of("settings"):
+        shown = json.loads(block.text)
+        own = {} if {"client_id", "sandbox"} & shown.keys() else {"access_token": "invented"}
+        TargetOutreach(config=own | shown)
+
+
+def test_a_file_that_is_shown_is_the_one_in_the_repository():
+    for page, block, name in of("copy"):
+        assert block.text == (documents.ROOT / name).read_text(encoding="utf-8"), (page, name)
+
+
+#: Commands that need a file of `tests`, which only a clone has: the demo is one of its own.
+IN_TESTS = ["README.md: python tests/demo/run.py\n"]
+
+
+def test_commands_can_be_pasted_and_need_no_file_of_the_tests():
+    shown = [f"{page}: {block.text}" for page, block, _ in of("run", "not run")]
+    assert [text for text in shown if re.search(r"^\$ |: \$ ", text, re.MULTILINE)] == []
+    in_tests = [text for text in shown if re.search(r"(^|\s)tests/", text.partition(": ")[2])]
+    assert in_tests == IN_TESTS
 
 
 @pytest.mark.timeout(2 * SECONDS)
-@pytest.mark.skipif(not os.environ.get("CI"), reason="follows the README for minutes")
+@pytest.mark.slow  # follows the pages for minutes
 @pytest.mark.skipif(os.name == "nt", reason="needs bash")
-def test_the_readme_does_what_it_says(reader):
+@pytest.mark.parametrize("page", TO_RUN, ids=lambda page: page.name)
+def test_a_page_does_what_it_says(reader, page):
     printed = ""
-    for block in blocks(documents.README.read_text(encoding="utf-8")):
-        printed = act(block, reader, printed)
+    for block in blocks_of(page):
+        printed = act(block, reader, printed, page.name)
 
 
 @pytest.mark.parametrize(
@@ -326,11 +347,12 @@ one
 export WHO=world
 -->
 <!-- run, with "you" as "$WHO", exit code 3 -->
-```console
-$ echo hello
-hello
-$ echo hello you && \\
+```bash
+echo hello you && \\
   exit 3
+```
+<!-- output -->
+```text
 hello ...
 ```
 * A list
@@ -350,13 +372,11 @@ def test_blocks_are_found_with_what_is_said_of_them():
         (13, None),
         (15, "setup"),
         (19, 'run, with "you" as "$WHO", exit code 3'),
-        (29, None),
+        (24, "output"),
+        (30, None),
     ]
     assert found[2].text == "echo indented\n"
-    assert found[4].commands == [
-        ("echo hello\n", "hello\n"),
-        ("echo hello $WHO && \\\n  exit 3\n", "hello ...\n"),
-    ]
+    assert found[4].commands == "echo hello $WHO && \\\n  exit 3\n"
 
 
 @pytest.fixture
@@ -394,7 +414,6 @@ def test_what_runs_on_in_the_background_ends_with_the_test(shell, tmp_path):
         ("run", "exit 2\n"),
         ("run", "false | true\n"),
         ("run", 'echo "$NOBODY_SET_THIS"\n'),
-        ("run", "$ echo a\nb\n"),
         ("run, exit code 3", "true\n"),
         ("output", "nothing like it\n"),
     ],

@@ -109,7 +109,11 @@ def test_what_is_no_host_neither_overwrites_nor_empties_a_domain(sync, sandbox, 
 
 @pytest.mark.parametrize(
     "host",
-    ["gmail.com", "yahoo.co.uk", "www.facebook.com/pages", "de.linkedin.com", "sites.google.com"],
+    [
+        *("gmail.com", "yahoo.co.uk", "www.facebook.com/pages", "de.linkedin.com"),
+        *("sites.google.com", "co.uk", "com.au", "blogspot.co.uk", "blogspot.de", "beacons.ai"),
+        *("calendly.com/ana", "github.io", "http://linktr.ee/ana", "police.uk"),
+    ],
 )
 def test_a_host_that_many_companies_share_identifies_nobody(sync, sandbox, host):
     sandbox.store.seed("accounts", {"name": "Old", "domain": host})
@@ -174,7 +178,7 @@ def test_booleans_are_read_as_people_write_them(sync, sandbox):
     assert [read[f"p{n}@x.test"] for n in range(1, 9)] == [True, False] * 4
 
 
-def test_a_value_that_does_not_fit_can_be_left_out_instead_of_its_row(sync, sandbox):
+def test_a_value_that_does_not_fit_can_be_omitted_instead_of_its_row(sync, sandbox):
     rows = people(
         {"score": "many", "title": "Head"},
         {"title": "x" * 300, "score": "7"},
@@ -205,3 +209,117 @@ def test_an_id_of_outreach_that_is_none_always_rejects_the_row(sync):
     row = record("prospects", id=1, emails="a@x.test", outreach_id="first")
     run = sync([header, row], on_invalid_value="skip_field")
     assert run.rejects[-1]["error"]["code"] == "invalid_id"
+
+
+# Links by what identifies nobody
+
+
+LINKED = PEOPLE | {"account_domain": TEXT}
+
+
+@pytest.mark.parametrize("said", [*NO_HOSTS, "gmail.com", "https://www.facebook.com/acme"])
+@pytest.mark.parametrize("policy", ["reject", "skip", "create"])
+@pytest.mark.parametrize("on_null", ["ignore", "clear"])
+def test_a_link_by_what_identifies_no_company_is_no_link(sync, sandbox, said, policy, on_null):
+    sandbox.store.seed("accounts", {"name": "Shared", "domain": "gmail.com"})
+    own = sandbox.store.seed("accounts", {"name": "Own", "domain": "own.test"})
+    sync([schema("prospects", LINKED), person(1, "own.test")])
+    rows = [person(1, said), person(2, said)]
+    run = sync([schema("prospects", LINKED), *rows], on_missing_relation=policy, on_null=on_null)
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 2, "created": 1, "unchanged": 1}
+    links = {
+        one["attributes"]["emails"][0]: one["relationships"]["account"]["data"]
+        for one in sandbox.store.all("prospects")
+    }
+    assert links["p1@x.test"]["id"] == own
+    assert links["p2@x.test"] is None or named(sandbox, links["p2@x.test"]) is False
+    assert len([one for one in attributes(sandbox) if one.get("named") is not False]) == 2
+    (dropped,) = run.report["streams"]["prospects"]["values_dropped"].items()
+    assert (dropped[0].partition(":")[0], dropped[1]) == ("account.domain", 2)
+    (warning,) = [line for line in run.log.splitlines() if "is not delivered" in line]
+    assert "column 'account_domain', line 2 of the input" in warning
+
+
+def person(number, domain):
+    row = {"id": number, "emails": f"p{number}@x.test", "account_domain": domain}
+    return record("prospects", **row)
+
+
+def named(sandbox, link):
+    return sandbox.store.get("accounts", link["id"])["attributes"].get("named")
+
+
+def test_shared_domains_of_the_settings_link_nobody_either(sync, sandbox):
+    sandbox.store.seed("accounts", {"name": "Portal", "domain": "portal.example"})
+    run = sync(
+        [schema("prospects", LINKED), person(1, "portal.example")],
+        shared_domains=["portal.example"],
+    )
+    reason = "account.domain: a host that many companies share"
+    assert run.report["streams"]["prospects"]["values_dropped"] == {reason: 1}
+
+
+def test_a_link_goes_by_the_name_where_the_domain_identifies_nobody(sync, sandbox):
+    acme = sandbox.store.seed("accounts", {"name": "Acme", "domain": "acme.test"})
+    names = {
+        "id": {"type": "integer"},
+        "emails": TEXT,
+        "account_domain": TEXT,
+        "account_name": TEXT,
+    }
+    row = {"id": 1, "emails": "a@x.test", "account_domain": "N/A", "account_name": "Acme"}
+    sync([schema("prospects", names), record("prospects", **row)])
+    (one,) = sandbox.store.all("prospects")
+    assert one["relationships"]["account"]["data"]["id"] == acme
+
+
+# The name of an account that is not there
+
+
+def with_account(**row):
+    names = dict.fromkeys(("emails", "Account Name", "company", "title"), TEXT)
+    names = {name: names[name] for name in ("emails", "Account Name", *row) if name in names}
+    row = {"emails": "a@x.test", "Account Name": "Larkspur Foods"} | row
+    return [schema("prospects", names), record("prospects", **row)]
+
+
+def company(sandbox):
+    return sandbox.store.all("prospects")[0]["attributes"].get("company")
+
+
+def test_the_name_of_a_missing_account_fills_an_empty_company(sync, sandbox):
+    run = sync(with_account(), on_missing_relation="skip")
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+    assert company(sandbox) == "Larkspur Foods"
+    assert run.report["streams"]["prospects"]["links_left_out"] == {"account.name": 1}
+    again = sync(with_account(), on_missing_relation="skip")
+    assert again.counts("prospects") == {"received": 1, "unchanged": 1}
+
+
+@pytest.mark.parametrize("held", [None, "", "Quill Ltd"])
+@pytest.mark.parametrize("on_null", ["ignore", "clear"])
+def test_an_update_fills_a_company_only_where_there_is_none(sync, sandbox, held, on_null):
+    sandbox.store.seed("prospects", {"emails": ["a@x.test"], "company": held})
+    sync(with_account(title="CEO"), on_missing_relation="skip", on_null=on_null)
+    assert company(sandbox) == (held or "Larkspur Foods")
+
+
+def test_the_company_that_a_row_says_itself_comes_before_the_name_of_its_account(sync, sandbox):
+    sync(with_account(company="Quill Ltd"), on_missing_relation="skip")
+    assert company(sandbox) == "Quill Ltd"
+    sync(with_account(company="Quill Inc"), on_missing_relation="skip")
+    assert company(sandbox) == "Quill Inc"
+
+
+def test_a_rule_for_the_company_holds_for_the_name_of_a_missing_account_too(sync, sandbox):
+    entry = {"stream": "prospects", "field_rules": {"company": "never"}}
+    sync(with_account(), on_missing_relation="skip", streams=[entry])
+    assert company(sandbox) is None
+
+
+def test_a_dry_run_plans_the_company_that_a_missing_account_leaves(sync, sandbox, tmp_path):
+    path = tmp_path / "plan.jsonl"
+    sync(with_account(), on_missing_relation="skip", dry_run=True, changes_path=str(path))
+    assert '"company":' in path.read_text(encoding="utf-8")
+    assert sandbox.store.all("prospects") == []

@@ -1,4 +1,4 @@
-"""Ways in which records were once lost, doubled or spoilt; each stays mended."""
+"""Ways in which records were once lost, doubled or damaged; each stays fixed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ from dataclasses import replace
 import pytest
 from conftest import ACCOUNTS, PROSPECTS, lines, record, schema, state
 
-from target_outreach.engine import writing
 from target_outreach.sandbox import Fault
 
 SECRET = "whisper-4711"
-
-
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch):
-    monkeypatch.setattr(writing, "SECOND_LOOK_AFTER", 0.05)
 
 
 def names(sandbox):
@@ -30,6 +24,7 @@ def names(sandbox):
     )
 
 
+@pytest.mark.slow
 def test_a_record_that_waits_for_another_is_decided_on_once(sync, sandbox):
     sandbox.store.seed("accounts", {"name": "Acme", "domain": "globex.example"})
     sandbox.add_fault(Fault("delay", method="GET", path="name\\]=", times=None, seconds=0.2))
@@ -173,6 +168,7 @@ def test_the_order_of_arrival_holds_between_streams(sync, sandbox, rows_a_batch)
     assert person["attributes"]["title"] == "new"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["upsert", "insert"])
 def test_a_lost_answer_claims_no_record_that_another_row_made(sync, sandbox, mode):
     sandbox.add_fault(Fault("reset_before", method="POST", after=1))
@@ -186,6 +182,7 @@ def test_a_lost_answer_claims_no_record_that_another_row_made(sync, sandbox, mod
     assert names(sandbox) == [("Acme", "one.example"), ("Acme", "two.example")]
 
 
+@pytest.mark.slow
 def test_a_lost_answer_and_a_lost_race_still_deliver_our_values(sync, sandbox):
     sandbox.add_fault(Fault("reset_before", method="POST"))
     rows = [schema("prospects"), record("prospects", emails="a@x.test", title="Ours")]
@@ -265,7 +262,7 @@ def test_an_expression_that_fails_rejects_its_record(sync):
     assert run.rejects[-1]["error"]["code"] == "stream_map_failed"
 
 
-def test_an_expression_that_is_none_is_a_setting_to_mend(sync):
+def test_an_invalid_expression_is_a_settings_error(sync):
     run = sync([schema("prospects")], stream_maps={"prospects": {"title": "((("}})
     assert run.exit_code == 1
     assert "stream_maps does not work for prospects" in run.log
@@ -296,7 +293,7 @@ def test_an_opt_out_in_one_attribute_is_not_undone_by_another(sync, sandbox, hel
     assert sandbox.store.get("prospects", person)["attributes"] == before
 
 
-def test_upsert_without_a_mapped_match_field_is_a_setting_to_mend(sync):
+def test_upsert_without_a_mapped_match_field_is_a_settings_error(sync):
     run = sync(
         [schema("accounts", {"name": ACCOUNTS["name"]}), record("accounts", name="A")],
         streams=[{"stream": "accounts", "match_on": ["customId"]}],
@@ -306,7 +303,7 @@ def test_upsert_without_a_mapped_match_field_is_a_setting_to_mend(sync):
 
 
 def test_an_update_that_is_never_answered_is_said_in_words(sync, sandbox, monkeypatch):
-    monkeypatch.setattr("target_outreach.outreach.client.LONGEST_WAIT", 0.01)
+    monkeypatch.setattr("target_outreach.outreach.outages.LONGEST_WAIT", 0.01)
     sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
     sandbox.add_fault(Fault("truncate", method="PATCH", times=None))
     run = sync([schema("prospects"), record("prospects", emails="a@x.test", title="T")])
@@ -352,6 +349,7 @@ def test_a_list_that_outreach_holds_in_a_text_attribute_does_not_stop_the_run(sy
     assert run.counts("prospects") == {"received": 1, "updated": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -379,6 +377,7 @@ def test_a_token_with_a_line_end_behind_it_works(sync):
     assert run.exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "code", "words"),
     [
@@ -387,6 +386,9 @@ def test_a_token_with_a_line_end_behind_it_works(sync):
         ("ARRAY_FIELDS", '{"tags": "replace"}', 0, ""),
         ("BATCH_SIZE_ROWS", "many", 1, "TARGET_OUTREACH_BATCH_SIZE_ROWS must be a whole number"),
         ("STREAMS", "[{", 1, "TARGET_OUTREACH_STREAMS must be JSON"),
+        ("BATCH_SIZE_ROWS", '"7"', 1, "must be a whole number, without quotes, such as 500"),
+        ("DRY_RUN", '"true"', 1, "TARGET_OUTREACH_DRY_RUN must be true or false, without quotes"),
+        ("DRY_RUN", "ja", 1, 'TARGET_OUTREACH_DRY_RUN must be true or false; it is "ja".'),
     ],
 )
 def test_the_environment_is_read_or_named(  # noqa: PLR0917 - a case of a table
@@ -405,6 +407,7 @@ def test_the_environment_is_read_or_named(  # noqa: PLR0917 - a case of a table
     assert words in done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_a_pipe_that_does_not_block_is_read_to_its_end(start, sandbox):
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -419,7 +422,8 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end(start, sandbox):
     assert sandbox.store.count("prospects") == 2
 
 
-def test_an_answer_in_drips_takes_no_longer_than_the_time_out(sync, sandbox):
+@pytest.mark.slow
+def test_an_answer_in_drips_takes_no_longer_than_request_timeout_seconds(sync, sandbox):
     sandbox.add_fault(Fault("drip", method="GET", seconds=30))
     began = time.monotonic()
     run = sync(

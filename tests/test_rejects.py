@@ -1,4 +1,4 @@
-"""What is rejected can be mended and sent again, and what refuses everything stops the run."""
+"""Rejected rows can be fixed and sent again; if everything is refused, the run stops."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 import stat
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +18,10 @@ import pytest
 from conftest import lines, record, schema, state
 
 from target_outreach.delivery import rejects
+from target_outreach.delivery.breaker import Breaker
 from target_outreach.delivery.rejects import RejectsFile
-from target_outreach.destination import destination
 from target_outreach.errors import RecordFault
+from target_outreach.instance_id import instance_id
 from target_outreach.sandbox import Fault, Sandbox
 from target_outreach.settings import Settings
 
@@ -34,9 +37,9 @@ def rejects_file(run):
     return Path(run.report["rejects_file"])
 
 
-def mend(path):
+def fix(path):
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('"nope"', '"mended@x.test"'), encoding="utf-8")
+    path.write_text(text.replace('"nope"', '"fixed@x.test"'), encoding="utf-8")
 
 
 def command(*arguments, config, tmp_path, text=""):
@@ -68,9 +71,10 @@ def test_a_run_without_rejects_leaves_no_file(sync, tmp_path):
     assert not (tmp_path / "rejects").exists()
 
 
-def test_a_mended_file_is_replayed_and_marked_done(sync, sandbox, config, tmp_path):
+@pytest.mark.slow
+def test_a_fixed_file_is_replayed_and_marked_done(sync, sandbox, config, tmp_path):
     path = rejects_file(sync(BAD))
-    mend(path)
+    fix(path)
     done = command("replay", str(path), config=config, tmp_path=tmp_path)
     assert done.returncode == 3, done.stderr.decode()
     assert not path.exists()
@@ -81,9 +85,10 @@ def test_a_mended_file_is_replayed_and_marked_done(sync, sandbox, config, tmp_pa
     assert sandbox.store.count("prospects") == 1
 
 
+@pytest.mark.slow
 def test_a_replay_that_stops_is_not_done(sync, sandbox, config, tmp_path):
     path = rejects_file(sync(BAD))
-    mend(path)
+    fix(path)
     sandbox.revoke_all()
     done = command("replay", str(path), config=config, tmp_path=tmp_path)
     assert done.returncode == 1
@@ -98,13 +103,14 @@ def test_a_file_that_is_piped_back_never_loops(sync):
     assert [set(line) for line in again.rejects[1:]] == [{"type", "stream", "record", "error"}] * 2
 
 
+@pytest.mark.slow
 def test_retry_rejects_sends_what_is_left_before_the_input(sync, sandbox, config, tmp_path):
     path = rejects_file(sync(BAD))
-    mend(path)
+    fix(path)
     newer = (
         json.dumps(schema("prospects"))
         + "\n"
-        + json.dumps(record("prospects", id=9, emails="mended@x.test", title="Newer"))
+        + json.dumps(record("prospects", id=9, emails="fixed@x.test", title="Newer"))
     )
     settings = config | {"retry_rejects": True}
     done = command(config=settings, tmp_path=tmp_path, text=newer)
@@ -121,6 +127,7 @@ def warned(done, words):
     return [line for line in done.stderr.decode().splitlines() if words in line]
 
 
+@pytest.mark.slow
 def test_rejects_of_earlier_runs_are_counted_at_the_start_with_where_and_the_command(
     config, tmp_path
 ):
@@ -142,6 +149,7 @@ def test_rejects_of_earlier_runs_are_counted_at_the_start_with_where_and_the_com
     assert not warned(command(config=config, tmp_path=tmp_path, text=good), "not resolved")
 
 
+@pytest.mark.slow
 def test_rejects_in_the_users_state_folder_are_counted_without_a_request(
     config, tmp_path, monkeypatch, sandbox
 ):
@@ -157,6 +165,7 @@ def test_rejects_in_the_users_state_folder_are_counted_without_a_request(
     assert len(sandbox.requests) == asked
 
 
+@pytest.mark.slow
 def test_the_same_rows_do_not_pile_up_run_by_run(config, tmp_path):
     def rejected(*rows):
         text = lines([schema("prospects"), *rows])
@@ -170,19 +179,83 @@ def test_the_same_rows_do_not_pile_up_run_by_run(config, tmp_path):
     (second,) = rejected(row(1), row(2, _sdc_batched_at="2026-03-31"), row(3))
     assert second != first
     assert first.with_name(first.name + ".done").exists()
-    assert len(rejected(row(1), row(2))) == 2  # the third row stands in the older file only
-    mend(second)
+    assert len(rejected(row(1), row(2))) == 2  # the third row is in the older file only
+    fix(second)
     left = rejected(row(1), row(2), row(3))
     assert len(left) == 2
-    assert second in left  # since somebody has mended it
+    assert second in left  # since somebody has fixed it
+
+
+@pytest.mark.slow
+def test_rejects_whose_rows_a_later_run_delivers_are_resolved(config, tmp_path):
+    def run(*rows, **settings):
+        text = lines([schema("prospects"), *rows])
+        return command(config=config | settings, tmp_path=tmp_path, text=text)
+
+    run(record("prospects", id=1, emails="nope"), record("prospects", id=2, emails="no"))
+    (file,) = (tmp_path / "rejects").glob("*.jsonl")
+    good = record("prospects", id=1, emails="one@x.test")
+    assert "2 rejected records of earlier runs" in run(good, dry_run=True).stderr.decode()
+    (line,) = warned(run(good), "not resolved")
+    assert "1 rejected record of earlier runs, in 1 file, not resolved yet." in line
+    assert line.endswith(f"target-outreach replay {file}")
+    assert '"id": 2' in file.read_text("utf-8")
+    assert '"id": 1' not in file.read_text("utf-8")
+    done = file.with_name(f"{file.name}.done")
+    assert '"id": 1' in done.read_text("utf-8")
+    assert not warned(run(record("prospects", id=2, emails="two@x.test")), "not resolved")
+    assert not file.exists()
+    assert done.read_text("utf-8").count('"RECORD"') == 2
+    assert stat.S_IMODE(done.stat().st_mode) == 0o600
+
+
+@pytest.mark.slow
+def test_the_command_for_rejects_names_no_file_that_is_done(config, tmp_path):
+    for _ in range(3):
+        done = command(config=config, tmp_path=tmp_path, text=lines(BAD))
+        for line in warned(done, "not resolved"):
+            assert Path(line.rpartition(" ")[2]).exists(), line
+
+
+@pytest.mark.slow
+def test_a_row_that_says_again_what_was_delivered_resolves_its_reject(config, tmp_path):
+    def run(*rows):
+        text = lines([schema("prospects"), *rows])
+        own = {"memory_path": str(tmp_path / "memory.db"), "change_detection": "source"}
+        return command(config=config | own, tmp_path=tmp_path, text=text)
+
+    good = [record("prospects", id=one, emails=f"p{one}@x.test") for one in range(1, 40)]
+    run(*good)
+    run(*good[1:], record("prospects", id=1, emails="nope"))
+    assert [*(tmp_path / "rejects").glob("*.jsonl")]
+    assert not warned(run(*good[1:], good[0]), "not resolved")
+    assert not [*(tmp_path / "rejects").glob("*.jsonl")]
+
+
+@pytest.mark.slow
+def test_rejects_of_another_stream_and_another_place_stay(config, tmp_path):
+    text = lines([schema("prospects"), record("prospects", id=1, emails="nope")])
+    command(config=config, tmp_path=tmp_path, text=text)
+    (file,) = (tmp_path / "rejects").glob("*.jsonl")
+    ours = file.name.split("-")[1]
+    other = file.rename(file.with_name(file.name.replace(ours, "0" * 8)))
+    good = lines([schema("prospects"), record("prospects", id=1, emails="one@x.test")])
+    command(config=config, tmp_path=tmp_path, text=good)
+    assert other.exists()
+    other.rename(file)
+    again = {"streams": [{"stream": "leads", "object": "prospects"}]}
+    good = lines([schema("leads"), record("leads", id=1, emails="one@x.test")])
+    command(config=config | again, tmp_path=tmp_path, text=good)
+    assert file.exists()
 
 
 # Where rejects lie, so that none is sent to another Outreach
 
 
+@pytest.mark.slow
 def test_a_replay_can_be_tried_without_writing(sync, sandbox, config, tmp_path):
     path = rejects_file(sync(BAD))
-    mend(path)
+    fix(path)
     done = command("replay", str(path), "--dry-run", config=config, tmp_path=tmp_path)
     assert "Dry run: nothing will be written." in done.stderr.decode()
     assert f"{path} is not done and stays as it is." in done.stderr.decode()
@@ -197,12 +270,13 @@ def test_a_bad_line_in_a_rejects_file_is_named_with_its_file(config, tmp_path):
     second.write_text(lines([*BAD[:1], "{", *BAD[3:]]), "utf-8")
     done = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
     assert done.returncode == 1
-    assert f"Line 2 of {second} is not valid JSON" in done.stderr.decode()
+    assert f"Line 2 of {second} is not JSON" in done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_rejects_of_another_outreach_are_not_sent_to_this_one(sync, sandbox, config, tmp_path):
     path = rejects_file(sync(BAD, rejects_path=None))
-    mend(path)
+    fix(path)
     settings = config | {"rejects_path": None, "retry_rejects": True}
     with Sandbox(tmp_path / "other.db") as other:
         done = command(config=settings | {"api_url": other.api_url}, tmp_path=tmp_path)
@@ -221,7 +295,7 @@ HOST = "https://api.outreach.io/api/v2"
 
 
 def place(access, **settings):
-    return destination(Settings.read(access | settings))
+    return instance_id(Settings.read(access | settings))
 
 
 @pytest.mark.parametrize(
@@ -321,6 +395,7 @@ def kept(folder):
     ]
 
 
+@pytest.mark.slow
 def test_a_row_that_is_rejected_in_each_run_does_not_pile_up(sync, config, tmp_path):
     sync(BAD)
     for run in range(3):
@@ -356,7 +431,7 @@ def test_a_row_that_is_there_is_found_on_its_line(tmp_path):
     assert file.lines == 3
 
 
-def test_only_so_many_rows_are_told_apart(tmp_path, monkeypatch):
+def test_only_so_many_rows_are_distinguished(tmp_path, monkeypatch):
     monkeypatch.setattr(rejects, "MOST_TOLD_APART", 2)
     file, fault = RejectsFile(str(tmp_path)), RecordFault("code", "Message.")
     shown = [json.dumps(record("s", id=n)) for n in (1, 2, 3, 3, 2)]
@@ -368,13 +443,14 @@ def test_only_so_many_rows_are_told_apart(tmp_path, monkeypatch):
 
 
 def said(done):
-    """Return what the log says, without what stands before each line."""
+    """Return what the log says, without the prefix of each line."""
     return [line.rpartition(" | ")[2] for line in done.stderr.decode().splitlines()]
 
 
-def test_a_replay_ends_with_what_became_of_the_file(sync, config, tmp_path):
+@pytest.mark.slow
+def test_a_replay_ends_with_what_happened_to_the_file(sync, config, tmp_path):
     path = rejects_file(sync(BAD))
-    mend(path)
+    fix(path)
     done = command("replay", str(path), config=config, tmp_path=tmp_path)
     (left,) = (tmp_path / "rejects").glob("*.jsonl")
     assert said(done)[-2:] == [
@@ -387,7 +463,7 @@ def test_a_replay_ends_with_what_became_of_the_file(sync, config, tmp_path):
     assert said(done)[-1] == f"{left} is done and now called {left.name}.done."
 
 
-def test_a_replay_of_nothing_says_that_there_was_nothing(config, tmp_path):
+def test_an_empty_replay_says_that_there_was_no_row(config, tmp_path):
     path = tmp_path / "empty.jsonl"
     path.write_text("")
     done = command("replay", str(path), config=config, tmp_path=tmp_path)
@@ -407,6 +483,7 @@ def write_rejects(folder, *titles):
     return paths
 
 
+@pytest.mark.slow
 def test_several_files_are_replayed_in_the_order_given_and_each_is_marked_done(
     sandbox, config, tmp_path
 ):
@@ -443,10 +520,11 @@ def test_a_file_that_is_done_is_not_sent_again_by_mistake(sandbox, config, tmp_p
     assert over.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["stopped", "dry"])
 def test_a_replay_that_leaves_the_file_says_so(sync, sandbox, config, tmp_path, why):
     path = rejects_file(sync(BAD))
-    mend(path)
+    fix(path)
     if why == "stopped":
         sandbox.revoke_all()
     done = command(
@@ -456,7 +534,8 @@ def test_a_replay_that_leaves_the_file_says_so(sync, sandbox, config, tmp_path, 
     assert path.exists()
 
 
-def test_a_replay_says_nothing_of_a_year(sync, config, tmp_path):
+@pytest.mark.slow
+def test_report_path_of_a_replay_says_nothing_of_a_year(sync, config, tmp_path):
     rows = people(100, last_name="x" * 300)
     path = rejects_file(sync([schema("prospects"), *rows]))
     done = command("replay", str(path), config=config, tmp_path=tmp_path)
@@ -466,6 +545,7 @@ def test_a_replay_says_nothing_of_a_year(sync, config, tmp_path):
     assert report["cost"]["requests_a_year_if_hourly"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hours", "words", "level"),
     [
@@ -508,7 +588,7 @@ def test_without_rejects_nothing_is_said_of_sending_them_again(config, tmp_path)
     assert "again" not in done.stderr.decode()
 
 
-@pytest.mark.parametrize("setting", ["report_path", "plan_path"])
+@pytest.mark.parametrize("setting", ["report_path", "changes_path"])
 def test_an_input_that_is_also_an_output_is_refused(config, tmp_path, setting):
     path = tmp_path / "messages.json"
     path.write_text(json.dumps(schema("prospects")) + "\n", encoding="utf-8")
@@ -546,7 +626,7 @@ def errors(done):
 
 @pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
 @pytest.mark.parametrize("way", ['target --input "$1"', 'target < "$1"'], ids=["option", "stdin"])
-@pytest.mark.parametrize("setting", ["report_path", "plan_path"])
+@pytest.mark.parametrize("setting", ["report_path", "changes_path"])
 def test_an_input_that_a_link_makes_an_output_is_refused(shell, tmp_path, setting, way, link):
     file, other = tmp_path / "messages.jsonl", tmp_path / "other.json"
     file.write_text(lines(BAD), encoding="utf-8")
@@ -566,6 +646,7 @@ def test_state_that_would_be_written_behind_the_input_is_refused(shell, tmp_path
     assert file.read_text(encoding="utf-8") == lines(BAD)
 
 
+@pytest.mark.slow
 def test_a_rejects_file_on_standard_input_is_read_once_and_not_written(shell, sync):
     path = rejects_file(sync(BAD))
     before = path.read_text(encoding="utf-8")
@@ -581,6 +662,7 @@ def test_a_rejects_file_on_standard_input_is_read_once_and_not_written(shell, sy
 FINE = [schema("prospects"), record("prospects", id=1, emails="fine@x.test"), state({"n": 1})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letters", [10, 10_000], ids=["when saved", "when noted"])
 def test_a_disk_that_is_full_of_rejects_stops_the_run_before_state_passes_them(
     shell, sandbox, tmp_path, letters
@@ -603,7 +685,7 @@ def test_a_disk_that_is_full_of_rejects_stops_the_run_before_state_passes_them(
 @pytest.mark.parametrize("way", ["retry", "replay"])
 def test_a_line_that_a_crash_has_cut_off_does_not_stop_the_others(shell, sync, way):
     path = rejects_file(sync(BAD))
-    mend(path)
+    fix(path)
     path.write_text(path.read_text(encoding="utf-8")[:-100], encoding="utf-8")
     if way == "retry":
         done = shell("target < /dev/null", path, retry_rejects=True)
@@ -615,6 +697,7 @@ def test_a_line_that_a_crash_has_cut_off_does_not_stop_the_others(shell, sync, w
     assert path.with_name(path.name + ".done").exists()
 
 
+@pytest.mark.slow
 def test_a_last_line_without_its_end_is_read_if_it_is_whole(shell, sync):
     path = rejects_file(sync(BAD))
     path.write_text(path.read_text(encoding="utf-8").rstrip(), encoding="utf-8")
@@ -651,14 +734,25 @@ def test_a_disk_that_is_full_of_a_plan_stops_the_dry_run_with_one_sentence(shell
     rows = people(300, title="x" * 200)
     rows = rows if good else [row | {"record": row["record"] | {"emails": "nope"}} for row in rows]
     file.write_text(lines([schema("prospects"), *rows]), encoding="utf-8")
-    done = shell('ulimit -f 24; target < "$1"', file, dry_run=True, plan_path=str(plan))
+    done = shell('ulimit -f 24; target < "$1"', file, dry_run=True, changes_path=str(plan))
     assert done.returncode == 1
     (error,) = errors(done)
-    assert "The plan cannot be written (File too large): check plan_path" in error
+    assert "The changes cannot be written (File too large): check changes_path" in error
 
 
 def people(count, **values):
     return [record("prospects", id=n, emails=f"p{n}@x.test", **values) for n in range(count)]
+
+
+@pytest.mark.slow
+def test_runs_of_a_whole_table_leave_one_file_however_its_rows_are_fixed(execute, tmp_path):
+    for resolved in range(5):
+        bad = [record("prospects", id=n, emails="nope") for n in range(resolved, 6)]
+        run = execute([schema("prospects"), *people(resolved), *bad])
+        assert run.counts("prospects")["rejected"] == 6 - resolved
+        assert "not resolved yet" not in run.log
+        (left,) = (tmp_path / "rejects").glob("*.jsonl")
+        assert left.read_text(encoding="utf-8").count('"error"') == 6 - resolved
 
 
 def test_twenty_forbidden_writes_in_a_row_stop_the_run(sync, sandbox):
@@ -671,6 +765,7 @@ def test_twenty_forbidden_writes_in_a_row_stop_the_run(sync, sandbox):
     assert 10 <= run.counts("prospects")["rejected"] < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True])
 def test_records_of_another_team_are_rejects_once_anything_is_accepted(sync, sandbox, again):
     theirs = [sandbox.store.seed("prospects", {"emails": [f"p{n}@x.test"]}) for n in range(60)]
@@ -682,6 +777,46 @@ def test_records_of_another_team_are_rejects_once_anything_is_accepted(sync, san
         run = sync(rows)  # the first row is unchanged now
     assert run.exit_code == 3
     assert run.counts("prospects")["rejected"] == 60
+
+
+def test_records_of_another_team_at_the_head_stop_no_run(sync, sandbox):
+    theirs = [sandbox.store.seed("prospects", {"emails": [f"p{n}@x.test"]}) for n in range(60)]
+    sandbox.profile = replace(sandbox.profile, governed=[f"prospects/{one}" for one in theirs])
+    own = record("prospects", id=999, emails="own@x.test")
+    run = sync([schema("prospects"), *people(60, title="New"), own])
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 61, "created": 1, "rejected": 60}
+
+
+def test_any_number_of_forbidden_updates_at_the_head_stops_no_run():
+    breaker = Breaker()
+    for _ in range(5_000):
+        fault = RecordFault("forbidden", "No.", status=403)
+        fault.is_of_update = True
+        breaker.refused("prospects", fault, {"emails"})
+    assert breaker.forbidden == 5_000
+    breaker.accepted("prospects")
+    assert not breaker.forbidden
+
+
+def test_a_run_says_so_where_all_of_its_writes_were_forbidden(sync, sandbox):
+    theirs = [sandbox.store.seed("prospects", {"emails": [f"p{n}@x.test"]}) for n in range(30)]
+    sandbox.profile = replace(sandbox.profile, governed=[f"prospects/{one}" for one in theirs])
+    run = sync([schema("prospects"), *people(30, title="New")])
+    assert run.exit_code == 3
+    assert "Outreach forbade all 30 writes of the run (403)" in run.log
+
+
+@pytest.mark.slow
+def test_rejects_that_are_sent_again_do_not_stop_a_run(shell, sync, sandbox, tmp_path):
+    sandbox.profile = replace(sandbox.profile, governed=["prospects"])
+    path = rejects_file(sync([schema("prospects"), *people(19)]))
+    file = tmp_path / "messages.jsonl"
+    other = record("prospects", id=99, emails="nobody")
+    file.write_text(lines([schema("prospects"), other, *people(15)]), encoding="utf-8")
+    done = shell('target < "$1"', file, retry_rejects=True)
+    assert done.returncode == 3, done.stderr
+    assert path.with_name(path.name + ".done").exists()
 
 
 def test_excluded_addresses_never_stop_a_run(sync, sandbox):
@@ -710,6 +845,60 @@ def test_fifty_first_writes_refused_for_one_reason_stop_the_run(sync, sandbox, p
     assert 50 <= run.counts("prospects")["rejected"] < 70
 
 
+def test_a_token_that_may_only_update_ends_no_run(sync, sandbox):
+    for n in range(100, 110):
+        sandbox.store.seed("prospects", {"emails": [f"p{n}@x.test"]})
+    sandbox.add_fault(Fault("status", method="POST", status=403, times=None))
+    run = sync([schema("prospects"), *people(110, title="New")])
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 110, "updated": 10, "rejected": 100}
+
+
+@pytest.mark.parametrize(
+    ("good", "parallel"), [("first", 4), ("between", 4), ("last", 4), ("last", 16)]
+)
+def test_any_number_of_refused_rows_end_no_run_of_which_others_are_accepted(
+    sync, sandbox, good, parallel
+):
+    sandbox.profile = replace(sandbox.profile, max_name_length=50)
+    bad = people(90, first_name="x" * 60)
+    fine = [record("prospects", id=n, emails=f"fine{n}@x.test") for n in range(100, 115)]
+    place = {"first": 0, "between": 75, "last": 90}[good]
+    run = sync(
+        [schema("prospects"), *bad[:place], *fine, *bad[place:]], max_parallel_requests=parallel
+    )
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 105, "created": 15, "rejected": 90}
+
+
+@pytest.mark.parametrize(("status", "count"), [(403, 20), (422, 50)])
+def test_a_head_of_refused_writes_ends_no_run(sync, sandbox, status, count):
+    body = json.dumps({"errors": [{"id": "validationError", "detail": "Not so."}]})
+    sandbox.add_fault(Fault("status", method="POST", status=status, body=body, times=count))
+    run = sync([schema("prospects"), *people(80)])
+    assert run.exit_code == 3
+    assert run.counts("prospects") == {"received": 80, "created": 80 - count, "rejected": count}
+
+
+@pytest.mark.slow
+def test_each_run_gets_further_than_the_one_before(execute, sandbox):
+    """More rows are refused at the head of a table than one run looks ahead."""
+    sandbox.profile = replace(sandbox.profile, max_name_length=50)
+    rows = [schema("prospects"), *people(300, first_name="x" * 60)]
+    rows.append(record("prospects", id=999, emails="fine@x.test"))
+    rejected = []
+    for _ in range(6):
+        run = execute(rows, batch_size_rows=10)
+        rejected.append(run.counts("prospects")["rejected"])
+        if run.exit_code == 3:
+            break
+        assert "ERROR" in run.log
+    assert run.exit_code == 3
+    assert 2 < len(rejected) < 6
+    assert rejected == sorted(set(rejected))
+    assert sandbox.store.count("prospects") == 1
+
+
 @pytest.mark.parametrize("cause", ["field", "forbidden"])
 def test_a_run_never_ends_for_rejects_where_they_are_ignored(sync, sandbox, cause):
     if cause == "field":
@@ -729,6 +918,7 @@ def test_one_success_among_the_first_shows_that_it_is_the_records(sync, sandbox)
     assert run.counts("prospects") == {"received": 101, "created": 1, "rejected": 100}
 
 
+@pytest.mark.slow
 def test_retry_rejects_leaves_a_file_alone_that_another_run_still_writes(config, tmp_path):
     pytest.importorskip("fcntl")
     path = tmp_path / "writing.json"
@@ -756,3 +946,27 @@ def test_retry_rejects_leaves_a_file_alone_that_another_run_still_writes(config,
     after = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
     assert b"Sending again" in after.stderr
     assert not file.exists()
+
+
+@pytest.mark.slow
+def test_a_look_at_a_new_file_does_not_keep_its_run_from_locking_it(tmp_path, monkeypatch):
+    """Another run asks at that very moment whether the file is in use."""
+    fcntl = pytest.importorskip("fcntl")
+    genuine = os.open
+
+    def opened(path, *rest):
+        descriptor = genuine(path, *rest)
+        looking = Path(path).open("rb")  # noqa: SIM115 - closed by the timer
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.3, looking.close).start()
+        return descriptor
+
+    file = RejectsFile(str(tmp_path))
+    path = Path(file.path)
+    monkeypatch.setattr(rejects.os, "open", opened)
+    line = '{"type": "RECORD", "stream": "s", "record": {}}'
+    file.add("s", '{"type": "SCHEMA"}', line, RecordFault("invalid", "No."))
+    time.sleep(0.5)
+    assert rejects.in_use(path)
+    file.close()
+    assert not rejects.in_use(path)

@@ -18,36 +18,16 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 import requests
+from sandbox_client import JSON_API, NOON, ApiClient, Clock, adjust
 
 from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import Fault, Sandbox
 
-JSON_API = "application/vnd.api+json"
 TYPES = {"prospects": "prospect", "accounts": "account"}
-NOON = 1_722_592_612.7  # 2024-08-02T09:56:52.7Z
 
 
-class Clock:
-    def __init__(self, now: float = NOON) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Client:
+class Client(ApiClient):
     """What a client of Outreach does, in as few words as tests need."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self.session = requests.Session()
-        self.session.headers["Authorization"] = "Bearer token"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_exception):
-        self.session.close()
 
     def get(self, path: str, **parameters):
         return self.session.get(self.sandbox.api_url + path, **parameters)
@@ -90,10 +70,6 @@ def sandbox(clock):
 def client(sandbox):
     with Client(sandbox) as client:
         yield client
-
-
-def adjust(sandbox, **switches):
-    sandbox.profile = replace(sandbox.profile, **switches)
 
 
 def error(answer):
@@ -704,7 +680,7 @@ def test_published_error_ids_are_used(client, query, error_id):
 
 
 @pytest.mark.usefixtures("people")
-def test_filters_may_tell_upper_from_lower_case(client, sandbox):
+def test_filters_may_be_case_sensitive(client, sandbox):
     adjust(sandbox, case_sensitive_filters=True)
     assert client.found("filter[firstName]=ada") == [4]
     assert client.found("filter[emails]=a%2Bb@x.org,ada@x.org") == [1]
@@ -1181,6 +1157,7 @@ def test_what_was_answered_survives_a_kill(tmp_path):
         assert sandbox.store.seed("prospects", {}) == 21
 
 
+@pytest.mark.slow
 def test_serving_ends_with_an_interrupt(tmp_path):
     command = [sys.executable, "-c", SERVED, str(tmp_path / "outreach.db")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -1241,6 +1218,7 @@ def test_a_taken_port_is_an_error(sandbox):
         Sandbox(port=port).start()
 
 
+@pytest.mark.slow
 def test_a_lookup_of_many_addresses_stays_fast(client, sandbox):
     sandbox.store.seed_many("prospects", ({"emails": [f"p{n}@x.org"]} for n in range(20_000)))
     query = "filter[emails]=" + ",".join(f"p{n}@x.org" for n in range(0, 20_000, 400))

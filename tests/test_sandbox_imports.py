@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 import requests
+from sandbox_client import JSON_API, ApiClient, Clock, adjust
 
 from target_outreach.sandbox import Fault, Sandbox
 from target_outreach.sandbox.issued import Grant, IssuedTokens
+from target_outreach.sandbox.profile import Profile
 
-JSON_API = "application/vnd.api+json"
-NOON = 1_722_592_612.0  # 2024-08-02T09:56:52Z
 PATH = "/imports/actions/bulkUpsert"
 
 
-class Clock:
-    def __init__(self):
-        self.now = NOON
-
-    def __call__(self):
-        return self.now
-
-
-class Client:
+class Client(ApiClient):
     """Sends imports, looks at them, and lets time pass."""
-
-    def __init__(self, sandbox):
-        self.sandbox = sandbox
-        self.session = requests.Session()
-        self.session.headers.update({"Authorization": "Bearer token", "Content-Type": JSON_API})
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_exception):
-        self.session.close()
 
     def post(self, records, method="overwriteNoCreate", path=PATH, **attributes):
         attributes = {"dupeMethod": method, "records": records, **attributes}
@@ -75,10 +55,6 @@ def sandbox():
 def client(sandbox):
     with Client(sandbox) as client:
         yield client
-
-
-def adjust(sandbox, **switches):
-    sandbox.profile = replace(sandbox.profile, **switches)
 
 
 def flat(number, kind="prospect", relationships=None, **attributes):
@@ -129,7 +105,7 @@ def test_records_of_both_objects_get_each_their_own_values(client, sandbox):
     assert sandbox.store.get("accounts", company)["attributes"]["industry"] == "Mining"
 
 
-def test_these_requests_are_such_as_outreachs_own_document_wants(watcher):
+def test_these_requests_are_such_as_outreachs_own_document_requires(watcher):
     with Sandbox(clock=Clock(), observer=watcher) as sandbox, Client(sandbox) as client:
         first, second = people(sandbox, 2)
         adjust(sandbox, import_shape="both")
@@ -144,7 +120,7 @@ def test_an_import_is_one_request(client, sandbox):
     assert int(answer.headers["X-RateLimit-Remaining"]) == 10_000 - 2
 
 
-def test_the_answer_is_a_full_resource_of_which_nothing_is_done_yet(client, sandbox):
+def test_the_answer_is_a_full_resource_with_no_work_done_yet(client, sandbox):
     (number,) = people(sandbox, 1)
     answer = client.post([wrapped(number, title="new")], fileName="run-1.json")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, JSON_API)
@@ -314,17 +290,52 @@ def test_the_dupe_method_says_what_happens_to_records_that_are_there(
         ("overwrite", {}, "created"),
         ("skip", {}, "created"),
         ("missing", {}, "created"),
-        ("overwrite", {"import_creates": False}, "failed"),
+        ("overwrite", {"import_new": "failure"}, "failed"),
+        ("overwrite", {"import_new": "ignored"}, "lost"),
     ],
 )
-def test_what_becomes_of_records_that_are_not_there_is_a_switch(
-    client, sandbox, method, switches, outcome
-):
+def test_what_happens_to_missing_records_is_a_switch(client, sandbox, method, switches, outcome):
     adjust(sandbox, **switches)
     sent = [wrapped(4711, emails=["a@x.test"]), wrapped(None, emails=["b@x.test"])]
     assert client.run(sent, method).outcomes == {outcome: 2}
     assert client.counts() == ("finished", 2, 0, 2 if outcome == "failed" else 0)
     assert len(sandbox.store.all("prospects")) == (2 if outcome == "created" else 0)
+
+
+def test_a_request_with_records_without_id_may_be_refused(client, sandbox):
+    adjust(sandbox, import_new="refused")
+    sent = [wrapped(None, emails=["b@x.test"])]
+    assert error(client.post(sent, "skip"))[0] == 422
+    assert client.run(sent).outcomes == {"failed": 1}  # the method that creates nothing
+    assert sandbox.store.all("prospects") == []
+
+
+def test_records_may_be_created_long_after_the_import_says_it_has_ended(client, sandbox):
+    adjust(sandbox, import_late_seconds=90)
+    client.run([wrapped(None, emails=[f"b{n}@x.test"]) for n in range(4)], "skip")
+    assert client.counts()[0] == "finished"
+    assert sandbox.store.all("prospects") == []
+    sandbox.clock.now += 60
+    assert len(sandbox.store.all("prospects")) == 4
+    assert sandbox.store.imports()[0].outcomes == {"created": 4}
+
+
+def test_records_that_are_created_late_are_so_after_a_restart_too(tmp_path):
+    clock = Clock()
+    late = Profile(import_late_seconds=90)
+    with Sandbox(tmp_path / "file", clock=clock, profile=late) as first, Client(first) as client:
+        client.run([wrapped(None, emails=["b@x.test"])], "skip")
+    clock.now += 60
+    with Sandbox(tmp_path / "file", clock=clock, profile=late) as second:
+        assert len(second.store.all("prospects")) == 1
+
+
+def test_new_records_may_be_created_twice(client, sandbox):
+    adjust(sandbox, import_twice=True)
+    client.run([wrapped(None, emails=["b@x.test"])], "skip")
+    assert [one["attributes"]["emails"] for one in sandbox.store.all("prospects")] == [
+        ["b@x.test"]
+    ] * 2
 
 
 def test_an_import_does_not_take_back_an_opt_out_unless_the_profile_says_so(client, sandbox):
@@ -410,7 +421,7 @@ def test_a_bad_record_fails_alone_by_the_rules_of_a_patch(client, sandbox, bad):
     assert failed.reason
 
 
-def test_an_invalid_attribute_may_be_left_out_alone(client, sandbox):
+def test_an_invalid_attribute_alone_may_be_ignored(client, sandbox):
     adjust(sandbox, import_invalid="attribute")
     (number,) = people(sandbox, 1)
     link = {"account": {"data": {"type": "account", "id": 99}}}
@@ -451,7 +462,7 @@ def test_a_share_of_the_records_may_get_lost_without_a_word(client, sandbox):
     assert titles(sandbox).count("new") == 7
 
 
-@pytest.mark.parametrize(("counts", "failures"), [("honest", 2), ("silent", 0)])
+@pytest.mark.parametrize(("counts", "failures"), [("honest", 2), ("silent", 0), ("wrong", 8)])
 def test_a_share_of_the_records_may_fail_and_the_counts_may_lie(client, sandbox, counts, failures):
     adjust(sandbox, import_failed_share=0.2, import_lost_share=0.2, import_counts=counts)
     run = client.run([wrapped(number, title="new") for number in people(sandbox, 10)])
@@ -459,7 +470,7 @@ def test_a_share_of_the_records_may_fail_and_the_counts_may_lie(client, sandbox,
     assert client.counts() == ("finished", 10, 10, failures)
 
 
-def test_members_may_be_left_out_without_a_word(client, sandbox):
+def test_members_may_be_ignored_silently(client, sandbox):
     adjust(sandbox, import_ignored=["tags", "account"])
     (number,) = people(sandbox, 1)
     company = sandbox.store.seed("accounts", {"name": "Company"})

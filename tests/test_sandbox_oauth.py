@@ -16,6 +16,7 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sandbox_client import Clock, adjust
 
 from target_outreach.sandbox import SANDBOX_APP, App, Fault, Installation, Profile, Sandbox
 
@@ -24,13 +25,6 @@ DAY = 86_400
 HOME = "https://127.0.0.1:8765/callback"
 APP = {"client_id": SANDBOX_APP.client_id, "client_secret": SANDBOX_APP.client_secret}
 OTHER = App("other", "its-secret", ["https://client.example.test/oauth"], "The other <app>")
-
-
-class Clock:
-    now = NOW
-
-    def __call__(self):
-        return self.now
 
 
 class Form(HTMLParser):
@@ -54,7 +48,7 @@ class Form(HTMLParser):
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture
@@ -67,10 +61,6 @@ def sandbox(path, clock):
     profile = Profile(apps=[SANDBOX_APP, OTHER], unauthorized_style="errors")
     with Sandbox(path, profile, clock=clock) as running:
         yield running
-
-
-def adjust(sandbox, **switches):
-    sandbox.profile = replace(sandbox.profile, **switches)
 
 
 def wish(**changes):

@@ -4,31 +4,17 @@ it is refused."""
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
-import requests
+from sandbox_client import JSON_API, NOON, ApiClient, adjust
 
 from target_outreach.sandbox import Sandbox
 
-JSON_API = "application/vnd.api+json"
-NOON = 1_722_592_612.0  # 2024-08-02T09:56:52Z
 STATES = "sequenceStates"
 
 
-class Client:
+class Client(ApiClient):
     """Enrols, looks up and lists."""
-
-    def __init__(self, sandbox):
-        self.sandbox = sandbox
-        self.session = requests.Session()
-        self.session.headers.update({"Authorization": "Bearer token", "Content-Type": JSON_API})
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_exception):
-        self.session.close()
 
     def send(self, method, path, content=None):
         return self.session.request(method, self.sandbox.api_url + path, json=content, timeout=20)
@@ -75,10 +61,6 @@ def sandbox():
 def client(sandbox):
     with Client(sandbox) as client:
         yield client
-
-
-def adjust(sandbox, **switches):
-    sandbox.profile = replace(sandbox.profile, **switches)
 
 
 def error(answer):
@@ -264,7 +246,7 @@ def test_other_bodies_are_refused(client, sandbox, members, status):
 # Enrolled already
 
 
-def test_a_second_enrolment_is_refused_whatever_became_of_the_first(client, sandbox):
+def test_a_second_enrolment_is_refused_whatever_the_state_of_the_first(client, sandbox):
     client.enrol()
     for state in ("pending", "active", "paused", "failed", "bounced", "disabled", "finished"):
         sandbox.store.update(STATES, 1, {"state": state})
@@ -279,7 +261,7 @@ def test_a_second_enrolment_is_refused_whatever_became_of_the_first(client, sand
 @pytest.mark.parametrize(
     ("coded", "code"), [(True, "has already been in this sequence"), (False, None)]
 )
-def test_the_words_may_stand_in_a_code_too(client, sandbox, coded, code):
+def test_the_words_may_be_in_a_code_too(client, sandbox, coded, code):
     adjust(sandbox, enrolled_code=coded)
     client.enrol()
     (found,) = client.enrol().json()["errors"]
@@ -347,7 +329,7 @@ OPTED_OUT = [{"optedOut": True}, {"emailOptedOut": True}, {"emailsOptStatus": "o
     ("switch", "found"),
     [("refused", []), ("accepted", ["pending"]), ("opted_out", ["opted_out"])],
 )
-def test_what_becomes_of_prospects_who_opted_out_is_a_switch(
+def test_what_happens_to_prospects_who_opted_out_is_a_switch(
     client, sandbox, attributes, switch, found
 ):
     sandbox.store.update("prospects", 1, attributes)
@@ -383,7 +365,7 @@ def test_a_locked_sequence_takes_nobody(client, sandbox):
     ("switch", "status", "found"),
     [("accepted", 201, ["pending"]), ("refused", 422, []), ("failed", 201, ["failed"])],
 )
-def test_what_becomes_of_mailboxes_that_cannot_send_is_a_switch(
+def test_what_happens_to_mailboxes_that_cannot_send_is_a_switch(
     client, sandbox, switch, status, found
 ):
     sandbox.store.update("mailboxes", 3, {"sendDisabled": True})

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import requests
+from sandbox_client import JSON_API, adjust
 
 from target_outreach.sandbox import Sandbox
 
-JSON_API = "application/vnd.api+json"
 TYPES = {"prospects": "prospect", "accounts": "account"}
 
 
@@ -24,10 +22,6 @@ def client():
     with requests.Session() as session:
         session.headers.update({"Authorization": "Bearer token", "Content-Type": JSON_API})
         yield session
-
-
-def adjust(sandbox, **switches):
-    sandbox.profile = replace(sandbox.profile, **switches)
 
 
 @pytest.fixture
@@ -224,3 +218,36 @@ def test_times_of_seeds_are_kept_as_outreach_writes_times(sandbox):
     assert shown["touchedAt"] == "2026-01-02T03:04:05.000Z"
     with pytest.raises(ValueError, match="Invalid isoformat"):
         sandbox.store.seed("prospects", {"addedAt": "yesterday"})
+
+
+def test_lists_may_lag_behind_all_writes_where_single_reads_do_not(sandbox, client, write, found):
+    now = [1_800_000_000.0]
+    sandbox.stop()
+    sandbox.clock = lambda: now[0]
+    sandbox.start()
+    adjust(sandbox, list_lag_seconds=2.5)
+    write("prospects", emails=["a@x.test"], title="Old")
+    assert found("filter[emails]=a@x.test") == []
+    now[0] += 2.5
+    write("prospects", 1, emails=["b@x.test"], title="New")
+    write("prospects", 1, title="Newest")
+    (shown,) = found("filter[emails]=a@x.test")
+    assert (shown["attributes"]["title"], shown["attributes"]["emails"]) == ("Old", ["a@x.test"])
+    assert found("filter[emails]=b@x.test") == []
+    single = client.get(f"{sandbox.api_url}/prospects/1", timeout=20).json()["data"]
+    assert single["attributes"]["title"] == "Newest"
+    assert sandbox.store.get("prospects", 1)["attributes"]["emails"] == ["b@x.test"]
+    now[0] += 2.5
+    assert found("filter[emails]=a@x.test") == []
+    (shown,) = found("filter[emails]=b@x.test")
+    assert shown["attributes"]["title"] == "Newest"
+
+
+def test_a_lagging_list_of_prospects_shows_one_whose_number_an_account_has(sandbox, write, found):
+    person = sandbox.store.seed("prospects", {"emails": ["a@x.test"], "createdAt": "2026-01-01"})
+    company = sandbox.store.seed("accounts", {"name": "Acme", "createdAt": "2026-01-01"})
+    assert person == company
+    adjust(sandbox, list_lag_seconds=60)
+    write("accounts", company, name="Acme Inc")
+    (shown,) = found("filter[emails]=a@x.test")
+    assert shown["id"] == person

@@ -29,15 +29,17 @@ def reads(sandbox):
     return [entry for entry in sandbox.requests if entry.method == "GET"]
 
 
+@pytest.mark.slow
 def test_an_object_of_a_few_pages_is_read_whole(sync, sandbox):
     seed(sandbox, 2500, title="T")
     run = sync(rows(2500, title="T"))
     assert run.counts("prospects") == {"received": 2500, "unchanged": 2500}
     assert len(reads(sandbox)) == 3
     assert not any("filter" in entry.query for entry in reads(sandbox))
-    assert "All prospects were read, in 3 requests" in run.log
+    assert "Read all prospects in 3 requests" in run.log
 
 
+@pytest.mark.slow
 def test_an_object_of_many_pages_is_looked_up(sync, sandbox):
     seed(sandbox, 20_000, title="T")
     run = sync(rows(2000, title="T"))
@@ -53,6 +55,7 @@ def test_a_handful_of_rows_is_looked_up_without_a_first_page(sync, sandbox):
     assert "filter" in reads(sandbox)[0].query
 
 
+@pytest.mark.slow
 def test_an_object_that_fits_one_page_is_read_with_one_request(sync, sandbox):
     seed(sandbox, 300, title="T")
     run = sync(rows(1000, title="T"))
@@ -60,6 +63,7 @@ def test_an_object_that_fits_one_page_is_read_with_one_request(sync, sandbox):
     assert len(reads(sandbox)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", ["null", "0"])
 def test_a_number_that_outreach_does_not_say_or_gets_wrong_leads_to_lookups(sync, sandbox, count):
     seed(sandbox, 1500, title="T")
@@ -70,6 +74,7 @@ def test_a_number_that_outreach_does_not_say_or_gets_wrong_leads_to_lookups(sync
     assert run.counts("prospects") == {"received": 1500, "unchanged": 1500}
 
 
+@pytest.mark.slow
 def test_what_this_run_writes_is_found_in_what_it_has_read(sync, sandbox):
     seed(sandbox, 400, title="old")
     run = sync([*rows(600, title="A"), *rows(600, title="B")[1:]], batch_size_rows=600)
@@ -98,6 +103,7 @@ def test_a_stream_that_asks_for_more_is_looked_up(sync, sandbox):
     assert run.counts("b-prospects") == {"received": 600, "unchanged": 600}
 
 
+@pytest.mark.slow
 def test_a_broken_character_in_what_is_read_stops_nothing(sync, sandbox):
     attributes = r'{"emails": ["\ud800@example.test"], "title": "\ud800"}'
     person = f'{{"type": "prospect", "id": "7", "attributes": {attributes}}}'
@@ -107,6 +113,7 @@ def test_a_broken_character_in_what_is_read_stops_nothing(sync, sandbox):
     assert run.counts("prospects") == {"received": 300, "created": 300}
 
 
+@pytest.mark.slow
 def test_an_address_that_is_too_long_for_a_server_is_halved(sync, sandbox):
     seed(sandbox, 20_000, title="T")
     sandbox.profile = replace(sandbox.profile, max_url_bytes=1500)

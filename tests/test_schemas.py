@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records import schemas
 from target_outreach.records.catalog import load_catalog
-from target_outreach.records.mapping import build_mapping
+from target_outreach.records.columns import build_mapping
 from target_outreach.records.schemas import RecordSchema, curated_schema
 
 TYPES = ["string", "integer", "number", "boolean", "null", "array", "object"]
@@ -54,6 +54,7 @@ OBJECTS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(OBJECTS, st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=4))
 def test_both_validators_give_the_same_verdict(schema, records):
@@ -146,6 +147,7 @@ CATALOG = load_catalog()
 TEXTS = st.text(max_size=4) | st.sampled_from(["x" * length for length in (255, 256, 1001, 32_001)])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data(), st.sampled_from(["prospects", "accounts"]))
 def test_nothing_but_a_length_can_be_wrong_with_what_a_mapping_has_made(data, name):
@@ -159,4 +161,4 @@ def test_nothing_but_a_length_can_be_wrong_with_what_a_mapping_has_made(data, na
     except RecordFault:
         return
     fits = curated_schema(name)._validator.is_valid(desired.attributes)
-    assert mapping.is_too_long(desired) is not fits
+    assert bool(desired.too_long) is not fits

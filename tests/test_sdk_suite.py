@@ -51,6 +51,7 @@ def names() -> list[str]:
     return sorted(name.removesuffix(".singer") for name in files if name.endswith(".singer"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in names() if name not in BROKEN])
 def test_every_message_file_of_the_sdk_is_delivered_whole(execute, name):
     text = MESSAGES.joinpath(f"{name}.singer").read_text(encoding="utf-8")
@@ -69,6 +70,7 @@ def test_every_message_file_of_the_sdk_is_delivered_whole(execute, name):
     assert run.states[-1:] == states[-1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(BROKEN & set(names())))
 def test_a_broken_message_file_ends_in_one_sentence(execute, name):
     text = MESSAGES.joinpath(f"{name}.singer").read_text(encoding="utf-8")

@@ -7,6 +7,8 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +21,14 @@ import yaml
 from conftest import record, schema, state
 
 from target_outreach.connection import Connection
-from target_outreach.delivery.rejects import unresolved
+from target_outreach.delivery.earlier_rejects import unresolved
 from target_outreach.errors import ExitCode, SettingsError
-from target_outreach.outreach.credentials_file import Chain
+from target_outreach.object_store import public_name
+from target_outreach.outreach.auth.credentials_file import Chain
+from target_outreach.outreach.auth.tokens import Tokens
 from target_outreach.outreach.pacing import Pacer
-from target_outreach.outreach.tokens import Tokens
 from target_outreach.sandbox import SANDBOX_APP, Fault, Sandbox
 from target_outreach.settings import Settings
-from target_outreach.stored import public_name
 
 TOKEN = "invented-token-7f3a"
 SECRET = "hunter2"
@@ -138,6 +140,7 @@ def test_only_its_owner_may_read_the_file_of_the_sandbox(tmp_path):
             assert {mode(file) for file in tmp_path.glob(f"{path.name}*")} == {0o600}
 
 
+@pytest.mark.slow
 def test_a_run_delivers_into_the_sandbox_inside_it(execute, tmp_path):
     path = tmp_path / "inside.db"
     assert execute(GOOD, access_token=None, api_url=None, sandbox=str(path)).exit_code == 0
@@ -355,7 +358,7 @@ def test_a_plan_and_a_report_replace_a_link_and_leave_what_it_leads_to(sync, tmp
     victim.chmod(0o644)
     plan.symlink_to(victim)
     report.symlink_to(victim)
-    run = sync(GOOD, dry_run=True, plan_path=str(plan), report_path=str(report))
+    run = sync(GOOD, dry_run=True, changes_path=str(plan), report_path=str(report))
     assert run.exit_code == ExitCode.DONE
     assert victim.read_text(encoding="utf-8") == "precious"
     assert mode(victim) == 0o644
@@ -369,7 +372,7 @@ def test_what_holds_an_old_plan_open_does_not_see_the_new_one(sync, tmp_path):
     plan = tmp_path / "plan"
     plan.touch(0o666)
     with plan.open(encoding="utf-8") as spy:
-        sync(GOOD, dry_run=True, plan_path=str(plan))
+        sync(GOOD, dry_run=True, changes_path=str(plan))
         assert spy.read() == ""
     assert "a@x.test" in plan.read_text(encoding="utf-8")
     assert mode(plan) == 0o600
@@ -377,7 +380,9 @@ def test_what_holds_an_old_plan_open_does_not_see_the_new_one(sync, tmp_path):
 
 @only_root
 @pytest.mark.parametrize("kind", ["file", "link"])
-@pytest.mark.parametrize("setting", ["plan_path", "report_path", "credentials_path", "memory_path"])
+@pytest.mark.parametrize(
+    "setting", ["changes_path", "report_path", "credentials_path", "memory_path"]
+)
 def test_a_file_that_somebody_else_put_there_is_not_used(sync, tmp_path, setting, kind, caplog):
     folder = tmp_path / "for all"
     folder.mkdir()
@@ -389,7 +394,7 @@ def test_a_file_that_somebody_else_put_there_is_not_used(sync, tmp_path, setting
     else:
         planted.write_text("", encoding="utf-8")
     os.chown(planted, SOMEBODY, SOMEBODY, follow_symlinks=False)
-    config = {"dry_run": True} if setting == "plan_path" else {}
+    config = {"dry_run": True} if setting == "changes_path" else {}
     if setting == "credentials_path":
         config = {"access_token": None, **APP}
     if setting == "report_path":
@@ -405,6 +410,7 @@ def test_a_file_that_somebody_else_put_there_is_not_used(sync, tmp_path, setting
     assert victim.read_text(encoding="utf-8") == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["file://{}", "local://{}"])
 def test_rejects_in_the_folder_of_a_url_are_sent_again(execute, sandbox, tmp_path, form):
     folder = tmp_path / "rejects"
@@ -416,6 +422,7 @@ def test_rejects_in_the_folder_of_a_url_are_sent_again(execute, sandbox, tmp_pat
     assert sandbox.store.count("prospects") == 1
 
 
+@pytest.mark.slow
 @only_root
 def test_rejects_that_somebody_else_put_into_the_folder_are_not_sent(execute, sandbox, tmp_path):
     folder = tmp_path / "rejects"
@@ -449,10 +456,10 @@ def test_no_name_of_a_stream_leads_out_of_the_folder_of_rejects(sync, tmp_path, 
 def test_unresolved_rejects_are_looked_for_in_one_folder_only(tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "20260331T093000Z-1f2e3d4c.jsonl").touch()
-    assert unresolved(str(tmp_path), lambda: pytest.fail("nothing to ask for")) == []
+    assert unresolved(str(tmp_path), lambda: pytest.fail("nothing to ask for"), Path) == []
 
 
-# What stands in logs and reports
+# What is in logs and reports
 
 
 @pytest.mark.parametrize(
@@ -496,6 +503,48 @@ def test_no_password_in_a_url_is_logged_at_any_level(sync, sandbox, setting, url
         run = sync(BAD, **config, oauth_url=sandbox.oauth_url, **{setting: url})
     assert SECRET not in run.log
     assert SECRET not in json.dumps(run.report)
+
+
+@pytest.mark.parametrize("setting", ["memory_path", "changes_path", "report_path", "sandbox"])
+@pytest.mark.parametrize("scheme", ["memory", "ftp", "file"])
+def test_no_url_is_taken_for_a_path_so_that_its_password_names_a_file(setting, scheme):
+    url = f"{scheme}://u:{SECRET}@host/x.json"
+    access = {} if setting == "sandbox" else {"access_token": TOKEN}
+    with pytest.raises(SettingsError, match=f"{setting} must be a path of this machine") as raised:
+        Settings.read({**access, "dry_run": True, setting: url})
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("check",)])
+@pytest.mark.parametrize("setting", ["rejects_path", "credentials_path", "memory_path"])
+def test_no_process_that_logs_all_it_can_shows_the_password_of_a_url(
+    config, tmp_path, monkeypatch, setting, words
+):
+    for name in ("TARGET_OUTREACH_LOGLEVEL", "LOGLEVEL"):
+        monkeypatch.setenv(name, "DEBUG")
+    url = f"memory://u:{SECRET}@host/dir"
+    monkeypatch.setenv("TARGET_OUTREACH_REJECTS_PATH", url)  # which nobody reads here
+    monkeypatch.chdir(tmp_path)
+    access = {"access_token": None, **APP} if setting == "credentials_path" else {}
+    path = tmp_path / "config.json"
+    settings = {"oauth_url": config["api_url"].replace("/api/v2", "/oauth")} | config | access
+    given = {name: one for name, one in settings.items() if one is not None} | {setting: url}
+    path.write_text(json.dumps(given), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "target_outreach", *words, "--config", str(path)],
+        input="".join(json.dumps(message) + "\n" for message in BAD),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    path.unlink()
+    report = Path(config["report_path"])
+    shown = done.stdout + done.stderr + (report.read_text("utf-8") if report.exists() else "")
+    assert shown
+    assert SECRET not in shown
+    assert not any(SECRET in str(one) for one in tmp_path.rglob("*"))
 
 
 # How releases are made

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from decimal import Decimal
 from importlib import metadata
 
 import documents
@@ -31,8 +32,11 @@ def problems(**config):
     [
         ({"load_method": "upsert"}, "no setting load_method; is sync_mode meant?"),
         ({"sync_mod": "upsert"}, "is sync_mode meant?"),
+        ({"bulk_updates": True}, "no setting bulk_updates; is bulk_writes meant?"),
+        ({"bulk_writes": "on"}, 'bulk_writes is "on"; use off, updates or all.'),
+        ({"bulk_writes": {}}, "bulk_writes must be off, updates or all"),
         ({"zzz": 1}, "see `target-outreach --about`"),
-        ({"sync_mode": "mirror"}, "sync_mode must be insert or update or upsert"),
+        ({"sync_mode": "mirror"}, 'sync_mode is "mirror"; use insert, update or upsert.'),
         ({"batch_size_rows": 0}, "batch_size_rows must be at least 1"),
         ({"max_parallel_requests": 17}, "must be at most 16"),
         ({"api_url": "http://example.com"}, "https://"),
@@ -42,14 +46,33 @@ def problems(**config):
         ({"max_rejects": "1.5"}, 'such as "5%"'),
         ({"array_fields": "append"}, "array_fields"),
         ({"array_fields": {"tags": "append"}}, "array_fields"),
-        ({"sync_mode": 5}, "sync_mode must be insert or update or upsert"),
-        ({"dry_run": "perhaps"}, "dry_run must be true or false."),
-        ({"batch_size_rows": "many"}, "batch_size_rows must be a whole number."),
-        ({"streams": {}}, "streams must be a list."),
-        ({"streams": [5]}, "Entry 1 of streams: it must be a map."),
+        ({"sync_mode": 5}, "sync_mode must be insert, update or upsert"),
+        ({"dry_run": "perhaps"}, 'dry_run must be true or false, without quotes; it is "perhaps".'),
+        (
+            {"batch_size_rows": "many"},
+            'batch_size_rows must be a whole number, without quotes, such as 500; it is "many".',
+        ),
+        ({"batch_size_rows": 0}, "batch_size_rows must be at least 1; it is 0."),
+        (
+            {"max_wait_minutes": Decimal("1.5")},  # as the SDK reads it from a file
+            "max_wait_minutes must be a whole number, such as 60; it is 1.5.",
+        ),
+        (
+            {"streams": "crm"},
+            (
+                "streams must be a list, such as "
+                '[{"stream": "crm-contacts", "object": "prospects"}]; it is "crm".'
+            ),
+        ),
+        ({"streams": {}}, "; it is a map."),
+        ({"streams": [5]}, "Entry 1 of streams: it must be a map"),
+        ({"client_secret": 4711}, "client_secret must be text; it is a whole number."),
+        ({"report_path": "run.txt"}, 'report_path must end in .json or .html; it is "run.txt".'),
+        ({"max_rejects": "some"}, 'a share such as "5%"; it is "some".'),
+        ({"rejects_path": ["a"]}, 'rejects_path must be text, such as "rejects"; it is a list.'),
         (
             {"streams": [{"object": "accounts"}]},
-            "Entry 1 of streams: stream is required but missing.",
+            'Entry 1 of streams: stream is required but missing, such as "crm-contacts".',
         ),
         (
             {"streams": [{"stream": "a"}, {"stream": "x*", "colums": {}}]},
@@ -57,15 +80,18 @@ def problems(**config):
         ),
         (
             {"streams": [{"stream": "x", "match_on": "emails"}]},
-            "Entry 1 of streams ('x'): match_on must be a list.",
+            (
+                "Entry 1 of streams ('x'): match_on must be a list, such as [\"emails\"]; it is "
+                '"emails".'
+            ),
         ),
         (
             {"streams": [{"stream": "x", "object": "people"}]},
-            "Entry 1 of streams ('x'): object must be prospects or accounts or",
+            "Entry 1 of streams ('x'): object is \"people\"; use prospects, accounts,",
         ),
         (
             {"streams": [{"stream": "x", "field_rules": {"title": "now"}}]},
-            "Entry 1 of streams ('x'): field_rules.title must be always or",
+            "Entry 1 of streams ('x'): field_rules.title is \"now\"; use always,",
         ),
         (
             {"streams": [{"stream": "x", "object": "sequenceStates"}]},
@@ -82,12 +108,62 @@ def test_no_problem_repeats_the_value_of_a_setting():
     assert "tok-4711" not in problems(access_token=["tok-4711"], api_url="http://tok-4711.test")
 
 
+def test_all_that_is_wrong_is_said_at_once():
+    said = problems(
+        dry_run="perhaps",
+        sync_mode="mirror",
+        report_path="run.txt",
+        max_rejects="some",
+        array_fields="append",
+        change_detection="source",
+        rejects_pth="x",
+        streams=[{"stream": "a", "on_null": "x"}, {"stream": "b", "colums": {}}],
+    )
+    for part in (
+        *("no setting rejects_pth", "dry_run must", 'sync_mode is "mirror"', "report_path must"),
+        *("max_rejects must", "array_fields must", "source needs memory_path"),
+        *("Entry 1 of streams ('a'): on_null", "Entry 2 of streams ('b'): there is no setting"),
+    ):
+        assert part in said
+
+
+def test_at_most_ten_problems_are_said_and_how_many_more_there_are():
+    with pytest.raises(SettingsError) as caught:
+        TargetOutreach(config={f"strange{n}": 1 for n in range(14)} | {"sandbox": "x.db"})
+    assert len(caught.value.errors) == 11
+    assert caught.value.errors[-1] == "There are 4 more problems like these."
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"acces_token": "t"},
+        {"access_token": 5},
+        {"change_detection": "source", "memory_pth": "m.db"},
+        {"sandbox": 5},
+    ],
+)
+def test_what_another_problem_explains_is_not_said_too(config):
+    given = config if "sandbox" in config else {"sandbox": None} | config
+    given = given if "change_detection" not in config else config | {"sandbox": "x.db"}
+    with pytest.raises(SettingsError) as caught:
+        TargetOutreach(config=given)
+    assert len(caught.value.errors) == 1, caught.value.errors
+
+
 def test_a_null_counts_as_unset():
     target = TargetOutreach(
         config={"sandbox": "x.db", "sync_mode": None, "streams": [{"stream": "a", "on_null": None}]}
     )
     assert target.settings.defaults.sync_mode == "upsert"
     assert target.settings.streams[0].settings.on_null == "ignore"
+
+
+@pytest.mark.parametrize("off", ["off", False, "false", None])
+def test_bulk_writes_off_may_be_what_yaml_makes_of_it(off):
+    assert Settings.read({"sandbox": "x.db", "bulk_writes": off}).bulk_writes == "off"
+    target = TargetOutreach(config={"sandbox": "x.db", "bulk_writes": off})
+    assert target.settings.bulk_writes == "off"
 
 
 def test_an_object_may_be_named_in_the_singular_as_in_the_name_of_a_stream():
@@ -98,6 +174,11 @@ def test_an_object_may_be_named_in_the_singular_as_in_the_name_of_a_stream():
     settings = target.settings
     assert settings.outreach_object == "accounts"
     assert [entry.settings.object for entry in settings.streams] == ["prospects", "accounts"]
+
+
+def test_batch_size_rows_may_be_written_as_a_float_of_json():
+    settings = Settings.read({"sandbox": "x.db", "batch_size_rows": 7.0})
+    assert repr(settings.batch_size_rows) == "7"
 
 
 @pytest.mark.parametrize(
@@ -198,16 +279,17 @@ def test_every_setting_has_a_title_and_a_full_sentence():
             assert setting["description"].endswith(".")
 
 
-def test_the_readme_shows_the_settings_as_they_are():
-    text = documents.README.read_text(encoding="utf-8")
-    assert documents.BEGIN in text
-    assert documents.readme_with_settings(text) == text, "run `python tests/documents.py`"
+@pytest.mark.parametrize("name", documents.GENERATED)
+def test_a_page_shows_the_settings_and_the_profile_as_they_are(name):
+    text = documents.GENERATED[name][0].read_text(encoding="utf-8")
+    assert f"<!-- {name}: begin -->" in text
+    assert documents.page_as_it_should_be(name) == text, "run `nox --session docs-tables`"
 
 
 def test_meltano_yml_lists_the_settings_as_they_are():
     text = documents.MELTANO.read_text(encoding="utf-8")
     (loader,) = yaml.safe_load(text)["plugins"]["loaders"]
-    assert loader["settings"] == documents.meltano_settings(), "run `python tests/documents.py`"
+    assert loader["settings"] == documents.meltano_settings(), "run `nox --session docs-tables`"
     assert set(loader["capabilities"]) == {
         capability.value for capability in TargetOutreach.capabilities
     }

@@ -182,7 +182,7 @@ EMPTY = prospect(
         exchange("POST", "/oauth/token", b"grant_type=refresh_token", Authorization=None),
     ],
 )
-def test_requests_as_outreach_wants_them_pass(checker, request_sent):
+def test_requests_as_outreach_requires_them_pass(checker, request_sent):
     assert checker.violations(request_sent) == []
 
 
@@ -313,7 +313,8 @@ def sent(watcher, name, members):
     return set().union(*found)
 
 
-def test_all_that_can_be_written_is_sent_as_the_document_wants_it(sync, watcher):
+@pytest.mark.slow
+def test_all_that_can_be_written_is_sent_as_the_document_requires_it(sync, watcher):
     for name, count, mode in ("accounts", FEWEST, "insert"), ("prospects", 60, "upsert"):
         new, changed = rows(name, count, 1), rows(name, count, 2)
         outcome = deliver(sync, name, new, sync_mode=mode)
@@ -327,8 +328,9 @@ def test_all_that_can_be_written_is_sent_as_the_document_wants_it(sync, watcher)
     assert watcher.violations() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "required"), [("accounts", "name"), ("prospects", "emails")])
-def test_all_that_can_be_cleared_is_cleared_as_the_document_wants_it(
+def test_all_that_can_be_cleared_is_cleared_as_the_document_requires_it(
     sync, sandbox, watcher, name, required
 ):
     sandbox.store.seed_many("accounts", [{"name": "Company"}] * FEWEST)
@@ -356,7 +358,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("name", "key"), KEYS)
-def test_records_are_looked_up_as_the_document_wants_it(sync, sandbox, watcher, name, key):
+def test_records_are_looked_up_as_the_document_requires_it(sync, sandbox, watcher, name, key):
     known = [invent(name, n, n) for n in (1, 2, 3)]
     for row in known:
         row.pop("named", None)  # unnamed accounts are found by their id only
@@ -369,7 +371,7 @@ def test_records_are_looked_up_as_the_document_wants_it(sync, sandbox, watcher, 
 
 
 @pytest.mark.parametrize("name", ["accounts", "prospects"])
-def test_outreach_ids_are_looked_up_as_the_document_wants_it(sync, sandbox, watcher, name):
+def test_outreach_ids_are_looked_up_as_the_document_requires_it(sync, sandbox, watcher, name):
     known = [invent(name, n, 1) for n in (1, 2, 3)]
     for row in known:
         row.pop("named", None)  # a list does not show unnamed accounts

@@ -10,11 +10,12 @@ from conftest import record, schema, state
 
 HEAVY = ("singer_sdk", "requests", "jsonschema", "click", "fsspec", "msgspec", "sqlite3")
 FOR_OTHERS = (
-    *("cryptography", "jwt", "filelock", "webbrowser", "http.server"),
+    *("cryptography", "jwt", "filelock", "webbrowser", "http.server", "rich"),
     "target_outreach.commands",
     "target_outreach.sandbox",
+    "target_outreach.outreach.probe",
     *(
-        f"target_outreach.outreach.{name}"
+        f"target_outreach.outreach.auth.{name}"
         for name in ("authorization", "credentials_file", "installation", "listener", "renewal")
     ),
 )
@@ -65,3 +66,16 @@ def test_a_run_imports_nothing_that_only_others_need(execute, monkeypatch):
     modules = imported(run.log)
     assert of(["target_outreach.delivery"], modules)
     assert of(FOR_OTHERS, modules) == set()
+
+
+@pytest.mark.slow
+def test_other_programs_can_import_what_the_package_declares():
+    code = (
+        "import sys, target_outreach\n"
+        "assert 'target_outreach.target' not in sys.modules\n"
+        "from target_outreach import *\n"
+        "from target_outreach.sandbox import *\n"
+        "assert TargetOutreach.name == 'target-outreach' and Sandbox and serve\n"
+        "try:\n    target_outreach.Missing\nexcept AttributeError:\n    sys.exit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -11,15 +12,18 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 
 import pytest
 from conftest import lines, record, schema, state
 
 from target_outreach.delivery.ledger import Ledger
+from target_outreach.running import run
 from target_outreach.sandbox import Fault
+from target_outreach.target import TargetOutreach
 
-KILLS = 25 if os.environ.get("CI") else 8
+KILLS = 12 if os.environ.get("CI") else 3
 
 
 def rows(count, start=0):
@@ -109,6 +113,7 @@ def test_a_reject_means_what_on_reject_says(  # noqa: PLR0917 - a case of a tabl
     assert sandbox.store.count("prospects") == created
 
 
+@pytest.mark.slow
 def test_a_revoked_token_ends_the_run_with_one_sentence_and_the_state_of_what_was_delivered(
     execute, sandbox
 ):
@@ -132,6 +137,7 @@ def test_a_revoked_token_ends_the_run_with_one_sentence_and_the_state_of_what_wa
     assert counts["received"] == counts["created"] + counts["unsettled"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_settles_what_is_in_flight_and_exits_by_its_number(start, sandbox, number, code):
     sandbox.profile = replace(sandbox.profile, latency_seconds=0.03)
@@ -151,6 +157,7 @@ def test_a_signal_settles_what_is_in_flight_and_exits_by_its_number(start, sandb
     assert len(delivered) < 100
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_tap_is_silent_ends_the_run_at_once(start):
     process = start()
     process.stdin.write(lines([schema("prospects"), state({"n": 0})]).encode())
@@ -160,6 +167,33 @@ def test_a_signal_while_the_tap_is_silent_ends_the_run_at_once(start):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 143
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("first", [[], [state({"n": 0})]], ids=["at once", "after a STATE"])
+def test_a_batch_that_is_old_enough_is_delivered_while_the_tap_is_silent(
+    config, sandbox, monkeypatch, first
+):
+    monkeypatch.setattr("target_outreach.collecting.LONGEST_BATCH_AGE", 0.05)
+    monkeypatch.setattr("target_outreach.inbox.TICK_SECONDS", 0.02)
+    reading, writing = os.pipe()
+    seen = []
+
+    def feed():
+        with os.fdopen(writing, "w", encoding="utf-8") as tap:
+            tap.write(lines([*first, *rows(1)[:2]]))
+            tap.flush()
+            until = time.monotonic() + 5
+            while not sandbox.store.count("prospects") and time.monotonic() < until:
+                time.sleep(0.01)
+            seen.append(sandbox.store.count("prospects"))
+
+    tap = threading.Thread(target=feed)
+    tap.start()
+    with os.fdopen(reading, encoding="utf-8") as file_input, redirect_stdout(io.StringIO()):
+        code = run(TargetOutreach(config=config), file_input)
+    tap.join()
+    assert code == 0
+    assert seen == [1]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -177,6 +211,7 @@ def test_a_signal_while_the_program_is_still_loading_leaves_no_traceback(number,
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_second_signal_exits_at_once(start, sandbox):
     sandbox.add_fault(Fault("hang", method="POST", times=None, seconds=30))
     process = start()
@@ -193,6 +228,7 @@ def test_a_second_signal_exits_at_once(start, sandbox):
     process.stdin = None
 
 
+@pytest.mark.slow
 def test_both_signals_of_one_keystroke_under_meltano_are_one(start, sandbox):
     sandbox.profile = replace(sandbox.profile, latency_seconds=0.5)
     process = start()
@@ -207,6 +243,7 @@ def test_both_signals_of_one_keystroke_under_meltano_are_one(start, sandbox):
     process.stdin = None
 
 
+@pytest.mark.slow
 def test_a_batch_closes_by_age_while_no_input_comes(start):
     process = start()
     process.stdin.write(lines(rows(2)).encode())
@@ -219,6 +256,7 @@ def test_a_batch_closes_by_age_while_no_input_comes(start):
     process.stdin = None
 
 
+@pytest.mark.slow
 def test_a_closed_stdout_stops_the_run_with_one_sentence(start):
     process = start(batch_size_rows=1)
     process.stdout.close()
@@ -267,6 +305,7 @@ def kill_after(process, sandbox, count, number):
         process.send_signal(number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_at_any_moment_and_run_again_from_the_last_state_each_record_is_there_once(
     start, sandbox, number

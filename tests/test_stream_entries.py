@@ -84,7 +84,7 @@ def test_all_that_is_wrong_is_said_at_once_before_a_line_is_read(sync, sandbox):
     assert [entry.path for entry in sandbox.requests] == ["/api/v2/types"]
 
 
-def test_what_no_label_can_mend_is_said_without_a_request(sync, sandbox):
+def test_an_error_that_no_label_can_fix_is_reported_without_a_request(sync, sandbox):
     run = sync([], streams=[{"stream": "prospects", "match_on": ["tags"]}])
     assert "Entry 1 of streams ('prospects'): match_on names 'tags'" in run.log
     assert run.exit_code == 1
@@ -161,9 +161,10 @@ def test_entries_that_did_nothing_are_named_once_at_the_end(sync):
         {"stream": "p*ople-accounts"},
     ]
     run = sync(rows(title="CTO"), streams=entries)
-    (warning,) = [line for line in run.log.splitlines() if "Entries of streams" in line]
+    (warning,) = [line for line in run.log.splitlines() if "Unused entries" in line]
     assert warning.endswith(
-        "that did nothing: 'prospects' ('PROS*' comes first), '*ects' ('PROS*' comes first), "
+        "Unused entries in streams: 'prospects' ('PROS*' comes first), '*ects' "
+        "('PROS*' comes first), "
         "'p?o*' ('PROS*' comes first), 'persons' (fits no stream), 'pro-accounts' ('p?o*' comes "
         "first), 'prosperous-*' ('PROS*' comes first), 'pro*' ('PROS*' comes first), "
         "'p?ople-accounts' (fits no stream), 'p*ople-accounts' (fits no stream)."
@@ -187,7 +188,7 @@ def test_where_each_entry_is_of_use_or_no_stream_came_nothing_is_said(sync, mess
         ([], "accounts or opportunities; set"),
     ],
 )
-def test_an_entry_that_nearly_fits_a_stream_is_named_where_nothing_says_its_object(patterns, words):
+def test_an_entry_that_nearly_fits_a_stream_is_named_where_its_object_is_unknown(patterns, words):
     with pytest.raises(SettingsError) as raised:
         route("dwh-contacts", None, None, patterns)
     assert words in str(raised.value)
@@ -223,7 +224,7 @@ def test_a_run_warns_of_what_may_be_lost_and_delivers_the_rest(sync, sandbox):
     assert sandbox.store.count("prospects") == 1
     assert "its entry does not fit: columns names 'job_rule', which the stream does not" in run.log
     assert "by its name it may be an opt-out: newsletter_opt_out. Name it" in run.log
-    assert "what an entry of columns could also have: Lists → tags" in run.log
+    assert "more columns could be mapped by an entry of columns: Lists → tags" in run.log
 
 
 # Match fields

@@ -42,10 +42,10 @@ OUTREACHS_OWN = {
 }
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(MELTANO is None, reason="Meltano is not installed"),
     pytest.mark.timeout(600),
 ]
-LONG = pytest.mark.skipif(not os.environ.get("CI"), reason="runs Meltano again and again")
 #: Requests of a run that are too few for all rows.
 REQUESTS = 30
 EACH_TAP = pytest.mark.parametrize("project", TAPS, indirect=True)
@@ -263,7 +263,7 @@ def source_of(tap, folder, server):
 
 
 def held(sandbox, table):
-    """What Outreach holds of a table, by the key of each row; what is empty is left out."""
+    """What Outreach holds of a table, by the key of each row, without empty values."""
     found = {}
     for one in sandbox.store.all(OBJECTS[table]):
         values = {
@@ -382,11 +382,7 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize(
-    "project",
-    [pytest.param(tap, marks=() if tap == REST_API else LONG) for tap in TAPS],
-    indirect=True,
-)
+@EACH_TAP
 def test_a_full_table_arrives_as_it_is_and_costs_nothing_the_second_time(project, sandbox):
     code, report = project.run("full_table")
     assert code == 0
@@ -406,7 +402,6 @@ def test_a_full_table_arrives_as_it_is_and_costs_nothing_the_second_time(project
     assert_each_row_was_written_once(sandbox)
 
 
-@LONG
 @EACH_TAP
 def test_the_next_run_begins_where_the_state_that_meltano_kept_says(project, sandbox):
     code, _ = project.run("incremental")
@@ -444,7 +439,6 @@ def test_the_next_run_begins_where_the_state_that_meltano_kept_says(project, san
 HALF = crm.CONTACTS // 2
 
 
-@LONG
 @pytest.mark.parametrize(
     ("project", "kill"),
     [(POSTGRES, kill_all), (REST_API, kill_all), (SNOWFLAKE, kill_all), (POSTGRES, kill_target)],
@@ -456,7 +450,7 @@ def test_a_run_that_is_killed_half_way_is_gone_on_with_by_the_next(project, sand
         code = process.wait(timeout=SECONDS_TO_RUN)
     assert code == (1 if kill is kill_target else -signal.SIGKILL)
     assert sandbox.store.count("prospects") == HALF
-    # A Meltano that was killed cannot say so: for some minutes the next one takes it to be at work.
+    # A killed Meltano cannot report that: for some minutes the next one takes it for running.
     code, report = project.run("incremental", "--force", batch_size_rows=8)
     assert code == 0
     counts = project.counts(report)
@@ -471,7 +465,6 @@ def test_a_run_that_is_killed_half_way_is_gone_on_with_by_the_next(project, sand
     assert_each_row_was_written_once(sandbox)
 
 
-@LONG
 @EACH_TAP
 def test_runs_of_few_requests_deliver_a_table_together(project, sandbox):
     delivered = [0]
@@ -491,7 +484,6 @@ def test_runs_of_few_requests_deliver_a_table_together(project, sandbox):
 MANY = 10_000
 
 
-@LONG
 @pytest.mark.parametrize("project", [POSTGRES], indirect=True)
 def test_a_long_table_is_gone_on_with_in_its_middle(project, sandbox, killer):
     first = crm.CONTACTS + 1

@@ -1,4 +1,4 @@
-"""The README's tables of messages and of reject codes, held against the code that says them.
+"""The tables of messages and of reject codes in `docs`, held against the code that says them.
 
 The messages are found in the source: what the errors are made of that end a run or a command, what
 is wrong with settings, and what the log warns of. What is known only at run time is `…` in both.
@@ -39,11 +39,12 @@ OF_A_STREAM = ("records/", "settings/entries.py")
 #: What no user sees, and why.
 UNSEEN = {
     "The run ends.": "stops the other threads after an error that is said",
-    "Outreach refuses the code or the refresh token (…).": "login and renewal word it anew",
+    "Outreach refuses the code or the refresh token (…).": "login and renewal reword it",
     "there is no setting ……": "comes behind the name of an entry",
-    "Line … of … ……": "stands around others",
-    "Stream …: ….": "stands around others",
-    "… answered ….": "a part of the message that no access token is to be had",
+    "Line … of … ……": "is around others",
+    "Stream …: ….": "is around others",
+    "Nothing is ever sent to Outreach's batches (docs/adr/0005).": "no code asks for that",
+    "… answered ….": "a part of the message that no access token is available",
 }
 FAULTS = {"RecordFault", "AddressTaken"}
 
@@ -122,7 +123,7 @@ class Source:
         return values if is_empty else values[:1]
 
     def calls(self):
-        """Each call, with the function that it stands in."""
+        """Each call, with the function that contains it."""
         within = {node: one for one in self.functions for node in ast.walk(one)}  # the innermost
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call):
@@ -240,8 +241,9 @@ def _words(source, node, function):
                 yield from _words(source, value, None)
 
 
-SECTION = "## When something stops the run"
-REJECTED = "**Rejected records**"
+MESSAGES_PAGE = documents.DOCS / "messages.md"
+REJECTS_PAGE = documents.DOCS / "rejects.md"
+CODES = "\n## Codes\n"
 
 
 def tables(text):
@@ -258,12 +260,9 @@ def tables(text):
 @cache
 def shown():
     """The rows of the tables of messages, and of the table of codes."""
-    _, found, rest = documents.README.read_text(encoding="utf-8").partition(f"\n{SECTION}\n")
+    _, found, rejected = REJECTS_PAGE.read_text(encoding="utf-8").partition(CODES)
     assert found
-    section, _, _ = rest.partition("\n## ")
-    messages, found, rejected = section.partition(f"\n{REJECTED}")
-    assert found
-    return tables(messages), tables(rejected)
+    return tables(MESSAGES_PAGE.read_text(encoding="utf-8")), tables(rejected)
 
 
 def in_code(cell):
@@ -286,6 +285,7 @@ def test_each_row_says_what_to_do():
     assert all(cell.strip() for row in [*messages, *rejected] for cell in row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_that_is_shown_is_how_one_in_the_code_begins(message):
     assert is_sentence(message)
@@ -363,6 +363,7 @@ def serve_sandbox(*options):
     return subprocess.run(command, check=False, capture_output=True, encoding="utf-8", timeout=60)
 
 
+@pytest.mark.slow
 def test_a_sandbox_at_a_port_that_is_taken_says_which_option_to_use(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -372,6 +373,7 @@ def test_a_sandbox_at_a_port_that_is_taken_says_which_option_to_use(tmp_path):
     assert done.stderr.endswith("choose another with --port.\n")
 
 
+@pytest.mark.slow
 def test_a_sandbox_in_a_file_of_something_else_says_which_option_to_use(tmp_path):
     (tmp_path / "notes.txt").write_text("no database, " * 100, encoding="utf-8")
     done = serve_sandbox("--path", tmp_path / "notes.txt", "--port", 0)
@@ -380,6 +382,7 @@ def test_a_sandbox_in_a_file_of_something_else_says_which_option_to_use(tmp_path
     assert done.stderr.endswith("choose another file with --path.\n")
 
 
+@pytest.mark.slow
 def test_a_port_that_there_is_not_is_refused_in_a_sentence():
     done = serve_sandbox("--port", 70000)
     assert done.returncode == 2

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from conftest import record, schema
+
+from target_outreach.engine.loop import Engine
 
 ID = {"outreach_id": {"type": ["null", "integer"]}, "title": {"type": ["null", "string"]}}
 MAIL = {"email": {"type": ["null", "string"]}, "title": {"type": ["null", "string"]}}
@@ -114,6 +117,7 @@ def test_the_last_row_counts_whichever_address_finds_the_person(sync, sandbox, s
     assert sandbox.store.count("prospects") == 11
 
 
+@pytest.mark.slow
 def test_streams_that_take_turns_cost_as_many_lookups_as_others(sync, sandbox):
     sandbox.store.seed_many("prospects", [{"emails": [f"p{n}@x.test"]} for n in range(3000)])
     streams = [{"stream": name, "object": "prospects"} for name in ("one", "two")]
@@ -125,6 +129,33 @@ def test_streams_that_take_turns_cost_as_many_lookups_as_others(sync, sandbox):
     run = sync(rows, streams=streams)
     assert run.counts("one") == run.counts("two") == {"received": 100, "updated": 100}
     assert sum(one.method == "GET" for one in sandbox.requests) <= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["by_id", "by_mail"])
+def test_streams_that_match_by_different_fields_cost_as_many_lookups_in_turn_as_in_a_row(
+    sync, sandbox, first
+):
+    people = [{"emails": [f"p{n}@x.test"], "githubUsername": f"n{n}"} for n in range(3000)]
+    sandbox.store.seed_many("prospects", people)
+    pair = (first, "by_number")
+    counts = []
+    for order in ([pair[n % 2] for n in range(200)], [*[pair[0]] * 100, *[pair[1]] * 100]):
+        before = len(sandbox.requests)
+        rows = []
+        for number, stream in enumerate(order):
+            person = {
+                "by_id": {"outreach_id": number + 1},
+                "by_mail": {"email": f"p{number}@x.test"},
+                "by_number": {"github_username": f"n{number}"},
+            }
+            rows.append(row(stream, f"T{len(counts)}", person))
+        run = sync([*SCHEMAS, *rows], streams=STREAMS, sync_mode="update")
+        assert run.exit_code == 0
+        counts.append(sum(one.method == "GET" for one in list(sandbox.requests)[before:]))
+    assert counts[0] <= counts[1] <= 6
+    titles = [one["attributes"]["title"] for one in sandbox.store.all("prospects")]
+    assert titles[:200] == ["T1"] * 200
 
 
 @pytest.mark.parametrize("detection", ["outreach", "source"])
@@ -144,3 +175,58 @@ def test_rows_of_one_stream_are_not_folded_around_a_row_of_another(
     assert run("first", "between", "last") == "last"
     assert run("first", "between", "last") == "last"
     assert run("last", "other", "last") == "last"
+
+
+def test_the_last_row_counts_where_the_thread_that_decides_is_late(sync, sandbox, monkeypatch):
+    """A batch by itself and then one of each stream together are there before it takes either."""
+    genuine = Engine.submit
+
+    def submit(self, batches):
+        self._call(time.sleep, 0.2)
+        genuine(self, batches)
+
+    monkeypatch.setattr(Engine, "submit", submit)
+    sandbox.store.seed_many("prospects", [{"emails": [f"p{n}@x.test"]} for n in range(6)])
+    streams = [{"stream": name, "object": "prospects"} for name in ("one", "two")]
+    rows = [schema(one["stream"], MAIL, keys=()) for one in streams]
+    for stream, number, title in (
+        ("one", 0, "First"),
+        ("one", 1, "T"),
+        ("two", 0, "Last"),
+        ("one", 2, "T"),
+        ("one", 3, "T"),
+    ):
+        values = {"email": f"p{number}@x.test", "title": title}
+        rows.append({"type": "RECORD", "stream": stream, "record": values})
+    run = sync(rows, streams=streams, batch_size_rows=2)
+    assert run.exit_code == 0
+    assert sandbox.store.get("prospects", 1)["attributes"]["title"] == "Last"
+
+
+@pytest.mark.parametrize("key", ["email", "github_username"])
+def test_the_last_row_counts_where_a_memory_knows_only_that(sync, sandbox, tmp_path, key):
+    """The first row is found by another key than the last one, which needs no lookup."""
+    person = {"emails": ["a@x.test", "b@x.test"], "githubUsername": "7", "title": "V0"}
+    sandbox.store.seed("prospects", person)
+    first, said = {
+        "email": ("others", {"email": "b@x.test"}),
+        "github_username": ("by_number", {"github_username": "7"}),
+    }[key]
+    columns = MAIL | NUMBER | {"row_key": {"type": "string"}}
+    schemas = [schema(stream, columns, ("row_key",)) for stream in (first, "by_mail")]
+
+    def run(*rows):
+        values = ({"row_key": stream, **columns} for stream, columns in rows)
+        records = ({"type": "RECORD", "stream": one["row_key"], "record": one} for one in values)
+        done = sync(
+            [*schemas, *records],
+            streams=[*STREAMS, {"stream": "others", "object": "prospects"}],
+            sync_mode="update",
+            change_detection="source",
+            memory_path=str(tmp_path / "memory.db"),
+        )
+        assert done.exit_code == 0
+
+    run(("by_mail", {"email": "a@x.test", "title": "V0"}))
+    run((first, said | {"title": "V1"}), ("by_mail", {"email": "a@x.test", "title": "V2"}))
+    assert sandbox.store.get("prospects", 1)["attributes"]["title"] == "V2"

@@ -80,6 +80,7 @@ def test_a_changed_company_arrives_behind_unnamed_accounts(sync, outreach):
     assert named(outreach) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["source", "drift"])
 def test_it_does_so_with_a_memory_too(sync, outreach, tmp_path, mode):
     settings = {"change_detection": mode, "memory_path": str(tmp_path / "memory.db")}
@@ -153,6 +154,7 @@ def test_nothing_is_linked_to_an_unnamed_account_by_its_name(sync, outreach):
     assert linked(outreach) == ["Acme"] * 2
 
 
+@pytest.mark.slow
 def test_accounts_are_looked_up_only_where_a_plan_depends_on_it(sync, outreach):
     sync(people(60, company="Same", title="Old"))
     before = outreach.request_count

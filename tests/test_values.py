@@ -9,18 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_outreach.errors import RecordFault
+from target_outreach.records.contacts import domain_key, email_key, is_email, same_phone
 from target_outreach.records.model import Attribute
-from target_outreach.records.values import (
-    coerce,
-    differing,
-    domain_key,
-    email_key,
-    is_email,
-    item_comparison,
-    missing_from,
-    same,
-    same_phone,
-)
+from target_outreach.records.values import coerce, differing, item_comparison, missing_from, same
 
 
 def attribute(kind):
@@ -107,6 +98,8 @@ def attribute(kind):
         ("boolean", "T", True),
         ("boolean", "n", False),
         ("boolean", "1.0", True),
+        ("boolean", "Do Not Allow", True),
+        ("boolean", "Allow", False),
         ("domain", " https://www.Acme.test/about ", "acme.test"),
         ("domain", "müller.example", "xn--mller-kva.example"),
     ],
@@ -147,6 +140,8 @@ def test_a_value_becomes_what_its_attribute_takes(kind, value, expected):
         ("emails", "Ann <a@x.test>"),
         ("emails", "a@localhost"),
         ("emails", "a b@x.test"),
+        ("emails", "'a@x.test"),
+        ("emails", ["a@x.test", "`b@x.test"]),
         ("emails", f"{'a' * 250}@x.test"),
     ],
 )
@@ -273,7 +268,7 @@ def test_the_key_of_an_address_ignores_case_and_blanks_around_it(address):
 
 
 def result(kind, value):
-    """What becomes of a value, or None where it is refused."""
+    """The converted value, or None if it is refused."""
     try:
         return coerce(attribute(kind), value)
     except RecordFault:

@@ -1,4 +1,4 @@
-"""Rows that a memory knows as they stand in the input are not read again, and nothing else changes.
+"""Rows whose exact text a memory knows are not read again, and nothing else changes.
 
 The last test holds runs with many rows a chunk against others in which every row is read, one at a
 time: whatever comes, Outreach must hold the same afterwards.
@@ -78,8 +78,9 @@ def outcomes(report, stream="prospects"):
     return {name: n for name in names if (n := report["streams"][stream].get(name))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detection", ["source", "drift"])
-def test_rows_that_stand_as_before_are_not_read(deliver, sandbox, memory, read_rows, detection):
+def test_rows_whose_text_is_as_before_are_not_read(deliver, sandbox, memory, read_rows, detection):
     memory["change_detection"] = detection
     sandbox.store.seed_many("prospects", in_outreach(5000))
     deliver(people(5000, title="T"), **memory)
@@ -92,6 +93,7 @@ def test_rows_that_stand_as_before_are_not_read(deliver, sandbox, memory, read_r
     assert sandbox.request_count - before <= 2
 
 
+@pytest.mark.slow
 def test_state_comes_with_rows_that_are_not_read(deliver, memory):
     messages = people(100, title="T")
     for number in (80, 50, 20):
@@ -102,6 +104,7 @@ def test_state_comes_with_rows_that_are_not_read(deliver, memory):
     assert json.loads(out.splitlines()[-1]) == {"rows": 80}
 
 
+@pytest.mark.slow
 def test_one_row_that_has_changed_is_written_and_the_rest_is_not_read_for_long(
     deliver, sandbox, memory, read_rows
 ):
@@ -117,6 +120,7 @@ def test_one_row_that_has_changed_is_written_and_the_rest_is_not_read_for_long(
     assert (titles.count("new"), titles.count("T")) == (1, 4999)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_bytes", [200, 1000, 10**6])
 def test_an_old_row_that_follows_a_new_one_is_written(deliver, sandbox, memory, chunk_bytes):
     old, new = people(30, title="old"), people(30, title="new")
@@ -132,10 +136,11 @@ def test_another_key_that_writes_the_same_person_has_the_row_looked_at(deliver, 
     second = record("prospects", id=102, emails="a@x.test", title="two")
     person = sandbox.store.seed("prospects", {"emails": ["a@x.test"]})
     for _ in range(3):
-        deliver([*first, *people(50)[1:], second], batch_size_rows=5, **memory)
+        deliver([*first, *people(50)[1:], second], batch_size_rows=5, on_duplicate="last", **memory)
         assert sandbox.store.get("prospects", person)["attributes"]["title"] == "two"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -179,7 +184,7 @@ def test_a_schema_between_rows_is_heeded_at_once(deliver, sandbox, memory):
     assert sandbox.store.count("prospects") == 40
 
 
-def test_a_link_that_was_left_out_is_looked_for_again(deliver, sandbox, memory):
+def test_a_link_that_was_skipped_is_looked_for_again(deliver, sandbox, memory):
     columns = {"streams": [{"stream": "prospects", "columns": {"boss": "owner.email"}}]}
     link = {"on_missing_relation": "skip", **columns}
     rows = people(30, boss="boss@x.test")
@@ -191,7 +196,7 @@ def test_a_link_that_was_left_out_is_looked_for_again(deliver, sandbox, memory):
         assert one["relationships"]["owner"]["data"]["id"] == user
 
 
-def test_what_a_rule_holds_back_is_counted_in_every_run(deliver, memory):
+def test_changes_that_a_rule_prevents_are_counted_in_every_run(deliver, memory):
     deliver(people(30, title="old"), **memory)
     entry = {"stream": "prospects", "field_rules": {"title": "on_create"}}
     rules = {"streams": [entry], "batch_size_rows": 3}
@@ -200,7 +205,7 @@ def test_what_a_rule_holds_back_is_counted_in_every_run(deliver, memory):
     assert outcomes(report) == {"received": 30, "unchanged": 30}
 
 
-def test_a_bad_line_after_rows_that_are_not_read_says_where_it_stands(deliver, memory, caplog):
+def test_a_bad_line_after_rows_that_are_not_read_says_where_it_is(deliver, memory, caplog):
     rows = people(40, title="T")
     deliver(rows, batch_size_rows=2, **memory)
     state = {"type": "STATE", "value": {"rows": 40}}
@@ -227,7 +232,9 @@ def test_a_dry_run_reads_and_plans_every_row(deliver, memory, tmp_path, read_row
     deliver(people(50, title="T"), batch_size_rows=5, **memory)
     read_rows.clear()
     plan = tmp_path / "plan.jsonl"
-    deliver(people(50, title="T"), batch_size_rows=5, **memory, dry_run=True, plan_path=str(plan))
+    deliver(
+        people(50, title="T"), batch_size_rows=5, **memory, dry_run=True, changes_path=str(plan)
+    )
     assert read_rows["prospects"] == 50
     assert len(plan.read_text("utf-8").splitlines()) == 50
 
@@ -278,6 +285,7 @@ def held(store):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_outreach_holds_what_it_would_if_every_row_were_read(deliver, tmp_path, monkeypatch, seed):
     def days(name, **settings):
@@ -322,6 +330,7 @@ def test_rows_before_a_reject_that_ends_the_run_are_settled(deliver, memory):
     assert json.loads(out.splitlines()[-1]) == {"rows": 50}
 
 
+@pytest.mark.slow
 def test_a_known_row_waits_for_an_older_one_of_its_key_that_is_being_written(
     start, sandbox, memory
 ):

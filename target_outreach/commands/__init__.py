@@ -16,6 +16,7 @@ import click
 
 from target_outreach import configuration
 from target_outreach.errors import Interrupted
+from target_outreach.plain_text import say
 from target_outreach.running import explain
 from target_outreach.target import TargetOutreach
 
@@ -32,17 +33,17 @@ config_option = click.option(
     "configs",
     multiple=True,
     metavar="FILE|ENV",
+    type=click.Path(),
     help="Configuration file, or ENV for environment variables; can be given more than once.",
 )
 
 
 def read_config(context: click.Context, configs: tuple[str, ...]) -> Any:  # noqa: ANN401 - private
-    """Read what ``--config`` names, into a type of the SDK's own, and say what it leaves out.
+    """Read what ``--config`` names, into a type of the SDK's own, and list what is missing in it.
 
     Raises:
         SettingsError: A file cannot be read.
     """
-    _ = TargetOutreach.cli  # sets up logging
     config = configuration.read_config(context, configs)
     configuration.mention_unread(config, os.environ)
     configuration.nest_environment(config)
@@ -67,8 +68,9 @@ def open_target(
         SettingsError: A setting, or its environment variable, is wrong, or a file is unreadable.
     """
     config = read_config(context, configs)
+    configuration.insist_on_some(configs)
     if dry_run:
-        configuration.insist_on_dry_run(config, os.environ)
+        configuration.insist_on("dry_run", config, os.environ)
     return configuration.open_run(config)
 
 
@@ -116,11 +118,11 @@ def explained(command: Callable[P, int]) -> Callable[P, None]:
         try:
             code = command(*args, **options)
         except Interrupted as signal:  # unlike a run, there is nothing to settle
-            click.echo("Stopped.", err=True)
+            say("Stopped.", err=True)
             code = signal.exit_code
         except BrokenPipeError:  # as of `fields | head`: whoever read has read enough
             code = configuration.READER_GONE
-        except (click.ClickException, click.exceptions.Exit):
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:  # noqa: BLE001 - the last one who can say what happened
             code = explain(error)

@@ -1,4 +1,4 @@
-"""``target-outreach check``: will the configured sync be let in, and on what budget?"""
+"""``target-outreach check``: may the configured sync do what it does, and on what budget?"""
 
 from __future__ import annotations
 
@@ -18,19 +18,29 @@ from target_outreach.errors import (
     Interrupted,
     RecordFault,
     RunError,
+    SettingsError,
 )
-from target_outreach.outreach.clock import clock_time
-from target_outreach.outreach.identity import ask_identity
-from target_outreach.outreach.pacing import Pacer
+from target_outreach.outreach.auth.tokens import DAY, REFRESH_LIFETIME
+from target_outreach.outreach.organisation import ask_custom_fields
+from target_outreach.outreach.pacing import Pacer, clock_time
 from target_outreach.outreach.refusals import NOT_FOUND, no_such_address
-from target_outreach.outreach.tokens import DAY, REFRESH_LIFETIME
+from target_outreach.plain_text import say
+from target_outreach.records.custom_fields import OwnObjects
 from target_outreach.scopes import missing_scopes, needed_scopes
 from target_outreach.settings.access import Bearer, LocalOutreach, OAuthApp, ServerApp
+from target_outreach.settings.entries import (
+    entry_problems,
+    for_object,
+    known_object,
+    name_custom_fields,
+    name_labels,
+    resolved,
+)
 
 if TYPE_CHECKING:
-    from target_outreach.outreach.identity import Identity
+    from target_outreach.outreach.auth.tokens import Tokens
+    from target_outreach.outreach.organisation import Identity
     from target_outreach.outreach.pacing import Budget
-    from target_outreach.outreach.tokens import Tokens
     from target_outreach.settings import Settings
 
 #: Seconds that a check waits for Outreach at most: it issues one access token a minute.
@@ -77,7 +87,7 @@ def check(
     if facts is not None and not probe:
         raise click.UsageError("--facts needs --probe.")
     settings = open_settings(context, configs)
-    pacer = Pacer(max_wait=min(settings.max_wait, PATIENCE))
+    pacer = Pacer(max_wait=min(60 * settings.max_wait_minutes, PATIENCE))
     findings = Findings(aside=probe and facts is None)
     began = time.time()
     with Connection(settings, pacer) as connection:
@@ -88,6 +98,7 @@ def check(
             identity = _check_token(connection, settings, findings)
             _mention_untried(connection, settings, began, findings)
             _check_scopes(identity, connection, settings, findings)
+            _check_entries(connection, settings, findings)
             _check_objects(connection, settings, findings)
             _check_budget(pacer, settings, findings)
             _check_clock(connection, findings)
@@ -118,23 +129,26 @@ class Findings:
 
     def fine(self, text: str) -> None:
         """Print what is as it should be."""
-        click.echo(f"ok       {text}", err=self._aside)
+        self._print("ok", text)
 
     def note(self, text: str) -> None:
         """Print what is good to know."""
-        click.echo(f"note     {text}", err=self._aside)
+        self._print("note", text)
 
     def problem(self, text: str) -> None:
         """Print what keeps the sync from working."""
         self.problems += 1
-        click.echo(f"problem  {text}", err=self._aside)
+        self._print("problem", text)
+
+    def _print(self, kind: str, text: str) -> None:
+        say(f"{kind:<9}{text}", err=self._aside)
 
 
 def _place(settings: Settings, connection: Connection) -> str:
     """Say where we ask, and as whom."""
     match settings.access:
         case LocalOutreach(path):
-            return f"the sandbox in {path}, which wants no credentials"
+            return f"the sandbox in {path}, which needs no credentials"
         case Bearer():
             who = "access_token"
         case OAuthApp():
@@ -165,7 +179,7 @@ def _check_token(connection: Connection, settings: Settings, findings: Findings)
     Raises:
         RunError: There is no answer.
     """
-    identity = ask_identity(connection.client)
+    identity = connection.identity
     if identity.refusal is not None:
         findings.note(f"Outreach does not say whose token it is ({identity.refusal}).")
     elif not isinstance(settings.access, LocalOutreach):
@@ -258,6 +272,35 @@ def _renewal(settings: Settings) -> str:
     if isinstance(settings.access, OAuthApp):
         return "log in with `target-outreach login`, or set a new refresh_token"
     return "get a new token"
+
+
+def _check_entries(connection: Connection, settings: Settings, findings: Findings) -> None:
+    """Hold the names of attributes in `streams` and `array_fields` against their objects.
+
+    Raises:
+        RunError: Labels of custom fields had to be asked for, and no request can succeed.
+    """
+    objects = OwnObjects()
+    general = objects[settings.outreach_object or "prospects"]
+    defaults = for_object(general, settings.defaults, settings.defaults)
+    if name_labels(settings, objects) or name_custom_fields(general, defaults):
+        objects.learn(ask_custom_fields(connection.client))
+    problems = entry_problems(settings, objects)
+    try:
+        resolved(objects[general.name], defaults)
+    except SettingsError as error:
+        problems += (f"{problem}." for problem in error.errors)
+    for problem in problems:
+        findings.problem(problem)
+    if settings.streams and not problems:
+        findings.fine("All names that streams mentions are known.")
+    for number, entry in enumerate(settings.streams, 1):
+        is_known = known_object(entry, settings.outreach_object) is not None
+        if not is_known and entry.settings.object != "none":
+            findings.note(
+                f"Entry {number} of streams ({entry.pattern!r}) was not checked, since it does not "
+                "say its object. `target-outreach fields --schema` checks it with a SCHEMA."
+            )
 
 
 def _check_objects(connection: Connection, settings: Settings, findings: Findings) -> None:

@@ -19,11 +19,12 @@ from target_outreach.commands import config_option, explained, open_settings
 from target_outreach.connection import identity_of, oauth_chain, open_token_endpoint
 from target_outreach.delivery.terminal import printable
 from target_outreach.errors import CredentialsError, ExitCode, GrantRefused, SettingsError
-from target_outreach.outreach.authorization import Authorization
-from target_outreach.outreach.deferral import Deferral
-from target_outreach.outreach.listener import Listener, Page
-from target_outreach.outreach.ownership import marked
+from target_outreach.outreach.auth.authorization import Authorization
+from target_outreach.outreach.auth.credentials_file import marked
+from target_outreach.outreach.auth.listener import Listener, Page
+from target_outreach.outreach.auth.signal_guard import SignalGuard
 from target_outreach.outreach.pacing import Pacer
+from target_outreach.plain_text import say
 from target_outreach.scopes import missing_scopes, needed_scopes
 from target_outreach.settings.access import (
     LOGIN_REDIRECT_URI,
@@ -36,10 +37,10 @@ from target_outreach.settings.access import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from target_outreach.outreach.credentials_file import Chain
-    from target_outreach.outreach.identity import Identity
-    from target_outreach.outreach.token_endpoint import TokenEndpoint
-    from target_outreach.outreach.tokens import Tokens
+    from target_outreach.outreach.auth.credentials_file import Chain
+    from target_outreach.outreach.auth.token_endpoint import TokenEndpoint
+    from target_outreach.outreach.auth.tokens import Tokens
+    from target_outreach.outreach.organisation import Identity
     from target_outreach.settings import Settings
 
 #: Seconds for which the browser is waited for, and that a code may be worth trading.
@@ -111,26 +112,26 @@ def login(  # noqa: PLR0913 - an option each
     )
     chain = oauth_chain(settings, app)
     with chain.locked():
-        chain.check()  # before the user is asked for anything
+        chain.check()  # before the user has to do anything
     pacer = Pacer(max_wait=PATIENCE)
-    deferral = Deferral(pacer)
-    with open_token_endpoint(settings, app, deferral) as endpoint:
+    guard = SignalGuard(pacer)
+    with open_token_endpoint(settings, app, guard) as endpoint:
         attempt = Login(
             authorization,
             endpoint,
             chain,
-            deferral,
+            guard,
             identify=lambda tokens: identity_of(settings, tokens, pacer),
             may_replace=replace,
             may_ask=not is_sure and _is_at_terminal(),
         )
         tokens = attempt.by_paste() if no_browser else attempt.in_browser()
-    click.echo(f"Logged in. The tokens are kept in {chain.path}; runs renew them from now on.")
-    click.echo("Next, run `target-outreach check` with the same configuration.")
+    say(f"Logged in. The tokens are kept in {chain.path}; runs renew them from now on.")
+    say("Next, run `target-outreach check` with the same configuration.")
     if app.refresh_token is not None:
-        click.echo("Leave refresh_token configured as it is: the new tokens are found by it.")
+        say("Leave refresh_token configured as it is: the new tokens are found by it.")
     for scope in missing_scopes(tokens.scopes or authorization.scopes, authorization.scopes):
-        click.echo(
+        say(
             f"But Outreach did not grant the scope {scope}, which the configured sync needs: give "
             "it to the app in Outreach, and log in again."
         )
@@ -141,7 +142,7 @@ def _app(settings: Settings) -> OAuthApp:
     app = settings.access
     if isinstance(app, LocalOutreach):
         raise SettingsError(
-            "login is for an OAuth app, and sandbox is set, which wants no credentials: leave it "
+            "login is for an OAuth app, and sandbox is set, which needs no credentials: leave it "
             "out, or log in to what `target-outreach sandbox` serves."
         )
     if not isinstance(app, OAuthApp):
@@ -181,10 +182,10 @@ class Login:
     """One login.
 
     Attributes:
-        authorization: What is asked for.
+        authorization: What is requested.
         endpoint: Trades the code for tokens.
         chain: Keeps them.
-        deferral: Lets signals wait until they are kept.
+        guard: Lets signals wait until they are kept.
         identify: Finds out whose they are, where Outreach says it.
         may_replace: Whether they may take the place of another organisation's.
         may_ask: Whether somebody at a terminal can be asked whether they are the right ones.
@@ -193,21 +194,21 @@ class Login:
     authorization: Authorization
     endpoint: TokenEndpoint
     chain: Chain
-    deferral: Deferral
+    guard: SignalGuard
     identify: Callable[[Tokens], Identity]
     may_replace: bool
     may_ask: bool
 
     def by_paste(self) -> Tokens:
         """Have the user open the page anywhere, and paste where it led."""
-        click.echo(
-            f"Open this address in a browser, on any machine:\n\n  {self.authorization.url}\n"
-        )
+        url = self.authorization.url
+        say("Open this address in a browser, on any machine:", "", f"  {url}", "")
         self._mention_errors()
-        click.echo(
-            "Once you have authorized the app, the browser ends at an address that begins with\n"
+        say(
+            "Once you have authorized the app, the browser ends at an address that begins with",
             f"{self.authorization.redirect_uri} (it may show an error there, which does not "
-            "matter).\nCopy the whole of it from the address bar, and paste it here:"
+            "matter).",
+            "Copy the whole of it from the address bar, and paste it here:",
         )
         tokens, is_expected = self._exchanged(_pasted())
         if not is_expected:
@@ -222,7 +223,7 @@ class Login:
         got: list[tuple[Tokens, bool]] = []
 
         def answer(path: str) -> Page:
-            click.echo("The browser is back; getting the tokens.")
+            say("The browser is back; getting the tokens.")
             tokens, is_expected = self._exchanged(path)
             if is_expected:
                 self._keep(tokens)
@@ -231,10 +232,13 @@ class Login:
 
         asked = self.authorization
         with Listener(asked.redirect_uri) as listener, _page(asked) as page:
-            click.echo(
+            say(
                 "Opening the browser. If none opens, or if it does not find the page, open this "
-                "address on this\nmachine, or log in with --no-browser:\n\n"
-                f"  {asked.url}\n"
+                "address on this",
+                "machine, or log in with --no-browser:",
+                "",
+                f"  {asked.url}",
+                "",
             )
             self._mention_errors()
             if asked.is_https:
@@ -250,24 +254,30 @@ class Login:
 
     def _mention_errors(self) -> None:
         """Say what to look at where Outreach does not ask for the authorization at all."""
-        click.echo(
+        say(
             "If Outreach shows an error instead of asking you, open the app in Outreach, tab API "
-            "access:\n"
-            f"* The redirect URI must be {self.authorization.redirect_uri}, letter for letter.\n"
-            f"* All of these scopes must be ticked: {' '.join(self.authorization.scopes)}\n"
-            "  If one is not, Outreach says that the scope is invalid, unknown, or malformed.\n"
-            "* Production credentials work only once the app is published.\n"
+            "access:",
+            f"* The redirect URI must be {self.authorization.redirect_uri}, letter for letter.",
+            f"* All of these scopes must be ticked: {' '.join(self.authorization.scopes)}",
+            "  If one is not, Outreach says that the scope is invalid, unknown, or malformed.",
+            "* Production credentials work only once the app is published.",
+            "",
         )
 
     def _mention_certificate(self) -> None:
         """Say why the browser will warn."""
         host = urlsplit(self.authorization.redirect_uri).hostname
-        click.echo(
+        say(
             "After you have authorized the app, the browser will warn that the connection is not "
-            f"private.\nThat is expected: it then talks to this machine ({host}), for which no "
-            "authority issues\ncertificates, so this login has made one of its own. Go on to the "
-            f"page: Advanced, Proceed to\n{host} (Chrome, Edge); Advanced, Accept the Risk and "
-            "Continue (Firefox); Show Details, visit\nthis website (Safari).\n"
+            "private.",
+            f"That is expected: it then talks to this machine ({host}), for which no authority "
+            "issues",
+            "certificates, so this login has made one of its own. Go on to the page: Advanced, "
+            "Proceed to",
+            f"{host} (Chrome, Edge); Advanced, Accept the Risk and Continue (Firefox); Show "
+            "Details, visit",
+            "this website (Safari).",
+            "",
         )
 
     def _exchanged(self, redirected_to: str) -> tuple[Tokens, bool]:
@@ -278,7 +288,7 @@ class Login:
         """
         tokens = self._traded(self.authorization.code(redirected_to))
         identity = self.identify(tokens)
-        click.echo(_whose(identity))
+        say(_whose(identity))
         held = self.chain.read()
         tokens = self._marked(tokens, identity, held)
         before = held.organisation if held is not None else None
@@ -290,7 +300,7 @@ class Login:
         return marked(tokens, identity.keys, held, lambda one: self.identify(one).keys, path)
 
     def _keep(self, tokens: Tokens) -> None:
-        with self.deferral, self.chain.locked(self.deferral.rest):
+        with self.guard, self.chain.locked(self.guard.rest):
             self.chain.write(tokens)
 
     def _traded(self, code: str) -> Tokens:
@@ -331,7 +341,7 @@ def _confirm() -> None:
         CredentialsError: They are not.
     """
     # By hand, since Python itself writes the question of a prompt to standard error.
-    click.echo("Should runs write to Outreach with this login? [y/n]: ", nl=False)
+    say("Should runs write to Outreach with this login? [y/n]: ", nl=False)
     if not _is_yes():
         raise CredentialsError("The tokens of this login were not kept: log in again.")
 
@@ -342,7 +352,7 @@ def _is_yes() -> bool:
         answer = line.decode(errors="replace").strip().casefold()
         if answer in {"y", "yes", "n", "no"}:
             return answer.startswith("y")
-        click.echo("Type y or n: ", nl=False)
+        say("Type y or n: ", nl=False)
     return False
 
 
@@ -355,4 +365,4 @@ def _pasted() -> str:
 
 
 def _mention_stranger() -> None:
-    click.echo("An answer to another login came, and was not used; still waiting for this one's.")
+    say("An answer to another login came, and was not used; still waiting for this one's.")

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import click
-
 from target_outreach.connection import NAME, user_agent
 from target_outreach.errors import OutputError
-from target_outreach.outreach.asking import Asker
-from target_outreach.outreach.probing import probe
-from target_outreach.outreach.wire import Wire
+from target_outreach.outreach.probe.client import ProbeClient
+from target_outreach.outreach.probe.questions import probe
+from target_outreach.outreach.transport import Transport
+from target_outreach.plain_text import say_unbroken
 from target_outreach.records.catalog import load_catalog, stream_objects
 from target_outreach.scopes import needed_scopes
 
@@ -50,7 +49,7 @@ def write_facts(connection: Connection, settings: Settings, pacer: Pacer, path: 
     """
     text = json.dumps(_facts(connection, settings, pacer), indent=2)
     if path is None:
-        click.echo(text)
+        say_unbroken(*text.split("\n"))
         return
     try:
         Path(path).write_text(f"{text}\n", encoding="utf-8")
@@ -70,14 +69,14 @@ def _objects(settings: Settings) -> list[str]:
 
 def _facts(connection: Connection, settings: Settings, pacer: Pacer) -> dict[str, Any]:
     version = metadata.version(NAME)
-    wire = Wire(
+    transport = Transport(
         connection.api_url,
         user_agent=user_agent(settings),
         parallel=1,
-        timeout=min(settings.request_timeout, LONGEST_ANSWER),
+        timeout=min(settings.request_timeout_seconds, LONGEST_ANSWER),
     )
-    with closing(wire):
-        asker = Asker(wire, connection.api_url, connection.credentials, pacer)
+    with closing(transport):
+        asker = ProbeClient(transport, connection.api_url, connection.credentials, pacer)
         facts = probe(asker, _objects(settings))
     host, last = urlsplit(connection.api_url).hostname, connection.api_url.rpartition("/")[2]
     return {

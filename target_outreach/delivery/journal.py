@@ -1,4 +1,4 @@
-"""Hearing what became of each record, one at a time, on the engine's thread."""
+"""Receives the outcome of each record, one at a time, on the engine's thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Journal(Protocol):
-    """Hears what became of each record."""
+    """Receives the outcome of each record."""
 
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
         """Hear that a group is created, updated or unchanged; all but its last are superseded."""
@@ -23,8 +23,10 @@ class Journal(Protocol):
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
         """Hear that records are skipped."""
 
-    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
-        """Hear that a record is rejected."""
+    def rejected(
+        self, stream: Stream, item: Item, fault: RecordFault, opt_out: Delivered | None = None
+    ) -> None:
+        """Hear that a record is rejected, and what its opt-out came to, if it has one."""
 
     def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
         """Hear that a record of Outreach was made for others to be linked to."""
@@ -35,22 +37,3 @@ class Journal(Protocol):
         Raises:
             OutputError: It cannot be saved.
         """
-
-
-class NoJournal:
-    """Keeps nothing."""
-
-    def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
-        """Forget it."""
-
-    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
-        """Forget it."""
-
-    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
-        """Forget it."""
-
-    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
-        """Forget it."""
-
-    def commit(self) -> None:
-        """Do nothing."""

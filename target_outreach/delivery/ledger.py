@@ -1,7 +1,7 @@
-"""Which records are settled, and so which STATE may be emitted.
+"""Which records are settled (delivered, skipped or rejected), and which STATE may be emitted.
 
 Every record gets a sequence number as it is received. A STATE is released when all records received
-before it are settled, in the order in which the STATEs came.
+before it are settled. STATEs are released in the order in which they came.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ State = dict[str, Any]
 class Ledger:
     """Sequence numbers and STATEs.
 
-    One thread receives records and STATEs, and another one settles and releases them.
+    One thread receives records and STATEs, another one settles and releases them.
     """
 
     def __init__(self) -> None:
@@ -41,23 +41,24 @@ class Ledger:
         return number
 
     def settle(self, stream: str, numbers: Iterable[int]) -> None:
-        """Hear that records of a stream are settled.
+        """Note that records of a stream are settled.
 
         Raises:
             ValueError: One of them was settled before.
         """
         with self._lock:
+            settled, before = self._settled, len(self._settled)
             for number in numbers:
-                if number < self._floor or number in self._settled:
-                    raise ValueError("A record is settled twice.")
-                self._settled.add(number)
-                self._done[stream] += 1
-            while self._floor in self._settled:
-                self._settled.discard(self._floor)
+                if number < self._floor or number in settled:
+                    raise ValueError("A record has a second outcome.")
+                settled.add(number)
+            self._done[stream] += len(settled) - before
+            while self._floor in settled:
+                settled.discard(self._floor)
                 self._floor += 1
 
     def hold(self, number: int) -> None:
-        """Let no STATE pass that covers this record, settled or not."""
+        """Release no STATE that covers this record, settled or not."""
         with self._lock:
             self._held_at = number if self._held_at is None else min(number, self._held_at)
 
@@ -67,7 +68,7 @@ class Ledger:
             self._states.append((self._next, state))
 
     def release(self) -> State | None:
-        """Return the newest STATE that may be emitted and was not yet, or None."""
+        """Return the newest STATE that may be emitted and was not emitted yet, or None."""
         with self._lock:
             newest = None
             safe = self._floor if self._held_at is None else min(self._floor, self._held_at)

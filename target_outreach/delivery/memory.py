@@ -10,20 +10,22 @@ others have edited since: those are compared again when their row comes, however
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections import Counter, defaultdict
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
-from target_outreach.errors import OutputError, SettingsError
-from target_outreach.private_files import refuse_foreign
+from target_outreach.delivery.memory_file import (
+    DOUBTED,
+    EDITED,
+    REWRITTEN,
+    MemoryFile,
+    checksum,
+    flagging,
+    parts,
+)
 from target_outreach.records.fingerprints import (
     Remembered,
     changes,
@@ -34,66 +36,24 @@ from target_outreach.records.fingerprints import (
 from target_outreach.records.model import Create, Resource, Unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS scopes (
-    number INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
-);
-CREATE TABLE IF NOT EXISTS questions (
-    scope INTEGER PRIMARY KEY,
-    since TEXT NOT NULL,
-    attributes TEXT NOT NULL,
-    until TEXT
-);
-CREATE TABLE IF NOT EXISTS seen (
-    scope INTEGER NOT NULL,
-    id INTEGER NOT NULL,
-    changed_at TEXT NOT NULL,
-    PRIMARY KEY (scope, id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS delivered (
-    scope INTEGER NOT NULL,
-    key BLOB NOT NULL,
-    id INTEGER NOT NULL,
-    hashes BLOB NOT NULL,
-    edited INTEGER NOT NULL DEFAULT 0,
-    row BLOB,
-    PRIMARY KEY (scope, key)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS delivered_id ON delivered (scope, id);
+KEEP = """
+INSERT OR REPLACE INTO delivered (scope, key, id, hashes, edited, row, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
-#: Adds what one scope keeps to another. The number of the first is not free afterwards: a run that
-#: is still at work may go on using it.
-ADD_TO_ANOTHER = (
-    "UPDATE OR IGNORE delivered SET scope = :kept WHERE scope = :other",
-    "UPDATE delivered SET edited = edited | :edited WHERE scope = :kept",
-    "DELETE FROM delivered WHERE scope = :other",
-    "DELETE FROM questions WHERE scope = :other",
-    "DELETE FROM seen WHERE scope = :other",
-    "UPDATE scopes SET name = :name WHERE number = :other",
-)
-
-#: Marks the file as ours, of this form.
-APPLICATION_ID = 0x0E7A_4C01
-
-#: Seconds to wait for another run that uses the same file.
-BUSY = 30.0
-
-#: Flags of a record that is to be compared with Outreach: others have edited it; a run was about
-#: to write it, and may have been killed before it could remember that.
-EDITED = 1
-DOUBTED = 2
-
-#: Keys that one statement asks for.
-AT_ONCE = 500
+#: Flags what other keys of the streams of an object say of a record.
+FLAG_OTHERS = f"""
+{flagging(REWRITTEN)} WHERE id = ?
+AND scope IN (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?)
+AND NOT (scope = ? AND key = ?)
+"""  # noqa: S608 - only the text here
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +64,7 @@ class _News:
     hashes: bytes
     row: bytes | None
     written_in: str | None
+    is_keyed: bool
 
 
 class Known(Struct, frozen=True):
@@ -111,144 +72,48 @@ class Known(Struct, frozen=True):
 
     Attributes:
         remembered: What was delivered.
-        is_edited: Whether somebody else has edited it since.
-        row: A hash of the row as it stood in the input, if it can be known again by that.
+        is_edited: Whether somebody else, or another row, has edited it since.
+        row: A hash of the row's text in the input, if it can be known again by that.
+        is_rewritten: Whether another row has edited it, so that nobody else need have done it.
     """
 
     remembered: Remembered
     is_edited: bool
     row: bytes | None
+    is_rewritten: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What an earlier question has shown, all times by Outreach's clock.
-
-    Attributes:
-        since: From when the next question has to ask.
-        attributes: The attributes and relationships that were read of each record.
-        until: Up to when all changes have been shown; None where none were.
-        seen: The ids of the records that had changed between the two, with the time.
-    """
-
-    since: datetime
-    attributes: frozenset[str]
-    until: datetime | None = None
-    seen: dict[int, datetime] = field(default_factory=dict)
+#: No scope, no revision of the file, no keys, and nothing known of them.
+NOTHING_RECALLED: tuple[int, int, set[str], dict[str, Known]] = (-1, -1, set(), {})
 
 
-#: No number, keys and entries of a scope.
-NOTHING_RECALLED: tuple[int, set[str], dict[str, Known]] = (-1, set(), {})
-
-
-class Memory:
+class Memory(MemoryFile):
     """A memory in a SQLite file, used on the engine's thread only; also a journal.
 
     Attributes:
-        place: Names the organisation and the address of its API; `belong` sets it before anything
-            is asked.
         writes: How many records were written in this run.
         edits: How often others had changed what was delivered, by stream and attribute.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, name: str | None = None) -> None:
         """Open the file, and make it if there is none.
 
         Args:
             path: The path of the file.
+            name: What it is called in messages, where it is the copy of another.
 
         Raises:
             SettingsError: It is no such file, or cannot be opened.
         """
-        self._path = path
-        self.place = ""
+        super().__init__(path, name)
         self.edits: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._scopes: dict[str, int] = {}
         self._news: dict[tuple[int, bytes], _News | None] = {}
         self._writers: dict[tuple[str, int], tuple[int, bytes]] = {}
         self._rows_anew: dict[tuple[int, bytes], bytes] = {}
         self._doubted: set[tuple[int, bytes]] = set()
         #: What was recalled last; a batch is recalled twice with nothing in between.
-        self._recalled: tuple[int, set[str], dict[str, Known]] = NOTHING_RECALLED
+        self._recalled = NOTHING_RECALLED
         self.writes = 0
-        try:
-            self._connection = self._open(path)
-        except (OSError, sqlite3.Error) as error:
-            words = error.strerror if isinstance(error, OSError) else error
-            raise SettingsError(f"memory_path cannot be used ({words}).") from None
-
-    @staticmethod
-    def _open(path: str) -> sqlite3.Connection:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        refuse_foreign(Path(path))
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        os.chmod(path, 0o600)  # noqa: PTH101 - an older file may have been readable by all
-        connection = sqlite3.connect(
-            path, timeout=BUSY, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _refuse_foreign(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.executescript(SCHEMA)
-            _add_rows(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def close(self) -> None:
-        """Close the file; what was not committed is forgotten."""
-        self._connection.close()
-
-    # Whose it is
-
-    def belong(self, place: str, earlier: Iterable[str]) -> None:
-        """Use the part of the file that belongs to an organisation.
-
-        What earlier runs kept under another name of the same organisation is taken over. Where the
-        two names have kept something of the same stream, nothing says which is newer: all of it is
-        compared with Outreach when it comes.
-
-        Args:
-            place: Names the organisation and the address of its API.
-            earlier: Other names of the very same.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
-        self.place = place
-        names = tuple(earlier)
-        if not self._kept_under(names):
-            return
-        try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                for number, rest in self._kept_under(names):
-                    self._take_over(number, f"{place}{rest}")
-        except sqlite3.Error as error:
-            raise self._unusable(error) from None
-
-    def _kept_under(self, places: Iterable[str]) -> list[tuple[int, str]]:
-        """List the numbers of what is kept under other names, and what follows those names."""
-        named = self._run("SELECT number, name FROM scopes ORDER BY number", ())
-        return [
-            (number, name.removeprefix(place))
-            for place in places
-            for number, name in named
-            if name.startswith(f"{place} ")
-        ]
-
-    def _take_over(self, number: int, name: str) -> None:
-        """Give a part of the file another name, or add it to the part that has that name."""
-        execute = self._connection.execute
-        kept = execute("SELECT number FROM scopes WHERE name = ?", (name,)).fetchone()
-        if kept is None:
-            execute("UPDATE scopes SET name = ? WHERE number = ?", (name, number))
-            return
-        both = {"kept": kept[0], "other": number, "edited": EDITED, "name": f"- {number}"}
-        for sql in ADD_TO_ANOTHER:
-            execute(sql, both)
 
     # What is known
 
@@ -258,18 +123,20 @@ class Memory:
         Raises:
             OutputError: The file cannot be read.
         """
-        scope, keys = self._scope(stream), set(source_keys)
-        recalled_scope, recalled_keys, known = self._recalled
-        if scope != recalled_scope or not keys <= recalled_keys:
+        scope, keys = self.scope(stream), set(source_keys)
+        of_scope, revision, recalled, known = self._recalled
+        if (scope, self.revision) != (of_scope, revision) or not keys <= recalled:
             known = self._known(stream, keys)
-            self._recalled = scope, keys, known
+            self._recalled = scope, self.revision, keys, known
         return known
 
     def _known(self, stream: Stream, source_keys: Iterable[str]) -> dict[str, Known]:
-        scope = self._scope(stream)
+        scope = self.scope(stream)
         hashed = {key_hash(key): key for key in source_keys}
         known: dict[str, Known] = {}
         for key, entry in self._rows(scope, list(hashed)):
+            if key not in hashed:
+                raise self.damaged()
             known[hashed[key]] = entry
         for key, source_key in hashed.items():
             if (scope, key) in self._news:
@@ -278,58 +145,47 @@ class Memory:
                     remembered = Remembered(news.id, news.hashes)
                     known[source_key] = Known(remembered, is_edited=False, row=news.row)
         if self._writers:
-            siblings = self._object_scope(stream)
+            siblings = self.object_scope(stream)
             for key, source_key in hashed.items():
                 if source_key in known:
                     writer = self._writers.get((siblings, known[source_key].remembered.id))
                     if writer is not None and writer != (scope, key):
                         known[source_key] = msgspec.structs.replace(
-                            known[source_key], is_edited=True
+                            known[source_key], is_edited=True, is_rewritten=True
                         )
         return known
 
     def _rows(self, scope: int, keys: list[bytes]) -> Iterable[tuple[bytes, Known]]:
-        for part, marks in _parts(keys):
-            sql = f"SELECT key, id, hashes, edited, row FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
-            for key, resource_id, hashes, flags, row in self._run(sql, (scope, *part)):
-                is_edited = bool(flags & EDITED) or (
+        for part, marks in parts(keys):
+            sql = f"SELECT key, id, hashes, edited, row, checksum FROM delivered WHERE scope = ? AND key IN ({marks})"  # noqa: E501, S608 - only marks
+            for key, resource_id, hashes, flags, row, kept in self.run(sql, (scope, *part)):
+                if kept is None or kept != checksum(key, resource_id, hashes, flags):
+                    continue  # it is damaged, and compared anew like one that is not known
+                is_edited = bool(flags & (EDITED | REWRITTEN)) or (
                     bool(flags & DOUBTED) and (scope, key) not in self._doubted
                 )
-                yield key, Known(Remembered(resource_id, hashes), is_edited, row)
+                remembered = Remembered(resource_id, hashes)
+                yield key, Known(remembered, is_edited, row, bool(flags & REWRITTEN))
+
+    def is_anothers(self, stream: Stream, source_key: str, resource_id: int) -> bool:
+        """Whether a row of a stream with another key was the last that was delivered to a record.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
+        scope, mine = self.scope(stream), key_hash(source_key)
+        sql = "SELECT key, id, hashes, edited, checksum FROM delivered WHERE scope = ? AND id = ?"
+        found = self.run(sql, (scope, resource_id))
+        keys = {key for key, *rest, kept in found if kept == checksum(key, *rest)}
+        # A memory of an earlier version may have several keys for one record.
+        return mine not in keys and any((scope, key) not in self._news for key in keys)
 
     def forget(self, stream: Stream, source_key: str) -> None:
         """Forget a record whose id Outreach does not know any more."""
         self._recalled = NOTHING_RECALLED
-        self._news[self._scope(stream), key_hash(source_key)] = None
+        self._news[self.scope(stream), key_hash(source_key)] = None
 
-    # What others edited
-
-    def asked(self, stream: Stream) -> Asked | None:
-        """Return what was shown when Outreach was last asked what has changed, if it ever was.
-
-        Raises:
-            OutputError: The file is damaged, or cannot be read.
-        """
-        place = (self._scope(stream),)
-        question = self._run(
-            "SELECT since, attributes, until FROM questions WHERE scope = ?", place
-        )
-        if not question:
-            return None
-        ((since, attributes, until),) = question
-        seen = self._run("SELECT id, changed_at FROM seen WHERE scope = ?", place)
-        try:
-            return Asked(
-                datetime.fromisoformat(since),
-                frozenset(str.split(attributes)),
-                datetime.fromisoformat(until) if until else None,
-                {resource_id: datetime.fromisoformat(at) for resource_id, at in seen},
-            )
-        except (TypeError, ValueError):
-            raise OutputError(
-                f"The memory {self._path} is damaged: move it away, or give memory_path another "
-                "one; no STATE has passed what is not saved."
-            ) from None
+    # What may be written by others, or by this run
 
     def doubt(self, stream: Stream, source_keys: Iterable[str]) -> None:
         """Note before records are written that what is remembered of them may be wrong by then.
@@ -339,14 +195,11 @@ class Memory:
         Raises:
             OutputError: The file cannot be written.
         """
-        scope = self._scope(stream)
+        scope = self.scope(stream)
         places = {(scope, key_hash(key)) for key in source_keys} - self._doubted
         if places:
             self._doubted.update(places)
-            self._change(
-                "UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?",
-                [(DOUBTED, *place) for place in places],
-            )
+            self.change((f"{flagging(DOUBTED)} WHERE scope = ? AND key = ?", places))
 
     def doubt_others(self, stream: Stream, source_key: str | None, resource_id: int) -> None:
         """Note before a record is written that other keys may say something else of it.
@@ -354,94 +207,16 @@ class Memory:
         Raises:
             OutputError: The file cannot be written.
         """
-        siblings = f"{self._object_scope(stream)} "
-        mine = self._scope(stream), b"" if source_key is None else key_hash(source_key)
-        others = self._run(
+        siblings = f"{self.object_scope(stream)} "
+        mine = self.scope(stream), b"" if source_key is None else key_hash(source_key)
+        others = self.run(
             "SELECT scope, key FROM delivered WHERE id = ? AND NOT edited & ? AND scope IN"
             " (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?)"
             " AND NOT (scope = ? AND key = ?)",
-            (resource_id, EDITED, len(siblings), siblings, *mine),
+            (resource_id, REWRITTEN, len(siblings), siblings, *mine),
         )
         if others:
-            self._change(
-                "UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?",
-                [(EDITED, *place) for place in others],
-            )
-
-    def count(self, stream: Stream) -> int:
-        """Count what is remembered of a stream."""
-        ((rows,),) = self._run(
-            "SELECT count(*) FROM delivered WHERE scope = ?", (self._scope(stream),)
-        )
-        return int(rows)
-
-    def doubt_all(self, stream: Stream) -> None:
-        """Have all records of a stream compared with Outreach when they come next.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
-        self._change(
-            "UPDATE delivered SET edited = edited | ? WHERE scope = ?",
-            [(EDITED, self._scope(stream))],
-        )
-
-    def _change(self, sql: str, values: list[tuple[Any, ...]]) -> None:
-        self._recalled = NOTHING_RECALLED
-        try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany(sql, values)
-        except sqlite3.Error as error:
-            raise self._unusable(error) from None
-
-    def note_edits(
-        self, stream: Stream, resources: Iterable[Resource], asked: Sequence[str]
-    ) -> list[Resource]:
-        """Take in what has changed in Outreach, and return what others have edited of ours.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
-        scope = self._scope(stream)
-        found: list[Resource] = []
-        places: list[tuple[int, int, bytes]] = []
-        for resource in resources:
-            rows = self._run(
-                "SELECT key, hashes FROM delivered WHERE scope = ? AND id = ?", (scope, resource.id)
-            )
-            for key, hashes in rows:
-                if edited(resource, asked, Remembered(resource.id, hashes)):
-                    places.append((EDITED, scope, key))
-                    found.append(resource)
-        self._change("UPDATE delivered SET edited = edited | ? WHERE scope = ? AND key = ?", places)
-        return found
-
-    def note_asked(self, stream: Stream, asked: Asked) -> None:
-        """Remember what was shown when Outreach was asked what has changed.
-
-        Args:
-            stream: The stream that it was asked for.
-            asked: What was shown, all of which is taken in.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
-        scope, until = self._scope(stream), asked.until and asked.until.isoformat()
-        try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.execute("DELETE FROM seen WHERE scope = ?", (scope,))
-                self._connection.executemany(
-                    "INSERT INTO seen VALUES (?, ?, ?)",
-                    [(scope, one, at.isoformat()) for one, at in asked.seen.items()],
-                )
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?, ?)",
-                    (scope, asked.since.isoformat(), " ".join(asked.attributes), until),
-                )
-        except sqlite3.Error as error:
-            raise self._unusable(error) from None
+            self.change((f"{flagging(REWRITTEN)} WHERE scope = ? AND key = ?", others))
 
     # The journal
 
@@ -457,29 +232,32 @@ class Memory:
         before = known.remembered if known is not None else None
         if before is not None and before.id != delivered.resource.id:
             before = None
-        self._count_edits(stream, delivered, before)
+        if known is not None and not known.is_rewritten:
+            self._count_edits(stream, delivered, before)
         now = remember(group.desired, stream.rules, _as_seen(delivered), before)
-        place = self._scope(stream), key_hash(source_key)
+        place = self.scope(stream), key_hash(source_key)
         is_written = not isinstance(delivered.decided, Unchanged)
         if known is None or known.is_edited or is_written or now != before:
-            siblings = self._object_scope(stream)
+            siblings = self.object_scope(stream)
             self._recalled = NOTHING_RECALLED
             row = _row(stream, group, now)
             self._doubted.discard(place)  # what was about to be written is
-            self._news[place] = _News(now.id, now.packed, row, siblings if is_written else None)
+            written_in = siblings if is_written else None
+            self._news.pop(place, None)  # the newest is the last
+            self._news[place] = _News(now.id, now.packed, row, written_in, stream.is_keyed)
             if is_written:
                 self.writes += 1
                 self._writers[siblings, now.id] = place
 
     def _know_again(self, stream: Stream, group: Group[Item], source_key: str) -> None:
-        """Note how the row of a record stands in the input, where that says the same as before."""
+        """Note the text of a record's row in the input, where it says the same as before."""
         if (received := group.members[-1].row) is None:
             return
         known = self.recall(stream, [source_key]).get(source_key)
         if known is None or known.is_edited or known.row == received:
             return
         if (row := _row(stream, group, known.remembered)) is not None:
-            self._rows_anew[self._scope(stream), key_hash(source_key)] = row
+            self._rows_anew[self.scope(stream), key_hash(source_key)] = row
 
     def _count_edits(self, stream: Stream, delivered: Delivered, before: Remembered | None) -> None:
         """Count what others had changed of a record since it was delivered last."""
@@ -488,9 +266,15 @@ class Memory:
             self.edits[stream.name].update(found)
 
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
-        """Do nothing: what was skipped is not in Outreach on our account."""
+        """Forget a row that its source has deleted, so that another may have its record."""
+        if reason == "deleted_in_source" and stream.is_keyed:
+            for item in items:
+                if item.desired is not None and (key := item.desired.source_key) is not None:
+                    self.forget(stream, key)
 
-    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+    def rejected(
+        self, stream: Stream, item: Item, fault: RecordFault, opt_out: Delivered | None = None
+    ) -> None:
         """Do nothing: the record comes again, or not at all."""
 
     def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
@@ -506,146 +290,43 @@ class Memory:
             return
         kept = [
             # The next write of it may be under way already.
-            (*place, news.id, news.hashes, DOUBTED if place in self._doubted else 0, news.row)
+            (
+                *place,
+                news.id,
+                news.hashes,
+                flags,
+                news.row,
+                checksum(place[1], news.id, news.hashes, flags),
+            )
             for place, news in self._news.items()
             if news is not None
+            for flags in (DOUBTED if place in self._doubted else 0,)
         ]
         others = [
-            (EDITED, news.id, len(news.written_in) + 1, f"{news.written_in} ", *place)
+            (news.id, len(news.written_in) + 1, f"{news.written_in} ", *place)
             for place, news in self._news.items()
             if news is not None and news.written_in is not None
         ]
         gone = [place for place, news in self._news.items() if news is None]
-        try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany(
-                    "UPDATE delivered SET row = ? WHERE scope = ? AND key = ?",
-                    [(row, *place) for place, row in self._rows_anew.items()],
-                )
-                self._connection.executemany(
-                    "INSERT OR REPLACE INTO delivered (scope, key, id, hashes, edited, row)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    kept,
-                )
-                self._connection.executemany(
-                    "DELETE FROM delivered WHERE scope = ? AND key = ?", gone
-                )
-                # What other keys said of a record is not what it holds any more.
-                self._connection.executemany(
-                    "UPDATE delivered SET edited = edited | ? WHERE id = ? AND scope IN"
-                    " (SELECT number FROM scopes WHERE substr(name, 1, ?) = ?)"
-                    " AND NOT (scope = ? AND key = ?)",
-                    others,
-                )
-        except sqlite3.Error as error:
-            raise self._unusable(error) from None
-        self._recalled = NOTHING_RECALLED
+        owners = {
+            (scope, news.id): key
+            for (scope, key), news in self._news.items()
+            if news is not None and news.is_keyed
+        }
+        anew = [(row, *place) for place, row in self._rows_anew.items()]
+        owned = [(*record, key) for record, key in owners.items()]
+        self.change(
+            ("UPDATE delivered SET row = ? WHERE scope = ? AND key = ?", anew),
+            (KEEP, kept),
+            ("DELETE FROM delivered WHERE scope = ? AND key = ?", gone),
+            # A record belongs to one row of a stream.
+            ("DELETE FROM delivered WHERE scope = ? AND id = ? AND key != ?", owned),
+            # What other streams said of a record is not what it holds any more.
+            (FLAG_OTHERS, others),
+        )
         self._news.clear()
         self._rows_anew.clear()
         self._writers.clear()
-
-    def reader(self) -> MemoryReader:
-        """Open the file once more, for another thread.
-
-        Raises:
-            SettingsError: It cannot be opened.
-        """
-        return MemoryReader(self._path, self)
-
-    def scope_name(self, stream: Stream) -> str:
-        """Name the part of the memory that a stream has."""
-        return f"{self._object_scope(stream)} {stream.name}"
-
-    def _scope(self, stream: Stream) -> int:
-        name = self.scope_name(stream)
-        if name not in self._scopes:
-            self._run("INSERT OR IGNORE INTO scopes (name) VALUES (?)", (name,))
-            ((number,),) = self._run("SELECT number FROM scopes WHERE name = ?", (name,))
-            self._scopes[name] = number
-        return self._scopes[name]
-
-    def _object_scope(self, stream: Stream) -> str:
-        return f"{self.place} {stream.object.name if stream.object is not None else ''}"
-
-    def _run(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        try:
-            return self._connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._unusable(error) from None
-
-    def _unusable(self, error: sqlite3.Error) -> OutputError:
-        return OutputError(
-            f"The memory {self._path} cannot be used ({error}): check memory_path; no STATE has "
-            "passed what is not saved."
-        )
-
-
-class MemoryReader:
-    """Reads a memory on a thread of its own, as it was kept last."""
-
-    def __init__(self, path: str, memory: Memory) -> None:
-        """Open the file.
-
-        Args:
-            path: The path of the file, which exists.
-            memory: Knows which part of it a stream has.
-
-        Raises:
-            SettingsError: It cannot be opened.
-        """
-        self._memory = memory
-        self._scopes: dict[str, tuple[int, ...]] = {}
-        try:
-            self._connection = sqlite3.connect(path, timeout=BUSY)
-        except sqlite3.Error as error:
-            raise SettingsError(f"memory_path cannot be used ({error}).") from None
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    def rows(self, stream: Stream, keys: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
-        """Return the ids of rows and what stands for them, by what stands for their keys.
-
-        Nothing is known of a row whose record others may have changed, or if the file cannot be
-        read: what is wrong with it is said when the row is looked up.
-        """
-        rows: dict[bytes, tuple[int, bytes]] = {}
-        try:
-            scope = self._scope(stream)
-            for part, marks in _parts(keys if scope else ()):
-                sql = f"SELECT key, id, row FROM delivered WHERE scope = ? AND edited = 0 AND row NOT NULL AND key IN ({marks})"  # noqa: E501, S608 - only marks
-                for key, resource_id, row in self._connection.execute(sql, (*scope, *part)):
-                    rows[key] = resource_id, row
-        except sqlite3.Error:
-            return {}
-        return rows
-
-    def _scope(self, stream: Stream) -> tuple[int, ...]:
-        name = self._memory.scope_name(stream)
-        if not self._scopes.get(name):
-            found = self._connection.execute("SELECT number FROM scopes WHERE name = ?", (name,))
-            self._scopes[name] = found.fetchone() or ()
-        return self._scopes[name]
-
-
-def _parts(keys: Sequence[bytes]) -> Iterator[tuple[Sequence[bytes], str]]:
-    """Cut keys into as many as one statement asks for, each part with its question marks."""
-    for start in range(0, len(keys), AT_ONCE):
-        part = keys[start : start + AT_ONCE]
-        yield part, ",".join("?" * len(part))
-
-
-def _add_rows(connection: sqlite3.Connection) -> None:
-    """Give a file of an earlier version the column for rows."""
-    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(delivered)")}
-    if "row" not in columns:
-        try:
-            connection.execute("ALTER TABLE delivered ADD COLUMN row BLOB")
-        except sqlite3.OperationalError as error:
-            if "duplicate column" not in str(error):  # another run has added it meanwhile
-                raise
 
 
 def _row(stream: Stream, group: Group[Item], now: Remembered) -> bytes | None:
@@ -673,34 +354,3 @@ def _as_seen(delivered: Delivered) -> Resource:
     written = {k: v for k, v in answer.attributes.items() if k in decided.attributes}
     linked = {k: v for k, v in answer.links.items() if k in decided.relationships}
     return Resource(answer.id, {**seen.attributes, **written}, {**seen.links, **linked})
-
-
-def _refuse_foreign(connection: sqlite3.Connection) -> None:
-    """Leave a database of something else alone.
-
-    Raises:
-        DatabaseError: It is one.
-    """
-    ((found,),) = connection.execute("PRAGMA application_id")
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
-    if tables and found != APPLICATION_ID:
-        raise sqlite3.DatabaseError("it is a database of something else")
-
-
-def copy_memory(path: str, copy: str) -> None:
-    """Copy a memory, if there is one, so that a dry run leaves it as it is.
-
-    Raises:
-        SettingsError: It cannot be read.
-    """
-    if not Path(path).exists():
-        return
-    try:
-        address = f"{Path(path).resolve().as_uri()}?mode=ro"
-        with (
-            closing(sqlite3.connect(address, uri=True)) as kept,
-            closing(sqlite3.connect(copy)) as copied,
-        ):
-            kept.backup(copied)
-    except sqlite3.Error as error:
-        raise SettingsError(f"memory_path cannot be used ({error}).") from None

@@ -1,6 +1,6 @@
-"""The metrics of a run, as the SDK logs its own and Meltano reads them.
+"""The metrics of a run, logged like those of the SDK, so that Meltano reads them.
 
-What the SDK counts itself, the records of a stream that were handed over, stays as it is.
+The SDK itself counts the records of a stream.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class OutreachMetric(enum.StrEnum):
-    """What is counted beyond the SDK's metrics."""
+    """The metrics beside those of the SDK."""
 
     CREATED = "created_count"
     UPDATED = "updated_count"
@@ -30,14 +30,14 @@ class OutreachMetric(enum.StrEnum):
 
 
 class Meters:
-    """Counters that log what was added since they last did, every minute and at the end."""
+    """Counters that log what was added since the last time, every minute and at the end."""
 
     def __init__(self) -> None:
         self._counters: dict[tuple[str, str | None], Counter] = {}
         self._seen: dict[tuple[str, str | None], int] = {}
 
     def observe(self, streams: Mapping[str, Count], point: timeline.Point) -> None:
-        """Count what has been added since the last look.
+        """Count what has been added since the last call.
 
         Args:
             streams: The counts by stream.

@@ -7,6 +7,9 @@ from typing import Literal
 
 OnReject = Literal["fail", "ignore", "abort", "hold"]
 
+#: What to do where another run uses the memory.
+OnBusy = Literal["wait", "end"]
+
 FEWEST_RECEIVED = 100
 
 
@@ -15,7 +18,7 @@ class RejectPolicy:
     """The settings `on_reject` and `max_rejects`.
 
     Attributes:
-        on_reject: What a rejected record means for the run.
+        on_reject: What a rejected record does to the run.
         most: The most rejected records, or None.
         most_percent: The most rejected records in percent of those received, or None.
     """
@@ -31,7 +34,7 @@ class RejectPolicy:
 
     @property
     def aborts(self) -> bool:
-        """Whether the run stops at the first rejected record, all before it being settled."""
+        """Whether the run stops at the first rejected record, once all before it are settled."""
         return self.on_reject == "abort"
 
     def verdict(self, rejected: int, received: int) -> str | None:

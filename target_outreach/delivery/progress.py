@@ -1,4 +1,4 @@
-"""What a run says of itself while it goes on: a log line now and then, or a live line.
+"""What a run says of itself while it goes on: a log line now and then, or a display.
 
 A thread of its own looks at the counts, so that records and requests pass unhindered and a run that
 waits for an hour still says so.
@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 from target_outreach.delivery.meters import Meters
 from target_outreach.delivery.status import Moment
-from target_outreach.delivery.tally import OUTCOMES, Count, counted
-from target_outreach.delivery.terminal import LiveLine, printable
+from target_outreach.delivery.tally import counted
+from target_outreach.delivery.terminal import printable
 from target_outreach.delivery.timeline import Timeline
-from target_outreach.outreach.clock import clock_time
+from target_outreach.outreach.pacing import clock_time
 
 if TYPE_CHECKING:
-    from typing import TextIO
-
+    from target_outreach.delivery.display import Display
     from target_outreach.delivery.status import Status
 
 logger = logging.getLogger("target-outreach")
@@ -31,10 +30,10 @@ INTERVAL = 10.0
 #: Seconds after which a line is logged although nothing has changed.
 HEARTBEAT = 60.0
 
-#: Seconds between two looks, at most: the pace of the live line.
+#: Seconds between two looks, at most: the pace of the display.
 GLANCE = 0.5
 
-#: Streams that one line tells apart.
+#: Streams that one line shows one by one.
 MOST_STREAMS = 4
 
 
@@ -45,37 +44,37 @@ class Progress:
         timeline: How far the run was when.
     """
 
-    def __init__(self, status: Status, terminal: TextIO | None) -> None:
+    def __init__(self, status: Status, display: Display | None) -> None:
         """Say nothing yet.
 
         Args:
             status: Says how far the run is; asked on a thread of its own.
-            terminal: Where a live line may be shown, or None to log lines instead.
+            display: Shows it on a terminal, or None to log lines instead.
         """
         self.timeline = Timeline()
         self._status = status
         self._meters = Meters()
-        self._live = LiveLine(terminal) if terminal is not None else None
+        self._display = display
         self._said = Moment()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def start(self) -> None:
         """Begin to tell."""
-        if self._live is not None:
-            self._live.attach()
+        if self._display is not None:
+            self._display.start()
         self._thread.start()
 
     def close(self) -> None:
-        """Tell no more, clear the live line, and log the last metrics."""
+        """Tell no more, clear the display, and log the last metrics."""
         if self._over.is_set():
             return
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._live is not None:
+        if self._display is not None:
             with contextlib.suppress(OSError, ValueError):  # the terminal is gone
-                self._live.detach()
+                self._display.close()
         moment = self._status.moment()
         self._meters.observe(moment.streams, moment.point)
         self._meters.close(moment.point.waited)
@@ -90,8 +89,8 @@ class Progress:
     def _glance(self, moment: Moment) -> None:
         self.timeline.add(moment.point)
         self._meters.observe(moment.streams, moment.point)
-        if self._live is not None:
-            self._live.show(*live_words(moment))
+        if self._display is not None:
+            self._display.show(moment)
         elif self._is_due(moment):
             logger.info("%s", line_of(moment, moment.since(self._said)))
             self._said = moment
@@ -116,26 +115,6 @@ def line_of(moment: Moment, streams: list[str]) -> str:
     if (more := len(streams) - MOST_STREAMS) > 0:
         parts.append(counted(more, "more stream"))
     return "; ".join((*parts, *_about_requests(moment)))
-
-
-def live_words(moment: Moment) -> tuple[str, ...]:
-    """Word the live line, from the longest wording to the shortest."""
-    if not moment.streams:
-        return ("",)
-    requests = _about_requests(moment)
-    total = _total(moment).words()
-    return (
-        line_of(moment, list(moment.streams)),
-        "; ".join((total, *requests)),
-        "; ".join((total, requests[0])),
-        f"{moment.point.received:,} received, {moment.point.settled:,} settled; {requests[0]}",
-    )
-
-
-def _total(moment: Moment) -> Count:
-    counts = moment.streams.values()
-    outcomes = {outcome: sum(count.outcomes[outcome] for count in counts) for outcome in OUTCOMES}
-    return Count(sum(count.received for count in counts), outcomes)
 
 
 def _about_requests(moment: Moment) -> list[str]:

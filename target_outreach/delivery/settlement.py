@@ -1,16 +1,18 @@
-"""Settling records: counting each once, noting it, and letting STATE pass it.
+"""Settling records: each is counted once, noted, and no longer delays STATE.
 
-This is the one place where a record's fate is sealed. A rejected record is handed to the rejects
-file before the ledger hears of it.
+This is the one place where a record gets its outcome. A rejected record is written to the rejects
+file before the ledger counts it as settled.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
-from target_outreach.delivery.breaker import Breaker
+from target_outreach.delivery.breaker import FORBIDDEN_IN_A_ROW, Breaker
+from target_outreach.delivery.resolved_rejects import ResolvedRejects
 from target_outreach.errors import OutputError, RejectsError
-from target_outreach.records.model import Resource, Unchanged
+from target_outreach.records.model import Resource, Update
 
 if TYPE_CHECKING:
     from collections import defaultdict
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from target_outreach.records.folding import Group
 
 
+logger = logging.getLogger("target-outreach")
+
+
 class Rejects(Protocol):
     """Takes what cannot be delivered."""
 
@@ -37,6 +42,23 @@ class Rejects(Protocol):
 
     def close(self) -> None:
         """Take no more."""
+
+
+class NoRejects:
+    """Takes rejected records and keeps none of them, as a dry run does."""
+
+    path = ""
+
+    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
+        """Forget it."""
+        del stream, schema_line, record_line, fault
+        return 0
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class States(Protocol):
@@ -51,6 +73,7 @@ class Settlement:
 
     Attributes:
         tallies: The counts by stream.
+        breaker: Ends the run if Outreach accepts nothing.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -59,27 +82,30 @@ class Settlement:
         ledger: Ledger,
         rejects: Rejects,
         policy: RejectPolicy,
-        journal: Journal,
+        journals: Sequence[Journal],
         states: States,
         tallies: defaultdict[str, Tally],
+        resolved_rejects: ResolvedRejects | None = None,
     ) -> None:
         """Settle nothing yet.
 
         Args:
-            ledger: Numbers the records and holds back STATE.
+            ledger: Numbers the records and delays STATE.
             rejects: Takes what cannot be delivered.
             policy: Says how many rejects are too many.
-            journal: Hears what became of each record.
+            journals: Each receives the outcome of each record.
             states: Prints the STATE that is released.
             tallies: The counts by stream, to be added to.
+            resolved_rejects: Hears which rows are delivered that earlier runs have rejected.
         """
         self.tallies = tallies
         self._ledger = ledger
         self._rejects = rejects
         self._policy = policy
-        self._journal = journal
+        self._journals = journals
         self._states = states
-        self._breaker = Breaker()
+        self._resolved_rejects = resolved_rejects or ResolvedRejects()
+        self.breaker = Breaker()
         self._abort_at: int | None = None
         self._unsaved: list[int] = []
         self._received = 0
@@ -99,16 +125,29 @@ class Settlement:
     ) -> None:
         """Settle groups that are in Outreach as they should be; all but their last are superseded.
 
+        Rejected records whose opt-out is there are settled as such.
+
         Raises:
-            OutputError: What became of them cannot be noted.
+            RunError: As `rejected` raises it, or their outcome cannot be noted.
         """
         tally = self.tallies[stream.name]
-        numbers: list[int] = []
+        settled: list[Group[Item]] = []
+        rejected: list[tuple[Item, RecordFault, Delivered]] = []
         for group, delivered in deliveries:
-            self._journal.delivered(stream, group, delivered)
-            self._count(stream, tally, group, delivered)
-            numbers += [item.number for item in group.members]
+            if group.desired.fault is not None:
+                rejected.append((group.members[0], group.desired.fault, delivered))
+                continue
+            for journal in self._journals:
+                journal.delivered(stream, group, delivered)
+            tally.delivered(delivered, len(group.members))
+            settled.append(group)
+        if settled:
+            self.breaker.accepted(stream.name)
+        self._resolved_rejects.delivered(stream, settled)
+        numbers = [item.number for group in settled for item in group.members]
         self._ledger.settle(stream.name, numbers)
+        for one in rejected:
+            self.rejected(stream, *one)
 
     def unchanged(self, stream: Stream, numbers: Sequence[int]) -> None:
         """Settle records that are known to say what they said when they were last delivered.
@@ -121,57 +160,66 @@ class Settlement:
             numbers = [number for number in numbers if number < self._abort_at]
         self.tallies[stream.name].outcomes["unchanged"] += len(numbers)
         if numbers:
-            self._breaker.accepted(stream.name)
+            self.breaker.accepted(stream.name)
         self._ledger.settle(stream.name, numbers)
 
-    def _count(
-        self, stream: Stream, tally: Tally, group: Group[Item], delivered: Delivered
-    ) -> None:
-        tally.outcomes[delivered.outcome] += 1
-        self._breaker.accepted(stream.name)
-        if len(group.members) > 1:
-            tally.outcomes["superseded"] += len(group.members) - 1
-        if delivered.decided.held_back:
-            tally.held_back.update(delivered.decided.held_back)
-        if delivered.kept_differently:
-            tally.kept_differently.update(delivered.kept_differently)
-        if not isinstance(delivered.decided, Unchanged):
-            tally.written.update(delivered.decided.attributes.keys())
-            tally.written.update(delivered.decided.relationships.keys())
-
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
-        """Settle records that are left out by policy."""
-        self._journal.skipped(stream, items, reason)
+        """Settle records that are skipped."""
+        for journal in self._journals:
+            journal.skipped(stream, items, reason)
         tally = self.tallies[stream.name]
         tally.outcomes["skipped"] += len(items)
         tally.skipped[reason] += len(items)
         self._ledger.settle(stream.name, (item.number for item in items))
 
-    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+    def refused(self, item: Item) -> None:
+        """Hear that a record is to be rejected, so that under `abort` nothing behind it begins."""
+        if self._policy.aborts and not self.is_aborted_before(item):
+            self._abort_at = item.number
+
+    def rejected(
+        self, stream: Stream, item: Item, fault: RecordFault, opt_out: Delivered | None = None
+    ) -> None:
         """Settle a record that cannot be delivered.
+
+        Args:
+            stream: Its stream.
+            item: The record.
+            fault: Why it is rejected.
+            opt_out: What was delivered of it all the same.
 
         Raises:
             OutputError: The rejects file cannot be written.
             RejectsError: That was one too many.
             OutreachError: Outreach refuses everything.
         """
+        tally = self.tallies[stream.name]
+        opt_out = item.opt_out or opt_out
+        if opt_out is not None:
+            if not opt_out.decided.held_back:
+                fault.opt_out = "in Outreach already"
+            if isinstance(opt_out.decided, Update):
+                fault.opt_out = "delivered"
+                tally.written.update(opt_out.decided.attributes.keys())
         line = self._rejects.add(stream.source, stream.schema_line, item.line, fault)
-        self._journal.rejected(stream, item, fault)
-        self.tallies[stream.name].reject(fault, line or None, stream.titles)
+        for journal in self._journals:
+            journal.rejected(stream, item, fault, opt_out)
+        tally.reject(fault, line or None, stream.titles)
         if self._policy.holds_state:
             self._ledger.hold(item.number)
-        if self._policy.aborts and not self.is_aborted_before(item):
-            self._abort_at = item.number
+        self.refused(item)
         self._unsaved.append(item.number)
         self._ledger.settle(stream.name, [item.number])
         self._rejected += 1
         if (too_many := self._policy.verdict(self._rejected, self._received)) is not None:
             raise RejectsError(too_many)
-        if self._policy.on_reject != "ignore":
-            self._breaker.refused(stream.name, fault, _identity(stream))
+        # What is replayed was refused before, so that it says nothing of this run.
+        if self._policy.on_reject != "ignore" and not item.is_replayed:
+            was_rejected = self._resolved_rejects.knows(item)
+            self.breaker.refused(stream.name, fault, _identity(stream), was_rejected=was_rejected)
 
-    def goes_without(self, stream: Stream, left_out: str) -> None:
-        """Count a record that goes without its link.
+    def delivered_without(self, stream: Stream, left_out: str) -> None:
+        """Count a record that is delivered without its link.
 
         Args:
             stream: Whose record it is.
@@ -188,7 +236,13 @@ class Settlement:
             resource: What was made.
         """
         self.tallies[stream.name].related_created[relationship] += 1
-        self._journal.made(stream, relationship, resource)
+        for journal in self._journals:
+            journal.made(stream, relationship, resource)
+
+    @property
+    def has_delivered(self) -> bool:
+        """Whether the run has found or brought any record into Outreach as it should be."""
+        return self.breaker.has_accepted
 
     @property
     def stops_at_rejects(self) -> bool:
@@ -202,15 +256,15 @@ class Settlement:
 
     def is_aborted_before(self, item: Item) -> bool:
         """Whether `on_reject` is abort and an earlier record than this one was rejected."""
-        return self._abort_at is not None and self._abort_at <= item.number
+        return self._abort_at is not None and self._abort_at < item.number
 
     def check_abort(self) -> None:
-        """Stop at the first reject, once all that came before it is settled.
+        """Stop at the first reject, once it and all that came before it are settled.
 
         Raises:
             RejectsError: It is so.
         """
-        if self._abort_at is not None and self._ledger.has_settled_all_before(self._abort_at):
+        if self._abort_at is not None and self._ledger.has_settled_all_before(self._abort_at + 1):
             raise RejectsError(
                 "A record was rejected, and on_reject is abort; see the rejects file."
             )
@@ -221,28 +275,34 @@ class Settlement:
         Raises:
             OutputError: Standard output or the rejects file cannot be written.
         """
+        unsaved: OutputError | None = None
         try:
             self._rejects.sync()
-        except OutputError:
+        except OutputError as error:
+            unsaved = error
             if self._unsaved:
                 self._ledger.hold(min(self._unsaved))
-            self._journal.commit()
-            self._release()
-            raise
-        self._unsaved.clear()
-        self._journal.commit()
+        else:
+            self._unsaved.clear()
+        for journal in self._journals:
+            journal.commit()
         self.kept_before = self._ledger.floor
-        self._release()
-
-    def _release(self) -> None:
-        state = self._ledger.release()
-        if state is not None:
+        if (state := self._ledger.release()) is not None:
             self._states.emit(state)
+        if unsaved is not None:
+            raise unsaved
 
     def close(self) -> None:
         """Release what is left, and close the rejects file."""
         self.release()
         self._rejects.close()
+        if (forbidden := self.breaker.forbidden) >= FORBIDDEN_IN_A_ROW:
+            logger.warning(
+                "Outreach forbade all %s writes of the run (403): either all of the records are "
+                "another team's, or the token may write nothing. Check the role and the governance "
+                "profile of the token's user.",
+                f"{forbidden:,}",
+            )
 
 
 def _identity(stream: Stream) -> set[str]:

@@ -26,6 +26,7 @@ class Moment:
         streams: The counts by stream.
         budget: What Outreach last said of its limit, or None where it did not yet.
         resumes_in: Time until requests are sent again, or None where none waits for that.
+        retries_in: Time until a request that failed is tried again, or None where none waits.
         input_ended: Whether all records are received.
         dry_run: Whether nothing is written.
     """
@@ -34,8 +35,15 @@ class Moment:
     streams: Mapping[str, Count] = field(default_factory=dict)
     budget: Budget | None = None
     resumes_in: timedelta | None = None
+    retries_in: timedelta | None = None
     input_ended: bool = False
     dry_run: bool = False
+
+    @property
+    def pace(self) -> float:
+        """Records settled in a second, without the waits for Outreach's limit."""
+        active = self.point.seconds - self.point.waited
+        return self.point.settled / active if active > 0 else 0.0
 
     @property
     def ends_in(self) -> timedelta | None:
@@ -45,10 +53,9 @@ class Moment:
         where the rest takes more than one more window of Outreach's limit.
         """
         point, left = self.point, self.point.received - self.point.settled
-        active = point.seconds - point.waited
-        if not self.input_ended or not left or not point.settled or active <= 0:
+        if not self.input_ended or not left or not self.pace:
             return None
-        seconds = left * active / point.settled
+        seconds = left / self.pace
         wait = (self.resumes_in or timedelta()).total_seconds()
         budget = self.budget
         if budget is not None and budget.resets_in:
@@ -98,6 +105,7 @@ class Status:
             streams={name: Count.of(tally) for name, tally in dict(self._tallies).items()},
             budget=self._pacer.budget,
             resumes_in=self._pacer.resumes_in,
+            retries_in=self._pacer.retries_in if self._pacer.retries_at else None,
             input_ended=self.input_ended,
             dry_run=self._dry_run,
         )

@@ -1,4 +1,4 @@
-"""What is delivered: a stream with its rules, and one record of it on its way."""
+"""A stream with its rules, and one record of it that is being delivered."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from target_outreach.delivery.outcome import Delivered
     from target_outreach.errors import RecordFault
     from target_outreach.records.model import Desired, ObjectType
     from target_outreach.records.rules import Rules
@@ -17,16 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What the engine must know of a stream.
+    """What the engine needs to know about a stream.
 
     Attributes:
         name: The stream's name after stream maps, under which it is counted.
         source: Its name as received.
         schema_line: Its SCHEMA message as received.
-        object: What it is for, or None where it is skipped.
+        object: The object of its records, or None if it is skipped.
         rules: The settings that decide what is written.
         asked: The attributes and relationships that a lookup reads.
-        titles: How attributes, links and columns are shown to people, by their names.
+        is_keyed: Whether its rows have key properties, so that each row can be identified.
+        titles: How attributes, links and columns are shown to users, by their names.
     """
 
     name: str
@@ -35,20 +37,23 @@ class Stream:
     object: ObjectType | None
     rules: Rules
     asked: tuple[str, ...] = ()
+    is_keyed: bool = False
     titles: Mapping[str, str] = field(default_factory=dict)
 
 
 class Item(Struct, eq=False):
-    """One record on its way.
+    """One record that is being delivered.
 
     Attributes:
         number: Its sequence number.
         line: The RECORD message as received.
-        desired: What it says, where it is to be delivered.
-        fault: Why it is rejected before anything is asked of Outreach.
+        desired: What should be in Outreach, if it is to be delivered.
+        fault: Why it is rejected before any request is sent.
         skip: Why it is skipped.
         line_number: The number of that line in what is read, counted from one.
         row: What stands for the row as it was received, where a memory is to know it again.
+        is_replayed: Whether it was read from a rejects file.
+        opt_out: What was delivered of its opt-out, before it had to wait for something else.
     """
 
     number: int
@@ -58,3 +63,5 @@ class Item(Struct, eq=False):
     skip: str | None = None
     row: bytes | None = None
     line_number: int = 0
+    is_replayed: bool = False
+    opt_out: Delivered | None = None

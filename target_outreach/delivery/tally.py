@@ -1,4 +1,4 @@
-"""What became of the records of each stream, and the sum that must hold."""
+"""The outcomes of the records of each stream, and the sum that must hold."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.records.catalog import load_catalog
+from target_outreach.records.model import Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from target_outreach.delivery.outcome import Delivered
     from target_outreach.errors import RecordFault
 
 Outcome = Literal["created", "updated", "unchanged", "superseded", "skipped", "rejected"]
@@ -24,7 +26,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     "rejected",
 )
 
-#: Reasons that are told apart in a stream; fields may be named by the data itself.
+#: Reasons that are counted separately in a stream; fields may be named by the data itself.
 MOST_REASONS = 1000
 
 #: The columns by which records are linked, in which nothing is named by the data.
@@ -49,8 +51,9 @@ class Reason:
         code: The kind of fault, such as ``invalid_value``.
         field: The column or attribute at fault, or None where no single one is.
         count: How many records.
-        first_line: The line of the rejects file where the first of them stands, counted from one,
+        first_line: The line of the rejects file where the first of them is, counted from one,
             or None where there is no such file.
+        column: The source's column, or several as ``a + b``; None where it is no column's.
         about: The source's column, where it goes and what that takes, as of the first of them:
             ``lead_score → Lead Score (custom1): takes a number``; None where it is no column's.
     """
@@ -60,6 +63,7 @@ class Reason:
     count: int = 0
     first_line: int | None = None
     about: str | None = None
+    column: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the reason for the report."""
@@ -68,6 +72,7 @@ class Reason:
             "field": self.field,
             "count": self.count,
             "first_line": self.first_line,
+            "column": self.column,
             "about": self.about,
         }
 
@@ -78,7 +83,7 @@ class Tally:
 
     Attributes:
         received: Records after stream maps.
-        outcomes: Records by what became of them.
+        outcomes: Records by outcome.
         skipped: Skipped records by reason.
         rejected: Rejected records by code.
         reasons: Why records were rejected, by code and field.
@@ -90,6 +95,8 @@ class Tally:
         related_created: Records that were made to be linked to, by relationship.
         values_dropped: Values that records were delivered without, by attribute and why.
         links_left_out: Links that records were delivered without, by the columns that name them.
+        opt_outs_of_rejects: Rejected records with an opt-out, by the outcome of that.
+        imported: Records that were written by imports, by outcome.
     """
 
     received: int = 0
@@ -104,6 +111,29 @@ class Tally:
     related_created: Counter[str] = field(default_factory=Counter)
     links_left_out: Counter[str] = field(default_factory=Counter)
     values_dropped: Counter[str] = field(default_factory=Counter)
+    opt_outs_of_rejects: Counter[str] = field(default_factory=Counter)
+    imported: Counter[str] = field(default_factory=Counter)
+
+    def delivered(self, delivered: Delivered, rows: int) -> None:
+        """Count what is in Outreach as it should be.
+
+        Args:
+            delivered: Their outcome.
+            rows: How many rows it stands for; all but the last of them are superseded.
+        """
+        decided = delivered.decided
+        self.outcomes[delivered.outcome] += 1
+        if rows > 1:
+            self.outcomes["superseded"] += rows - 1
+        if decided.held_back:
+            self.held_back.update(decided.held_back)
+        if delivered.is_imported:
+            self.imported[delivered.outcome] += 1
+        if delivered.kept_differently:
+            self.kept_differently.update(delivered.kept_differently)
+        if not isinstance(decided, Unchanged):
+            self.written.update(decided.attributes.keys())
+            self.written.update(decided.relationships.keys())
 
     def reject(
         self, fault: RecordFault, line: int | None, titles: Mapping[str, str] | None = None
@@ -117,12 +147,16 @@ class Tally:
         """
         self.outcomes["rejected"] += 1
         self.rejected[fault.code] += 1
+        if fault.opt_out is not None:
+            self.opt_outs_of_rejects[fault.opt_out] += 1
         key = (fault.code, _column(fault.field))
         if key not in self.reasons and len(self.reasons) >= MOST_REASONS:
             key = (fault.code, None)
         if (reason := self.reasons.get(key)) is None:
-            about = _about(fault, key[1], titles or {})
-            reason = self.reasons[key] = Reason(*key, first_line=line, about=about)
+            reason = self.reasons[key] = Reason(*key, first_line=line)
+            if (title := (titles or {}).get(key[1] or "")) is not None:
+                reason.column = title.partition(" → ")[0]
+                reason.about = _about(fault, title)
         reason.count += 1
 
     def commonest_reasons(self) -> list[Reason]:
@@ -149,6 +183,8 @@ class Tally:
             "related_created": dict(self.related_created),
             "links_left_out": dict(self.links_left_out),
             "values_dropped": dict(self.values_dropped),
+            "opt_outs_of_rejects": dict(self.opt_outs_of_rejects),
+            "imported": dict(self.imported),
         }
 
 
@@ -165,17 +201,15 @@ class Count:
         return cls(tally.received, {outcome: tally.outcomes[outcome] for outcome in OUTCOMES})
 
     def words(self) -> str:
-        """Say the counts; outcomes that no record had are left out."""
+        """Return the counts as text, without outcomes that no record had."""
         settled = (f"{count:,} {name}" for name, count in self.outcomes.items() if count)
         return ", ".join((f"{self.received:,} received", *settled))
 
 
-def _about(fault: RecordFault, column: str | None, titles: Mapping[str, str]) -> str | None:
+def _about(fault: RecordFault, title: str) -> str:
     """Name the column and its rule; the message of a fault begins with the attribute's name."""
-    if column is None or (title := titles.get(column)) is None:
-        return None
     said = fault.message.rstrip(".")
-    name = rf"{re.escape(fault.field or column)}(?: \(.*?\))? (?=takes |must |is |may )"
+    name = rf"{re.escape(fault.field or '')}(?: \(.*?\))? (?=takes |must |is |may )"
     return f"{title}: {re.sub(rf'^{name}', '', said)}"
 
 

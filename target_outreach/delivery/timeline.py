@@ -1,7 +1,7 @@
-"""How far a run was, moment by moment: enough to draw it, however long it takes.
+"""The progress of a run over time, in a limited number of points, for the chart of the report.
 
-Nothing is noted where records and requests pass. Somebody looks now and then, and the older looks
-are thinned out as they become many.
+The counts are sampled at intervals, not with each record or request. If there are many points,
+every second one is dropped.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from target_outreach.delivery.tally import Tally
     from target_outreach.outreach.pacing import Pacer
 
-#: Points that are kept of a run.
+#: The most points that are kept of a run.
 MOST_POINTS = 200
 
-#: Seconds between two points at first; each thinning doubles them.
+#: Seconds between two points at first; doubled whenever points are dropped.
 FIRST_SPACING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """How far a run was at a moment.
+    """The counts of a run at one time.
 
     Attributes:
         seconds: Since the run began.
@@ -44,7 +44,7 @@ class Point:
 
     @classmethod
     def of(cls, tallies: Mapping[str, Tally], pacer: Pacer, seconds: float) -> Point:
-        """See how far a run is, on whatever thread."""
+        """Read the counts of a run; safe on any thread."""
         counted = tuple(tallies.values())  # in one step, since another thread may add a stream
         return cls(
             seconds,
@@ -77,7 +77,7 @@ class Timeline:
         self._points = [Point()]
 
     def add(self, point: Point) -> None:
-        """Keep a point, if the one before it is long enough ago."""
+        """Keep a point, if enough time has passed since the one before."""
         if point.seconds - self._points[-1].seconds < self.spacing:
             return
         self._points.append(point)

@@ -1,7 +1,8 @@
 """The accounts of this run, by all that their rows and Outreach say of them.
 
 Outreach may hold a domain as ``https://www.acme.example/about``, which a question for
-``acme.example`` does not find. What came in the same run is found all the same.
+``acme.example`` does not find. What came in the same run is found all the same: it is read by its
+id, since others may have changed it meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from target_outreach.records.matching import Picture
+from target_outreach.records.matching import RemoteSnapshot
 from target_outreach.records.model import Desired, Key, ObjectType, Resource
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class AccountCache:
             object_type: Accounts, as the catalogue has them.
         """
         self._fields = object_type.match_fields
-        self._picture = Picture(object_type, self._fields)
+        self._snapshot = RemoteSnapshot(object_type, self._fields)
         self._order: deque[int] = deque()
 
     def note(self, desired: Desired, resource: Resource) -> None:
@@ -40,17 +41,15 @@ class AccountCache:
             desired: What its row says.
             resource: What Outreach holds of it, as far as that is known.
         """
-        if self._picture.get(resource.id) is None:
+        if self._snapshot.get(resource.id) is None:
             self._order.append(resource.id)
         known = {**desired.attributes, **resource.attributes}
         said = {name: known.get(name) for name in (*self._fields, "named")}
-        self._picture.put(Resource(resource.id, said, {}))
+        self._snapshot.put(Resource(resource.id, said, {}))
         if len(self._order) > MOST:
-            self._picture.forget(self._order.popleft())
+            self._snapshot.forget(self._order.popleft())
 
-    def show(self, picture: Picture, keys: Iterable[Key]) -> None:
-        """Add those of some keys to what a lookup has shown."""
-        for key in keys:
-            for resource in self._picture.having(key):
-                if picture.get(resource.id) is None:
-                    picture.put(resource)
+    def hidden(self, snapshot: RemoteSnapshot, keys: Iterable[Key]) -> list[int]:
+        """List the accounts that have one of some keys, and that a lookup lacks."""
+        known = (resource.id for key in keys for resource in self._snapshot.having(key))
+        return [one for one in dict.fromkeys(known) if snapshot.get(one) is None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Stream
     from target_outreach.errors import RecordFault
-    from target_outreach.records.matching import Picture
+    from target_outreach.records.matching import RemoteSnapshot
     from target_outreach.records.model import Desired, Key, ObjectType, Resource
 
 
@@ -37,7 +38,7 @@ class Stage(Enum):
 
 
 #: Stages that a work item does not leave any more.
-LAST_STAGES = frozenset({Stage.DEFERRED, Stage.SPLIT, Stage.LEFT, Stage.SETTLED})
+LAST_STAGES = (Stage.DEFERRED, Stage.SPLIT, Stage.LEFT, Stage.SETTLED)  # quicker than a set
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Expiry:
 
 
 class OutcomeListener(Protocol):
-    """Hears what becomes of the records of a batch."""
+    """Receives the outcomes of the records of a batch."""
 
     def delivered(
         self, stream: Stream, deliveries: Iterable[tuple[Group[Item], Delivered]]
@@ -83,8 +84,7 @@ class OutcomeListener(Protocol):
         """Hear that a record cannot be delivered."""
 
 
-@dataclass(slots=True, eq=False)
-class WorkItem(Group[Item]):
+class WorkItem(Group[Item], eq=False):
     """One or more records that are delivered by one write.
 
     Attributes:
@@ -96,6 +96,9 @@ class WorkItem(Group[Item]):
         is_found_late: Whether a refused create has shown that its record exists.
         is_single: Whether it is written by a request of its own, an import having left it out.
         gone: How often Outreach answered that its record is not there.
+        failing_since: Since when, by the clock of outages, others must have been answered for it to
+            be the record that Outreach fails at; None where it has not failed.
+        is_patient: Whether it is tried for as long as an outage may last.
     """
 
     batch: Batch = None  # type: ignore[assignment]  # given by `Batch.item`
@@ -106,6 +109,8 @@ class WorkItem(Group[Item]):
     is_found_late: bool = False
     is_single: bool = False
     gone: int = 0
+    failing_since: float | None = None
+    is_patient: bool = False
     _moved: asyncio.Future[None] | None = None
     _matched: tuple[Desired, int, list[Resource]] | None = None
 
@@ -127,14 +132,14 @@ class WorkItem(Group[Item]):
         Args:
             fields: The first match fields of the stream, to try no others.
         """
-        rules, snapshot = self.batch.stream.rules, self.batch.snapshot
+        snapshot, kept = self.batch.snapshot, self._matched
+        if kept is not None and kept[0] is self.desired and kept[1] == snapshot.version:
+            return kept[2]
+        rules = self.batch.stream.rules
         if fields is None:
             if rules.sync_mode == "insert":
                 return []
             fields = rules.match_fields
-        kept = self._matched
-        if kept is not None and kept[0] is self.desired and kept[1] == snapshot.version:
-            return kept[2]
         found = match(self.desired, snapshot, fields)
         if found:  # by one of these fields, so that no later one counts
             self._matched = self.desired, snapshot.version, found
@@ -176,7 +181,9 @@ class WorkItem(Group[Item]):
         singles: list[WorkItem] = []
         for item in self.members:
             assert item.desired is not None  # noqa: S101 - only such items are folded
-            desired = replace(item.desired, remembered=self.desired.remembered)
+            desired = item.desired
+            if desired.source_key == self.desired.source_key:
+                desired = replace(desired, remembered=self.desired.remembered)
             waits_for: set[Group[Item]] = {singles[-1]} if singles else {*self.waits_for}
             single = WorkItem(desired, self.keys, [item], waits_for, self.batch)
             single.read, single.is_complete = self.read, self.is_complete
@@ -193,26 +200,29 @@ class Batch:
         order: Its place among the batches of the run.
         stream: The stream.
         snapshot: What is known of Outreach's records that it is about.
-        listener: Hears what becomes of its records.
+        object: The object that it is for.
+        listener: Receives the outcomes of its records.
         is_related: Whether nobody has received its records: others are to be linked to them.
         open: The work items that still have to be delivered.
+        asked: The attributes and relationships that a lookup reads; among them all that records of
+            the streams it is handed over with are found by.
         written: When records of Outreach were written meanwhile, in monotonic seconds by id.
     """
 
     order: int
     stream: Stream
-    snapshot: Picture
+    snapshot: RemoteSnapshot
     listener: OutcomeListener
     is_related: bool = False
+    asked: Sequence[str] = ()
     open: set[WorkItem] = field(default_factory=set)
     written: dict[int, float] = field(default_factory=dict)
+    object: ObjectType = field(init=False)
     _ended: asyncio.Future[None] | None = None
-    _holders: dict[Key, list[WorkItem]] | None = None
+    _holders: defaultdict[Key, list[WorkItem]] | None = None
 
-    @property
-    def object(self) -> ObjectType:
-        """The object that the batch is for."""
-        return self.snapshot.object
+    def __post_init__(self) -> None:
+        self.object = self.snapshot.object
 
     @property
     def fields(self) -> list[str]:
@@ -228,8 +238,10 @@ class Batch:
         """Take in work items that have to be delivered."""
         items = list(items)
         self.open.update(items)
-        if self._holders is not None:
-            _enter(items, self._holders)
+        if (holders := self._holders) is not None:
+            for item in items:
+                for key in item.keys:
+                    holders[key].append(item)
 
     def let_go(self, items: Iterable[WorkItem]) -> None:
         """Strike out work items that have reached their last stage."""
@@ -247,20 +259,11 @@ class Batch:
         """Let go of all work items, which hold the batch, so that both are freed at once."""
         self._holders = None
 
-    def holding(self, keys: Iterable[Key]) -> list[WorkItem]:
-        """List the open work items that have one of these keys, some more than once."""
-        holders = self._index()
-        return [item for key in keys for item in holders.get(key, ()) if item.is_open]
-
-    def _index(self) -> dict[Key, list[WorkItem]]:
-        """Return who has which key; made only if somebody asks, as nobody does under a memory."""
-        if self._holders is None:
-            self._holders = {}
-            _enter(self.open, self._holders)
-        return self._holders
-
-
-def _enter(items: Iterable[WorkItem], holders: dict[Key, list[WorkItem]]) -> None:
-    for item in items:
-        for key in item.keys:
-            holders.setdefault(key, []).append(item)
+    def holding(self, keys: Iterable[Key], but: WorkItem) -> list[WorkItem]:
+        """List the open work items but one that have one of these keys, some more than once."""
+        if (holders := self._holders) is None:  # as long as nobody asks, as under a memory
+            holders = self._holders = defaultdict(list)
+            self.hold(self.open)
+        return [
+            one for key in keys for one in holders.get(key, ()) if one is not but and one.is_open
+        ]

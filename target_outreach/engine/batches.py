@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from target_outreach.delivery.stream import Item, Stream
 from target_outreach.engine.batch import Batch, Stage, WorkItem
-from target_outreach.engine.deliver import Delivery, as_it_should_be
+from target_outreach.engine.decisions import as_it_should_be
+from target_outreach.engine.deliver import Delivery
 from target_outreach.engine.enrolment import Enroller
 from target_outreach.engine.ordering import Together
 from target_outreach.engine.related import RelatedOutcomes
 from target_outreach.errors import RecordFault
 from target_outreach.records.folding import fold
-from target_outreach.records.matching import Picture
+from target_outreach.records.matching import RemoteSnapshot
 from target_outreach.records.model import Skip, Unchanged
 
 if TYPE_CHECKING:
@@ -80,22 +81,21 @@ class Batches:
         """Let no update wait for an import that an earlier reject forbids."""
         self._delivery.withdraw_aborted()
 
-    def together(self, count: int) -> Together:
-        """Let so many batches be delivered as if they were one, in the order of their records."""
-        return Together(self._ordering.number(), count)
+    def together(self, streams: Sequence[Stream]) -> Together:
+        """Give a batch of each of some streams one place in the run, as if they were one."""
+        return Together(next(self._ordering.numbers), streams)
 
     async def deliver_batch(
-        self, stream: Stream, items: Sequence[Item], together: Together | None = None
+        self, stream: Stream, items: Sequence[Item], together: Together
     ) -> None:
         """Deliver the records of a batch, and return when each has come to its outcome."""
         try:
             await self._deliver_batch(stream, items, together)
         finally:
-            if together is not None:
-                together.begun(stream)
+            together.begun(stream)
 
     async def _deliver_batch(
-        self, stream: Stream, items: Sequence[Item], together: Together | None
+        self, stream: Stream, items: Sequence[Item], together: Together
     ) -> None:
         records: list[tuple[Item, Desired]] = []
         for item in items:
@@ -103,13 +103,15 @@ class Batches:
                 break
             if item.fault is not None:
                 self._settlement.rejected(stream, item, item.fault)
-            elif item.desired is None:
+            elif item.skip is not None or item.desired is None:
                 self._settlement.skipped(stream, [item], item.skip or "no_object")
             else:
+                if item.desired.fault is not None:
+                    self._settlement.refused(item)
                 records.append((item, item.desired))
         if stream.object is None or not records:
             return
-        batch = self._batch(stream, self._settlement, together=together)
+        batch = self._batch(stream, self._settlement, together)
         if stream.object.is_enrolment:
             await self._deliver_enrolments(batch, records)
         else:
@@ -133,8 +135,10 @@ class Batches:
             rules,
             rules.match_fields,
         )
-        batch = self._batch(stream, related, is_related=True)
-        await self._deliver_records(batch, [(item, wanted[one][1]) for one, item in items.items()])
+        together = self.together([stream])
+        batch = self._batch(stream, related, together, is_related=True)
+        records = [(item, wanted[one][1]) for one, item in items.items()]
+        await self._deliver_records(batch, records, together)
         outcomes = related.outcomes
         return {one: outcomes[item] for one, item in items.items() if item in outcomes}
 
@@ -142,41 +146,37 @@ class Batches:
         self,
         stream: Stream,
         listener: OutcomeListener,
+        together: Together,
         *,
         is_related: bool = False,
-        together: Together | None = None,
     ) -> Batch:
         assert stream.object is not None  # noqa: S101 - skipped streams make no batch
-        snapshot = Picture(stream.object, stream.rules.match_fields)
-        order = self._ordering.number() if together is None else together.order
-        return Batch(order, stream, snapshot, listener, is_related)
+        snapshot = RemoteSnapshot(stream.object, together.match_fields)
+        asked = tuple(dict.fromkeys((*stream.asked, *together.match_fields)))
+        return Batch(together.order, stream, snapshot, listener, is_related, asked)
 
     async def _deliver_records(
-        self,
-        batch: Batch,
-        records: Iterable[tuple[Item, Desired]],
-        together: Together | None = None,
+        self, batch: Batch, records: Iterable[tuple[Item, Desired]], together: Together
     ) -> None:
         """Deliver the records of a batch: fold those of one key, settle and look up many at once.
 
         Everything up to the first `await` happens in the order in which batches are handed over.
         """
-        self._delivery.asked[batch.object.name].update(dict.fromkeys(batch.stream.asked))
-        items = fold(batch.object, records, batch.stream.rules, batch.item)
+        self._delivery.asked[batch.object.name].update(dict.fromkeys(batch.asked))
+        fields = batch.snapshot.fields
+        items = fold(batch.object, records, batch.stream.rules, batch.item, fields)
         self._ordering.begin(batch, items)
         try:
-            if together is not None:
-                together.begun(batch.stream)
-                await together.all_begun()
+            together.begun(batch.stream)
+            await together.all_begun()
             if self.deferred.holds(batch.object.name):
-                for item in items:
-                    if self._delivery.waits_for_deferred(item):
-                        self._delivery.defer(item)
-                items = [item for item in items if item.is_open]
+                items = self._defer_followers(items)
             if batch.object.match_within:
                 items = await self._place(batch, items)
             if self.memory_check.remembers(batch.stream):
                 await self.memory_check.prepare(batch)
+                if self.deferred.holds(batch.object.name):  # by now
+                    items = self._defer_followers(items)
                 items = self._decide_by_memory(batch, items)
             async for answered in self._resolver.find(batch, items):
                 self._go_on(batch, answered)
@@ -184,11 +184,18 @@ class Batches:
         finally:
             self._ordering.end(batch)
 
+    def _defer_followers(self, items: list[WorkItem]) -> list[WorkItem]:
+        """Defer what must come after something that waits for the end; return who goes on."""
+        for item in items:
+            if self._delivery.decisions.waits_for_deferred(item):
+                self._delivery.defer(item)
+        return [item for item in items if item.is_open]
+
     async def _place(self, batch: Batch, items: list[WorkItem]) -> list[WorkItem]:
         """Find the records within which a match field identifies work items; return who goes on."""
         names = {*batch.object.match_within.values()}
         for unlinked in await self._references.resolve(batch, items, self, names):
-            self._delivery.end_unlinked(unlinked)
+            await self._delivery.end_unlinked(unlinked)
         return [item for item in items if item.is_open]
 
     def _decide_by_memory(self, batch: Batch, items: list[WorkItem]) -> list[WorkItem]:
@@ -227,6 +234,8 @@ class Batches:
         looked_up = [item for item in items if item.read is not None]
         doubtful = self._delivery.named_accounts.doubtful(batch, looked_up)
         linked = {*doubtful, *(item for item in looked_up if item.desired.references)}
+        # What may turn out to be a duplicate has nothing found or created for it before.
+        linked = {item for item in linked if not self._delivery.decisions.may_be_taken(item)}
         if linked:
             links = [item for item in items if item in linked]
             self._tasks.start(self._link(batch, links, doubtful))
@@ -240,28 +249,27 @@ class Batches:
         if doubtful:
             await self._delivery.named_accounts.resolve(batch, doubtful)
         for unlinked in await self._references.resolve(batch, items, self):
-            self._delivery.end_unlinked(unlinked)
+            await self._delivery.end_unlinked(unlinked)
         self._sort_out(batch, [item for item in items if item.is_open])
 
     def _sort_out(self, batch: Batch, items: Iterable[WorkItem]) -> None:
         """Settle all at once what Outreach holds already; let each other work item go its way."""
         unchanged: list[tuple[WorkItem, Delivered]] = []
         for item in items:
-            if item.read is not None and (decided := self._unchanged(item)) is not None:
-                unchanged.append((item, as_it_should_be(item, decided)))
+            is_next = (
+                item.read is not None
+                and not self._settlement.is_aborted_before(item.members[0])
+                and self._ordering.blocker(item) is None
+            )
+            try:
+                step = self._delivery.decisions.next_step(item) if is_next else None
+            except RecordFault:
+                step = None  # raised again where it is dealt with
+            if isinstance(step, Unchanged):
+                unchanged.append((item, as_it_should_be(item, step)))
             else:
                 self._tasks.start(self._delivery.deliver(item), item)
         self._delivery.settle(batch, unchanged)
-
-    def _unchanged(self, item: WorkItem) -> Unchanged | None:
-        """Return that a work item is unchanged, where that is plain and nothing comes before it."""
-        if self._delivery.is_aborted(item) or self._ordering.blocker(item) is not None:
-            return None
-        try:
-            step = self._delivery.next_step(item)
-        except RecordFault:
-            return None  # raised again where it is dealt with
-        return step if isinstance(step, Unchanged) else None
 
     # Enrolments
 
@@ -278,7 +286,7 @@ class Batches:
                 self._delivery.defer(item)
             return
         for unlinked in await self._references.resolve(batch, items, self):
-            self._delivery.end_unlinked(unlinked)
+            await self._delivery.end_unlinked(unlinked)
         complete: list[WorkItem] = []
         for item in [item for item in items if item.is_open]:
             if self._delivery.is_aborted(item):

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("target-outreach")
 
-#: Records that may wait; what lacks a link after that is decided on at once.
+#: Records that may wait; what lacks a link after that is decided on at once. What must come
+#: after one that waits is taken all the same, and so are all enrolments once a prospect waits: what
+#: waits may be an opt-out, and nobody is to be enrolled before that.
 MOST = 10_000
 
 
@@ -33,7 +35,7 @@ class _Waiting:
 
     @property
     def place(self) -> tuple[bool, int]:
-        """Where it stands among those that wait."""
+        """Its place among those that wait."""
         is_enrolment = self.stream.object is not None and self.stream.object.is_enrolment
         return is_enrolment, self.item.number
 

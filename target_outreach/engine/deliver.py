@@ -10,33 +10,37 @@ request nor a wait. Each work item that is left lives in `Delivery.deliver`, whi
 4. a test of the lookup, where a plan rests on Outreach not having something (`resolver`);
 5. a place in the queue of writes, and the write itself (`writing`, `bulk`).
 
-Whatever it learns on the way, it then asks again from the start what comes next, so that nothing is
-written by a plan that does not hold any more.
+Whatever it learns on the way, it then asks again from the start what comes next (`decisions`), so
+that nothing is written by a plan that does not hold any more. `bounds` says how often.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from target_outreach.bounds import MOST_GONE, MOST_ROUNDS
 from target_outreach.delivery.outcome import Delivered
 from target_outreach.engine.account_cache import AccountCache
 from target_outreach.engine.batch import Batch, Read, Stage, WorkItem
-from target_outreach.engine.bulk import Alone, BulkUpdates, Change
+from target_outreach.engine.bulk import BulkWrites
+from target_outreach.engine.claims import Claims
+from target_outreach.engine.decisions import Decisions, Need, as_it_should_be
 from target_outreach.engine.deferred import Deferred
+from target_outreach.engine.imported import Alone
+from target_outreach.engine.job import Found, Gone, Job, Unserved
 from target_outreach.engine.memory_check import MemoryCheck
 from target_outreach.engine.named_accounts import NamedAccounts
 from target_outreach.engine.ordering import Ordering, WriteQueue
 from target_outreach.engine.references import References
+from target_outreach.engine.related import Unheard
 from target_outreach.engine.remote_changes import RemoteChanges
 from target_outreach.engine.resolver import Resolver
-from target_outreach.engine.writing import Found, Gone, Job, ambiguous
+from target_outreach.engine.server_errors import ServerErrors
 from target_outreach.errors import EndedEarly, OutreachError, RecordFault
-from target_outreach.records.matching import choose
 from target_outreach.records.model import Create, Skip, Unchanged, Update
-from target_outreach.records.planning import plan, references_to_find
+from target_outreach.records.opt_outs import only_opt_out
 
 if TYPE_CHECKING:
     from target_outreach.engine.references import Unlinked
@@ -45,25 +49,6 @@ if TYPE_CHECKING:
     from target_outreach.engine.tasks import Tasks
     from target_outreach.engine.tools import Tools
     from target_outreach.records.model import ObjectType, Plan, Resource
-
-#: How often a work item may begin again, having learnt something that its plan does not fit. Each
-#: wait for budget may make it begin again once, and each change by others.
-MOST_ROUNDS = 40
-
-#: How often Outreach may answer that a record that its lists show is not there.
-MOST_GONE = 2
-
-
-class Need(Enum):
-    """What a work item lacks before it can be decided on."""
-
-    LOOKUP = "what Outreach holds of it"
-    FRESH_LOOKUP = "what Outreach holds of it now"
-    NAMED_ACCOUNT = "whether the account that its record is linked to is a named one"
-    LINKS = "what it is to be linked to"
-    TEST = "a lookup that is known to show what is there"
-    SPLIT = "a write for each of its records"
-    END_OF_INPUT = "what an earlier record waits for, which may still come"
 
 
 class Delivery:
@@ -89,7 +74,7 @@ class Delivery:
         self.asked: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self.ordering = Ordering()
         # A plan is made no sooner than it can be carried out, so that it does not age.
-        self.queue = WriteQueue(2 * tools.parallel)
+        self.queue = WriteQueue(2 * tools.parallel, self._settlement.breaker)
         # Where the first reject ends the run, it is not to be found at the end of the input.
         self.deferred = Deferred(is_over=self._settlement.stops_at_rejects)
         self._accounts = AccountCache(tools.objects["accounts"])
@@ -102,10 +87,20 @@ class Delivery:
         if tools.memory is not None:
             changes = RemoteChanges(tools.memory, lookup, pacer, requests, clock=clock)
         self.memory_check = MemoryCheck(tools.memory, changes)
-        self._bulk = BulkUpdates(tools.imports, lookup, pacer, requests, self.asked, clock=clock)
+        self.claims = Claims(self.memory_check)
+        self.decisions = Decisions(
+            self.ordering,
+            self.resolver,
+            self.memory_check,
+            self.claims,
+            deferred=self.deferred,
+            named_accounts=self.named_accounts,
+        )
+        self._bulk = BulkWrites(tools, requests, self.asked, clock=clock)
+        self._server_errors = ServerErrors(self.queue, self._settlement, pacer.outages)
 
     def withdraw_aborted(self) -> None:
-        """Let no update wait for an import that an earlier reject forbids."""
+        """Let no write wait for an import that an earlier reject forbids."""
         self._bulk.withdraw(self.is_aborted)
 
     async def deliver(self, item: WorkItem) -> None:
@@ -115,12 +110,13 @@ class Delivery:
             RunError: The run has to end.
         """
         for _ in range(MOST_ROUNDS):
-            await self.ordering.turn(item)
+            if not self._tasks.is_stopping:  # what was cancelled lets nobody's turn come
+                await self.ordering.turn(item)
             if self.is_aborted(item) or self._tasks.is_stopping:
                 self.ordering.leave([item], Stage.LEFT)
                 return
             try:
-                is_over = await self._take(item, self.next_step(item))
+                is_over = await self._take(item, self.decisions.next_step(item))
             except RecordFault as fault:
                 is_over = self.refuse(item, fault)
             if is_over:
@@ -129,50 +125,6 @@ class Delivery:
             "What Outreach holds of a record has changed, or grown too old, each time before it "
             "could be written; the next run goes on from STATE."
         )
-
-    def next_step(self, item: WorkItem) -> Plan | Need:  # noqa: PLR0911 - one for each answer
-        """Say what is to be done with a work item next, its turn having come.
-
-        Raises:
-            RecordFault: It cannot be delivered.
-        """
-        if self.resolver.is_reading(item):
-            return Need.LOOKUP
-        if item.read is None:
-            if self.ordering.spans_others(item, None):
-                return Need.SPLIT
-            return self.memory_check.plan(item) or Need.LOOKUP
-        if self.waits_for_deferred(item):
-            return Need.END_OF_INPUT
-        found = _chosen(item)
-        if self.ordering.spans_others(item, found):
-            return Need.SPLIT
-        if found is not None and self.named_accounts.is_unknown(item, found):
-            return Need.NAMED_ACCOUNT
-        return self._planned(item, found)
-
-    def _planned(self, item: WorkItem, found: Resource | None) -> Plan | Need:
-        """Plan a work item by what it is about, or say what the plan still needs.
-
-        Raises:
-            RecordFault: It cannot be delivered.
-        """
-        batch, rules = item.batch, item.batch.stream.rules
-        decided = plan(batch.object, item.desired, found, rules)
-        if isinstance(decided, Unchanged) and not item.desired.references:
-            return decided
-        if not isinstance(decided, Skip) and references_to_find(item.desired, found, rules):
-            return Need.LINKS
-        if self.resolver.is_stale(item, decided):
-            return Need.FRESH_LOOKUP
-        return Need.TEST if self.resolver.needs_test(batch, decided) else decided
-
-    def _is_outdated(self, item: WorkItem) -> bool:
-        """Whether a work item is to be looked up again before it is written."""
-        try:
-            return self.next_step(item) is Need.FRESH_LOOKUP
-        except RecordFault:
-            return False  # which it says when its turn comes
 
     async def _take(self, item: WorkItem, step: Plan | Need) -> bool:
         """Take one step with a work item; say whether it has come to its end.
@@ -187,6 +139,9 @@ class Delivery:
                 return await self._write(item, step)
             case Unchanged():
                 self.settle(item.batch, [(item, as_it_should_be(item, step))])
+            case Skip() if item.desired.fault is not None:
+                self.decisions.note_opt_out(item)
+                return self.refuse(item, item.desired.fault)
             case Skip():
                 item.batch.listener.skipped(item.batch.stream, item.members, step.reason)
                 self.ordering.leave([item], Stage.SETTLED)
@@ -203,12 +158,12 @@ class Delivery:
             case Need.LOOKUP:
                 await self.resolver.find_one(item)
             case Need.FRESH_LOOKUP:
-                await self.resolver.find_one(item, is_outdated=self._is_outdated)
+                await self.resolver.find_one(item, is_outdated=self.decisions.is_outdated)
             case Need.NAMED_ACCOUNT:
                 await self.named_accounts.resolve(batch, [item])
             case Need.LINKS:
                 unlinked = await self.references.resolve(batch, [item], self._related)
-                return bool(unlinked) and self.end_unlinked(unlinked[0])
+                return bool(unlinked) and await self.end_unlinked(unlinked[0])
             case Need.TEST:
                 await self.resolver.test(batch)
             case Need.SPLIT:
@@ -235,16 +190,16 @@ class Delivery:
                 "An import with an older row of the same record may still be at work; the next "
                 "run goes on with the newer one."
             )
-        if isinstance(decided, Update) and self._bulk.takes(item):
-            with self.ordering.writing(item, decided.resource):
-                self.memory_check.will_write(item, decided.resource.id)
-                expiry = self.resolver.expiry(item, decided)
-                return self._heed(item, await self._bulk.write(Change(item, decided, expiry)))
-        async with self.queue.place(item) as has_waited:
+        if self._bulk.takes(item, decided):
+            with self.ordering.writing(item, target):
+                if target is not None:
+                    self.memory_check.will_write(item, target.id)
+                return self._heed(item, await self._bulk.write(item, self._job(item, decided)))
+        async with self.queue.place(item, is_update=target is not None) as has_waited:
             if has_waited:  # what it rests on may have changed meanwhile
                 if self.is_aborted(item) or self.ordering.blocker(item) is not None:
                     return False
-                step = self.next_step(item)
+                step = self.decisions.next_step(item)
                 if not isinstance(step, Create | Update):
                     return False
                 decided = step
@@ -254,18 +209,22 @@ class Delivery:
                 if target is not None:
                     self.memory_check.will_write(item, target.id)
                 write = partial(self._tools.writer.write, self._job(item, decided))
-                return self._heed(item, await self._requests.write(write))
+                result = await self._requests.write(write)
+                if not isinstance(result, Unserved):
+                    return self._heed(item, result)
+        await self._server_errors.wait_out(item, result)
+        return False
 
     def _job(self, item: WorkItem, decided: Create | Update) -> Job:
-        stream = item.batch.stream
         return Job(
             object=item.batch.object,
             desired=item.desired,
             decided=decided,
-            rules=stream.rules,
-            asked=stream.asked,
+            rules=item.batch.stream.rules,
+            asked=item.batch.asked,
             read=item.read or Read(self._clock(), self._tools.lookup.version),
             expiry=self.resolver.expiry(item, decided),
+            is_patient=item.is_patient,
         )
 
     def _heed(self, item: WorkItem, result: Delivered | Alone | Found | Gone | None) -> bool:
@@ -315,16 +274,17 @@ class Delivery:
         """Take in that a record is there which lookups had not shown.
 
         Raises:
-            RecordFault: That was so before.
+            RecordFault: That was so before, and it was known when the create was sent again.
         """
-        if item.is_found_late:
+        snapshot = item.batch.snapshot
+        if item.is_found_late and all(snapshot.get(one.id) for one in found.resources):
             message = "Another record has what should be unique, and does not fit this one."
             raise RecordFault("already_taken", message)
         item.is_found_late = True
         for resource in found.resources:
             # What was written since that look is newer.
             if item.batch.written.get(resource.id, found.read_at) <= found.read_at:
-                item.batch.snapshot.put(resource)
+                snapshot.put(resource)
         item.read = Read(found.read_at, self._version_of(item))
 
     def _version_of(self, item: WorkItem) -> int:
@@ -344,10 +304,11 @@ class Delivery:
     # Outcomes
 
     def settle(self, batch: Batch, deliveries: list[tuple[WorkItem, Delivered]]) -> None:
-        """Say what became of work items; accounts are remembered for those that link to them."""
+        """Report the outcome of work items; accounts are remembered for those that link to them."""
         if not deliveries:
             return
         batch.listener.delivered(batch.stream, deliveries)
+        self.claims.take(batch.stream, deliveries)
         if batch.object.created_for_links and not batch.is_related:
             for item, delivered in deliveries:
                 self._accounts.note(item.desired, delivered.resource)
@@ -355,6 +316,8 @@ class Delivery:
 
     def refuse(self, item: WorkItem, fault: RecordFault) -> bool:
         """Reject a work item's one record; of several that were folded, send each by itself.
+
+        One with an opt-out goes on with that alone, and is rejected when that is settled.
 
         Returns:
             Whether it has come to its end.
@@ -364,15 +327,21 @@ class Delivery:
             return True
         if fault.code == "relation_not_found" and self._links_anew(item, fault.field or ""):
             return False
-        item.batch.listener.rejected(item.batch.stream, item.members[0], fault)
+        batch, rejected = item.batch, item.desired.fault
+        if rejected is None and (
+            opt_out := only_opt_out(batch.object, item.desired, batch.stream.rules, fault)
+        ):
+            item.desired = opt_out
+            self._settlement.refused(item.members[0])
+            return False
+        batch.listener.rejected(batch.stream, item.members[0], rejected or fault)
         self.ordering.leave([item], Stage.SETTLED)
         return True
 
     def _links_anew(self, item: WorkItem, name: str) -> bool:
         """Go on with a record of which Outreach says that what it is linked to is not there.
 
-        What was found before may have gone since. An id that the record itself says can only be
-        dropped, if the settings allow that.
+        What was found may have gone since. An id that it says is dropped, where that is allowed.
         """
         if item.desired.relationships.get(name) is None or item.is_linked_anew:
             return False
@@ -380,7 +349,7 @@ class Delivery:
             item.is_linked_anew = True
             self.references.forget()
         elif item.batch.stream.rules.on_missing_relation == "skip":
-            self._settlement.goes_without(item.batch.stream, f"{name}.id")
+            self._settlement.delivered_without(item.batch.stream, f"{name}.id")
         else:
             return False
         item.desired = item.desired.without_link(name)
@@ -393,20 +362,33 @@ class Delivery:
 
     # The end of the input
 
-    def waits_for_deferred(self, item: WorkItem) -> bool:
-        """Whether something that must come before a work item waits for the end of the input."""
-        batch = item.batch
-        if batch.is_related or not self.deferred.holds(batch.object.name):
-            return False
-        return self.deferred.concerns(batch.object.name, item.all_keys())
-
-    def end_unlinked(self, unlinked: Unlinked) -> bool:
+    async def end_unlinked(self, unlinked: Unlinked) -> bool:
         """Defer or reject a work item that lacks a link; say whether it has come to its end."""
-        if unlinked.may_come:
+        if not unlinked.may_come:
+            assert unlinked.fault is not None  # noqa: S101 - else it would go on
+            return self.refuse(unlinked.item, unlinked.fault)
+        if await self._has_opted_out(unlinked):
             self.defer(unlinked.item, unlinked.fault)
+        else:
+            self.ordering.leave([unlinked.item], Stage.LEFT)
+        return True
+
+    async def _has_opted_out(self, unlinked: Unlinked) -> bool:
+        """Deliver the opt-out of a record that is to wait, since the run may end before.
+
+        Returns:
+            Whether nothing of it is left to the next run.
+        """
+        item, batch, fault = unlinked.item, unlinked.item.batch, unlinked.fault
+        if fault is None:
+            return True  # it is left to the next run as a whole, should the run end before
+        opt_out = only_opt_out(batch.object, item.desired, batch.stream.rules, fault)
+        if opt_out is None:
             return True
-        assert unlinked.fault is not None  # noqa: S101 - else it would go on
-        return self.refuse(unlinked.item, unlinked.fault)
+        heard = Unheard()
+        await self.deliver(heard.part_of(item, opt_out))
+        item.members[0].opt_out = heard.outcome
+        return heard.is_over
 
     def defer(self, item: WorkItem, fault: RecordFault | None = None) -> None:
         """Let a work item wait for the end of the input, and so all that must come after it."""
@@ -416,23 +398,3 @@ class Delivery:
     def is_aborted(self, item: WorkItem) -> bool:
         """Whether `on_reject` is abort, and an earlier record was rejected."""
         return self._settlement.is_aborted_before(item.members[0])
-
-
-def as_it_should_be(item: WorkItem, decided: Unchanged) -> Delivered:
-    """Say what became of a work item that Outreach holds as it should."""
-    # What an import left to be done has been done meanwhile.
-    outcome: Literal["updated", "unchanged"] = "updated" if item.is_single else "unchanged"
-    return Delivered(outcome, decided.resource, decided)
-
-
-def _chosen(item: WorkItem) -> Resource | None:
-    """Return the one that a work item is about, or None where nothing matches.
-
-    Raises:
-        RecordFault: Several records match, and the settings choose none of them.
-    """
-    matches = item.matches()
-    chosen = choose(matches, item.batch.stream.rules.on_ambiguous)
-    if chosen is None and matches:
-        raise ambiguous(matches)
-    return chosen

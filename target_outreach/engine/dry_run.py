@@ -8,25 +8,36 @@ in a real run.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.delivery.outcome import Delivered
-from target_outreach.records.matching import Picture
+from target_outreach.engine.imported import is_importable
+from target_outreach.engine.own_records import found_by_any
 from target_outreach.records.model import Create, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from target_outreach.delivery.stream import Item
-    from target_outreach.engine.writing import Job
+    from target_outreach.engine.job import Job
+    from target_outreach.outreach.imports import BulkMode
     from target_outreach.records.folding import Group
+    from target_outreach.records.matching import RemoteSnapshot
 
 
 class DryWriter:
     """Remembers what would have been written, and writes nothing."""
 
-    def __init__(self) -> None:
-        self._pictures: dict[tuple[str, tuple[str, ...]], Picture] = {}
+    is_dry = True
+
+    def __init__(self, mode: BulkMode = "off") -> None:
+        """Have written nothing yet.
+
+        Args:
+            mode: What a real run would use imports for.
+        """
+        self._mode = mode
+        self._snapshots: dict[str, RemoteSnapshot] = {}
         self._created = 0
         self._lock = threading.Lock()
 
@@ -42,10 +53,13 @@ class DryWriter:
             old = job.decided.resource
             attributes = {**old.attributes, **job.decided.attributes}
             resource = Resource(old.id, attributes, {**old.links, **job.decided.relationships})
-        key = (job.object.name, job.rules.match_fields)
-        self._pictures.setdefault(key, Picture(job.object, job.rules.match_fields)).put(resource)
+        if job.object.name not in self._snapshots:
+            self._snapshots[job.object.name] = found_by_any(job.object)
+        self._snapshots[job.object.name].put(resource)
         is_new = isinstance(job.decided, Create)
-        return Delivered("created" if is_new else "updated", resource, job.decided)
+        by_import = is_importable(self._mode, job.object, job.decided, job.rules)
+        outcome: Literal["created", "updated"] = "created" if is_new else "updated"
+        return Delivered(outcome, resource, job.decided, is_imported=by_import)
 
     def _new(self, decided: Create) -> Resource:
         self._created += 1
@@ -56,23 +70,21 @@ class DryWriter:
     def would_hold(self, object_name: str, resource_id: int) -> Mapping[str, Any] | None:
         """Return what a record would hold that would have been written, as far as it is known."""
         with self._lock:
-            for mine in self._pictures.values():
-                if mine.object.name == object_name and (one := mine.get(resource_id)) is not None:
-                    return one.attributes
-        return None
+            mine = self._snapshots.get(object_name)
+            one = None if mine is None else mine.get(resource_id)
+            return None if one is None else one.attributes
 
-    def recall(self, snapshot: Picture, items: Iterable[Group[Item]]) -> None:
+    def recall(self, snapshot: RemoteSnapshot, items: Iterable[Group[Item]]) -> None:
         """Show a batch what earlier ones would have written."""
         with self._lock:
-            for mine in self._pictures.values():
-                if mine.object is snapshot.object:
-                    _show(mine, snapshot, items)
+            if (mine := self._snapshots.get(snapshot.object.name)) is not None:
+                _show(mine, snapshot, items)
 
 
-def _show(mine: Picture, picture: Picture, groups: Iterable[Group[Item]]) -> None:
-    for resource in list(picture):
+def _show(mine: RemoteSnapshot, snapshot: RemoteSnapshot, groups: Iterable[Group[Item]]) -> None:
+    for resource in list(snapshot):
         if (changed := mine.get(resource.id)) is not None:
-            picture.put(changed)
+            snapshot.put(changed)
     for key in (key for group in groups for key in group.keys):
         for resource in mine.having(key):
-            picture.put(resource)
+            snapshot.put(resource)

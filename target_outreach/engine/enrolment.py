@@ -15,19 +15,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from target_outreach.bounds import TRIES
 from target_outreach.delivery.outcome import Delivered
 from target_outreach.engine.batch import Stage, WorkItem
 from target_outreach.engine.resolver import FRESH
-from target_outreach.engine.writing import SECOND_LOOK_AFTER, document
+from target_outreach.engine.writing import document
 from target_outreach.errors import OutcomeUnknown, Outdated, OutreachError, RecordFault, Retriable
 from target_outreach.outreach.answers import read_resource
-from target_outreach.outreach.outages import TRIES
 from target_outreach.records.catalog import load_catalog
 from target_outreach.records.model import Create, Resource, Skip, Unchanged
-from target_outreach.records.planning import has_opted_out_of_mail
+from target_outreach.records.opt_outs import has_opted_out_of_mail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from target_outreach.engine.dry_run import DryWriter
     from target_outreach.engine.ordering import WriteQueue
@@ -81,11 +81,25 @@ class Enrolments:
     """Reads and makes sequence states, on worker threads."""
 
     def __init__(
-        self, client: Client, lookup: Lookup, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        client: Client,
+        lookup: Lookup,
+        pauses: Sequence[float],
+        *,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
+        """Have enrolled nobody yet.
+
+        Args:
+            client: Sends requests.
+            lookup: Finds records in Outreach.
+            pauses: Seconds before each further look for what may have been created.
+            sleep: Waits so many seconds; by default, the end of the run ends the wait.
+        """
         self._client = client
         self._lookup = lookup
-        self._sleep = sleep
+        self._pauses = pauses
+        self._sleep = sleep or client.pacer.rest
 
     def add(self, desired: Desired, is_current: Callable[[], bool]) -> Delivered | None:
         """Put a prospect into a sequence, unless it is or was there; by one request.
@@ -95,7 +109,7 @@ class Enrolments:
             is_current: Says right before the request whether what was asked is new enough.
 
         Returns:
-            What became of it, or None where nothing did: before the next try, Outreach is to be
+            The outcome, or None where there is none yet: before the next try, Outreach is
             asked again whether the prospect has opted out.
 
         Raises:
@@ -110,8 +124,8 @@ class Enrolments:
             answer = self._client.request_once("POST", path, sent, is_current=is_current)
             resource = read_resource(answer.document["data"])
         except (KeyError, TypeError, ValueError, OutcomeUnknown):
-            # Outreach need not refuse a second time, so it is looked for twice.
-            for pause in (FIRST_LOOK_AFTER, SECOND_LOOK_AFTER):
+            # Outreach need not refuse a second time, and lists may be behind.
+            for pause in (FIRST_LOOK_AFTER, *self._pauses):
                 self._sleep(pause)
                 if (made := self._find(links)) is not None:
                     return Delivered("created", made, decided)
@@ -120,7 +134,7 @@ class Enrolments:
             return None
         except Retriable as error:
             if error.wait is None:  # else the next request waits as long as it was told
-                self._sleep(SECOND_LOOK_AFTER * random.uniform(0.5, 1))  # noqa: S311
+                self._sleep(self._pauses[0] * random.uniform(0.5, 1))  # noqa: S311
             return None
         except RecordFault as fault:
             if BEEN_THERE not in f"{fault.message} {fault.detail}".lower():
@@ -235,7 +249,7 @@ class Enroller:
             is_alone: Whether the question was about this prospect only.
 
         Returns:
-            What became of it; a skip where the prospect has opted out.
+            The outcome; a skip where the prospect has opted out.
 
         Raises:
             RecordFault: It cannot be enrolled.

@@ -5,7 +5,7 @@ hundred addresses a request, a page brings a thousand records whoever asks for t
 requests are due, the first page is read, with the number of all; if the rest costs no more than the
 lookups, it is read too. What was read is kept in an index on disk, which SQLite removes by itself.
 
-What the index does not hold is no proof for an account: pages are not one moment's picture, and
+What the index does not hold is no proof for an account: pages are not one moment's snapshot, and
 Outreach would not refuse a second one. So `Resolver` looks again before it creates one.
 """
 
@@ -26,14 +26,15 @@ import msgspec
 from target_outreach.delivery.tally import counted
 from target_outreach.engine.batch import Batch, Read, WorkItem
 from target_outreach.json_reader import read_json
-from target_outreach.records.matching import Picture
+from target_outreach.records.matching import RemoteSnapshot
 from target_outreach.records.model import Key, ObjectType, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from target_outreach.engine.requests import Requests
-    from target_outreach.outreach.lookup import Lookup, Page
+    from target_outreach.outreach.lookup import Lookup
+    from target_outreach.outreach.pages import NextPage, Page
 
 logger = logging.getLogger("target-outreach")
 
@@ -66,7 +67,7 @@ class Index:
         """
         self.fields = frozenset(fields)
         self.asked = frozenset(asked)
-        self._keys = Picture(object_type, tuple(fields)).keys
+        self._keys = RemoteSnapshot(object_type, tuple(fields)).keys
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.executescript(
             "CREATE TABLE records (id INTEGER PRIMARY KEY, content BLOB NOT NULL);"
@@ -110,7 +111,10 @@ class Index:
         """Go through the records that have one of these keys, some more than once."""
         values: defaultdict[str, list[bytes | int]] = defaultdict(list)
         for key in keys:
-            values[key.field].append(int(key.value) if key.field == "id" else _stored(key))
+            if key.field == "id":
+                values["id"].append(int(key.value))
+            elif key.field in self.fields:
+                values[key.field].append(_stored(key))
         for name, several in values.items():
             for start in range(0, len(several), AT_ONCE):
                 yield from self._having(name, several[start : start + AT_ONCE])
@@ -137,7 +141,7 @@ class Index:
 
 
 def _stored(key: Key) -> bytes:
-    """Return a key's value as it stands in the index, which takes no broken text for text."""
+    """Return a key's value as bytes for the index, which does not accept broken text."""
     return str(key.value).encode("utf-8", "surrogatepass")
 
 
@@ -174,7 +178,7 @@ class _Scan:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether the index is, or may become, a picture of the whole object."""
+        """Whether the index is, or may become, a snapshot of the whole object."""
         return not self.is_read.done() or self.is_read.result()
 
 
@@ -245,7 +249,7 @@ class FullScans:
             scan.index.close()
 
     def _begin(self, batch: Batch, lookups: int) -> _Scan:
-        index = Index(batch.object, batch.stream.rules.match_fields, batch.stream.asked)
+        index = Index(batch.object, batch.snapshot.fields, batch.asked)
         is_read = asyncio.get_running_loop().create_future()
         scan = _Scan(index, lookups, self._clock(), batch.stream.name, is_read)
         self._scans[batch.object.name] = scan
@@ -253,7 +257,7 @@ class FullScans:
 
     async def _read(self, batch: Batch, scan: _Scan) -> bool:
         """Read the first page, which tells how many there are, and the rest if that pays."""
-        following: str | None = self._lookup.whole_path(batch.object, batch.stream.asked)
+        following: str | NextPage | None = self._lookup.whole_path(batch.object, batch.asked)
         while following is not None:
             page = await self._requests.read(partial(self._lookup.page, following))
             scan.pages += 1
@@ -264,7 +268,7 @@ class FullScans:
                 scan.index.close()
                 return False
         logger.info(
-            "All %s were read, in %s, which costs less than to look them up.",
+            "Read all %s in %s, which is cheaper than looking them up.",
             batch.object.name,
             counted(scan.pages, "request"),
         )
@@ -296,7 +300,7 @@ def _serves(scan: _Scan, batch: Batch) -> bool:
     stream, index = batch.stream, scan.index
     if stream.rules.change_detection == "drift" and scan.stream != stream.name:
         return False
-    return index.asked.issuperset(stream.asked) and index.fields.issuperset(
+    return index.asked.issuperset(batch.asked) and index.fields.issuperset(
         stream.rules.match_fields
     )
 

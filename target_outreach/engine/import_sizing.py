@@ -35,6 +35,8 @@ class ImportSizing:
         is_lost: Whether there are to be no more imports.
     """
 
+    _what = "updated"
+
     def __init__(self) -> None:
         self.size = FIRST_SIZE
         self.shape: Shape = "wrapped"
@@ -64,7 +66,7 @@ class ImportSizing:
         if ending.kind in {"refused", "unfinished"}:
             self._lose(ending.words)
         elif is_failure and not may_fail:
-            self._lose(ending.words or "imports leave out too many of their records")
+            self._lose(ending.words or "imports ignore too many of their records")
         else:
             self._adapt(count, lost)
         return False
@@ -89,7 +91,37 @@ class ImportSizing:
     def _lose(self, words: str) -> None:
         self.is_lost = True
         logger.warning(
-            "Records are updated one at a time for the rest of this run, in spite of "
-            "bulk_updates: %s.",
+            "bulk_writes is switched off for the rest of this run, and records are %s one at a "
+            "time: %s.",
+            self._what,
             words,
         )
+
+
+class CreateSizing(ImportSizing):
+    """The same of imports of new records, which end for good with the first that goes wrong.
+
+    Only a first request that was refused as a whole, so that nothing of it was begun, is sent once
+    more in the other form.
+    """
+
+    _what = "created"
+
+    def learn(self, count: int, kept: int, ending: Ending) -> bool:
+        """Take in how an import went; all of its records must be there, once, as they were sent.
+
+        Args:
+            count: How many records it had.
+            kept: How many of them were found so.
+            ending: How it ended.
+
+        Returns:
+            Whether the rest is worth another import, of another form.
+        """
+        if ending.kind == "unfit" and not self._has_worked and self._try_otherwise(count):
+            return True
+        if kept < count or ending.kind == "unfinished":
+            self._lose(ending.words or "an import has not created each record once, as it was sent")
+        self._has_worked = True
+        self._adapt(count, 0)
+        return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
     from target_outreach.engine.tools import Tools
     from target_outreach.inbox import Inbox
 
+logger = logging.getLogger("target-outreach")
+
 BATCHES_UNDER_WAY = 2
 
 #: Seconds that writes in flight get to end when the run must.
 GRACE = 20.0
+
+#: Seconds of that which need no explanation.
+SOON = 1.0
 
 #: Seconds between two looks at whether anything still happens.
 WATCH = 5.0
@@ -128,6 +134,7 @@ class Engine:
         if self.error is None:
             # Set here, since the engine's thread may be stuck at a full standard output.
             self.error, self._failed_at = error, self._tools.clock()
+        self._tools.pacer.stop()  # the engine's thread may wait between two tries of a request
         self._call(self._halt)
 
     def finish(self) -> None:
@@ -137,13 +144,21 @@ class Engine:
             Exception: Why the engine has stopped.
         """
         self._call(self._close)
+        is_said = False
         # Short waits, since a thread that joins another one is deaf to signals on some systems.
-        while self._thread.is_alive() and not self._is_overdue():
+        while self._thread.is_alive():
+            waited = 0.0 if self._failed_at is None else self._tools.clock() - self._failed_at
+            if waited > GRACE:
+                break
+            if waited > SOON and not is_said:
+                is_said = True
+                logger.info(
+                    "Waiting for the writes in flight, for %.0f seconds at most. A second signal "
+                    "ends the run at once.",
+                    GRACE,
+                )
             self._thread.join(0.2)
         self.raise_error()
-
-    def _is_overdue(self) -> bool:
-        return self._failed_at is not None and self._tools.clock() - self._failed_at > GRACE
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
         """Have something done on the engine's thread, unless that has ended."""
@@ -186,13 +201,13 @@ class Engine:
             self._fail(error)
 
     def _take(self, batches: Sequence[tuple[Stream, list[Item]]]) -> None:
-        together = self._batches.together(len(batches)) if len(batches) > 1 else None
+        # Numbered here, since a later call may come before their coroutines begin.
+        streams, _ = zip(*batches, strict=True)
+        together = self._batches.together(streams)
         for stream, items in batches:
             self._tasks.start(self._deliver_batch(stream, items, together))
 
-    async def _deliver_batch(
-        self, stream: Stream, items: list[Item], together: Together | None = None
-    ) -> None:
+    async def _deliver_batch(self, stream: Stream, items: list[Item], together: Together) -> None:
         await self._batches.deliver_batch(stream, items, together)
         self._settlement.release()
         with self._changed:
@@ -231,7 +246,8 @@ class Engine:
         while batches := self._batches.deferred.release():
             # Counted first, since a batch may be settled as soon as it is taken.
             self._under_way += len(batches)
-            await asyncio.gather(*(self._deliver_batch(*batch) for batch in batches))
+            one_by_one = ((*batch, self._batches.together(batch[:1])) for batch in batches)
+            await asyncio.gather(*(self._deliver_batch(*batch) for batch in one_by_one))
         await self._batches.memory_check.finish()
         self._ended.set()
 

@@ -56,6 +56,13 @@ class MemoryCheck:
         if self._remote_changes is not None:
             self._remote_changes.written(object_type, resource)
 
+    def is_anothers(self, item: WorkItem, resource_id: int) -> bool:
+        """Whether a row of the stream with another key was delivered to a record before."""
+        stream, key = item.batch.stream, item.desired.source_key
+        if key is None or self._kept is None or item.desired.remembered == resource_id:
+            return False
+        return self._kept.is_anothers(stream, key, resource_id)
+
     def will_write(self, item: WorkItem, resource_id: int) -> None:
         """Hear that a record of Outreach is about to be written."""
         if self._kept is None:
@@ -168,7 +175,7 @@ class MemoryCheck:
         if self._remote_changes is None or entry is None or not _needs_a_look(item, entry):
             return False
         batch = item.batch
-        if (edit := self._remote_changes.edit(batch.stream, entry.remembered.id)) is None:
+        if (edit := self._remote_changes.edit(batch, entry.remembered.id)) is None:
             return False
         resource, item.read = edit
         if batch.written.get(resource.id) is None:
@@ -191,7 +198,7 @@ def _needs_a_look(item: WorkItem, entry: Known) -> bool:
 
 def _plan(item: WorkItem, entry: Known | None, changed: list[str]) -> Update | Unchanged | None:
     """Plan what needs no look at Outreach."""
-    if entry is None or _needs_a_look(item, entry):
+    if entry is None or item.desired.fault is not None or _needs_a_look(item, entry):
         return None
     rules = item.batch.stream.rules
     return plan_unseen(item.batch.object, item.desired, entry.remembered.id, changed, rules)

@@ -70,7 +70,8 @@ class NamedAccounts:
 
     def doubtful(self, batch: Batch, items: Iterable[WorkItem]) -> list[WorkItem]:
         """List those work items whose plans depend on whether a linked account is named."""
-        if batch.object.unnamed_link is None or batch.object.unnamed_link not in batch.stream.asked:
+        link = batch.object.unnamed_link
+        if link is None or link not in batch.stream.asked:
             return []
         on_ambiguous = batch.stream.rules.on_ambiguous
         return [
@@ -94,7 +95,10 @@ class NamedAccounts:
                 if account not in self._known or self._known[account][1] < oldest
             },
         )
-        for resource in found:
+        for one in found:
+            # What was written or read of it since it was asked is newer.
+            if (resource := batch.snapshot.get(one.id)) is None:
+                continue
             is_named, _ = self._known.get(_account_of(batch, resource), (True, 0.0))
             if not is_named:
                 links = {**resource.links, batch.object.unnamed_link or "": None}

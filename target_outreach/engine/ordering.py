@@ -2,10 +2,13 @@
 
 A work item waits for every open one that arrived earlier and may be about the same record of
 Outreach: one that has a key in common with it, or a key of the record that it was found to be about
-(another address of the person, or the name that the company had before this row renames it). Of
-those that wait for nothing, the one that arrived first is written first.
+(another address of the person, or the name that the company had before this row renames it). Where
+streams match by different fields, keys are the values of all of these. Of those that wait for
+nothing, the one that arrived first is written first.
 
-A work item waits only for earlier ones, so no two can wait for each other.
+A work item waits only for earlier ones, and for one that is writing the very record: that one waits
+for nothing but the answer, or for an import that is about to begin. So no two can wait for each
+other.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ import itertools
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+from target_outreach.delivery.breaker import Breaker
 from target_outreach.engine.batch import Batch, Stage, WorkItem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from target_outreach.delivery.stream import Stream
     from target_outreach.records.model import Key, ObjectType, Resource
@@ -33,13 +38,10 @@ class Ordering:
 
     def __init__(self) -> None:
         self._batches: list[Batch] = []
-        self._numbers = itertools.count()
+        #: Gives each batch its place among those of the run.
+        self.numbers = itertools.count()
         self._written: dict[Place, WorkItem] = {}
         self._changed: list[asyncio.Future[None]] = []
-
-    def number(self) -> int:
-        """Give a batch its place among those of the run."""
-        return next(self._numbers)
 
     def begin(self, batch: Batch, items: Iterable[WorkItem]) -> None:
         """Take in a batch with its work items."""
@@ -57,7 +59,9 @@ class Ordering:
 
     def of(self, object_type: ObjectType) -> Iterator[Batch]:
         """Go through the batches of an object."""
-        return (batch for batch in self._batches if batch.object is object_type)
+        for batch in self._batches:
+            if batch.object is object_type:
+                yield batch
 
     async def first(self, batch: Batch) -> None:
         """Wait until no batch that was handed over earlier is being delivered, whatever it is."""
@@ -68,11 +72,12 @@ class Ordering:
 
     def leave(self, items: Iterable[WorkItem], stage: Stage) -> None:
         """Bring work items to their last stage, so that nobody waits for them any more."""
-        for item in items:
-            if item.is_open:
-                item.stage = stage
-                item.batch.let_go((item,))
-                item.wake_followers()
+        left = [item for item in items if item.is_open]
+        for item in left:
+            item.stage = stage
+            item.wake_followers()
+        for batch in {item.batch for item in left}:
+            batch.let_go(left)
 
     def split(self, item: WorkItem) -> list[WorkItem]:
         """Replace a work item by one for each of its records, in their order."""
@@ -102,24 +107,21 @@ class Ordering:
 
     def blocker(self, item: WorkItem) -> WorkItem | None:
         """Return a work item that another one has to wait for, or None where there is none."""
-        name, snapshot = item.batch.object.name, item.batch.snapshot
-        about: set[Key] = set()
-        for record_id in item.record_ids:
-            other = self._written.get((name, record_id))
+        batch, snapshot = item.batch, item.batch.snapshot
+        keys, found = item.keys, item.record_ids
+        for record_id in found:
+            other = self._written.get((batch.object.name, record_id))
             if other is not None and other is not item:
                 return other
-            about.update(snapshot.known_keys(record_id))
-        keys = item.keys | about
-        for near in self._near(item.batch):
-            if near is item.batch:
-                if not about and not item.waits_for:
-                    continue
-                earlier = near.holding(keys)
-            elif near.fields != item.batch.fields and keys:
+            keys = keys.union(snapshot.known_keys(record_id))
+        for near in self._near(batch):
+            if near is batch and not found and not item.waits_for:
+                continue
+            if near.snapshot.fields != snapshot.fields and keys:
                 earlier = [*near.open]  # keys of different fields say nothing about each other
             else:
-                earlier = near.holding(keys)
-            if near.order == item.batch.order:
+                earlier = _about_one(item, near, keys)
+            if near.order == batch.order:
                 earlier = [one for one in earlier if one.number < item.number]
             if earlier:
                 return max(earlier, key=_number)
@@ -139,12 +141,16 @@ class Ordering:
         keys = item.keys
         if found is not None:
             keys = keys.union(item.batch.snapshot.known_keys(found.id))
-        about = (other for near in self._near(item.batch) for other in near.holding(keys))
-        return any(other is not item and other.meets(item) for other in about)
+        about = (one for near in self._near(item.batch) for one in _about_one(item, near, keys))
+        return any(other.meets(item) for other in about)
 
     def _near(self, batch: Batch) -> list[Batch]:
         """List a batch and the earlier ones of its object, as far as they are being delivered."""
-        return [near for near in self.of(batch.object) if near.order <= batch.order]
+        return [
+            near
+            for near in self._batches
+            if near.object is batch.object and near.order <= batch.order
+        ]
 
     @contextmanager
     def writing(self, item: WorkItem, resource: Resource | None) -> Iterator[None]:
@@ -163,15 +169,20 @@ class Ordering:
 class Together:
     """Batches of several streams that are handed over at once, and ordered record by record."""
 
-    def __init__(self, order: int, count: int) -> None:
+    def __init__(self, order: int, streams: Sequence[Stream]) -> None:
         """Wait for all of them to begin.
 
         Args:
             order: Their place among the batches of the run.
-            count: How many there are.
+            streams: The stream of each, all for one object.
         """
         self.order = order
-        self._missing = count
+        fields: set[str] = set()
+        for stream in streams:
+            fields.update(stream.rules.match_fields)
+        #: What records of any of them are found by; only by all of it can they be compared.
+        self.match_fields = tuple(sorted(fields))
+        self._missing = len(streams)
         self._begun: set[str] = set()
         self._all = asyncio.Event()
 
@@ -187,20 +198,32 @@ class Together:
 
 
 class WriteQueue:
-    """Lets so many work items be written at once; the one that arrived first is next."""
+    """Lets so many work items be written at once; the one that arrived first is next.
 
-    def __init__(self, places: int) -> None:
+    Where Outreach has refused all writes up to now, it is the one that arrived last, and updates
+    come before creates.
+    """
+
+    def __init__(self, places: int, breaker: Breaker | None = None) -> None:
         """Begin with all places free.
 
         Args:
             places: How many.
+            breaker: Knows whether Outreach has refused all writes up to now.
         """
-        self._free = places
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._places = self._free = places
+        self._breaker = breaker or Breaker()
+        self._breaker.places = places
+        self._waiting: list[tuple[int, int, bool, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is being written, or is next."""
+        return self._free < self._places
+
     @asynccontextmanager
-    async def place(self, item: WorkItem) -> AsyncIterator[bool]:
+    async def place(self, item: WorkItem, *, is_update: bool = False) -> AsyncIterator[bool]:
         """Take a place for a while; the value says whether it had to be waited for."""
         has_waited = not self._free
         if not has_waited:
@@ -208,7 +231,7 @@ class WriteQueue:
         else:
             item.stage = Stage.QUEUED
             turn = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (item.number, next(self._order), turn))
+            heapq.heappush(self._waiting, (item.number, next(self._order), is_update, turn))
             try:
                 await turn
             except asyncio.CancelledError:
@@ -222,11 +245,38 @@ class WriteQueue:
 
     def _next(self) -> None:
         while self._waiting:
-            turn = heapq.heappop(self._waiting)[-1]
+            if self._breaker.is_in_doubt:
+                last = max(self._waiting, key=lambda one: (one[2], one[0]))
+                self._waiting.remove(last)
+                heapq.heapify(self._waiting)
+                turn = last[-1]
+            else:
+                turn = heapq.heappop(self._waiting)[-1]
             if not turn.done():
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+def _about_one(item: WorkItem, near: Batch, keys: AbstractSet[Key]) -> list[WorkItem]:
+    """List the other open work items of a batch that may be about the same record as one.
+
+    What only a memory knows is not looked up, so that of its record nothing but the id is known. A
+    record of another stream may be about that by any key.
+
+    Args:
+        item: The one.
+        near: The batch, which goes by the same fields.
+        keys: All that is known of the one.
+    """
+    known = near.holding(keys, item)
+    remembered = item.desired.remembered
+    if item.read is None and remembered is not None and near.stream is not item.batch.stream:
+        for one in near.open:
+            is_unread = one.read is None or one.stage is Stage.LOOKING_UP
+            if (is_unread and one.desired.remembered is None) or remembered in one.record_ids:
+                known.append(one)
+    return known
 
 
 def _number(item: WorkItem) -> int:

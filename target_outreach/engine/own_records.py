@@ -1,27 +1,33 @@
 """What this run has written, for as long as lists may not show it yet.
 
 Lists are said to be answered from an index, which may lag behind writes by seconds. A record that
-this run has just created must not be created again, by whatever key the next row finds it.
+this run has just created must not be created again, by whatever key the next row finds it. And what
+a list shows of a record that this run has just changed may be what it was before.
+
+Others may have changed or deleted such a record since. So what is remembered here only says which
+records are to be read by their ids, which no list is behind; nothing is decided by it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from target_outreach.records.matching import Picture
+from target_outreach.records.matching import RemoteSnapshot
 from target_outreach.records.model import Key, ObjectType, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from target_outreach.records.folding import Group
 
 #: Seconds for which what was written is remembered.
 KEPT = 900.0
 
 #: Records of one object that are remembered; of more than these, the oldest are forgotten. By its
 #: limit, Outreach takes some 2,500 writes of a user in that time (API reference 5).
-MOST = 5_000
+MOST = 2_500
 
 
 class OwnRecords:
@@ -42,47 +48,83 @@ class OwnRecords:
             self._objects[object_type.name] = _Written(object_type)
         self._objects[object_type.name].put(resource, self._clock())
 
+    def seen(self, object_type: ObjectType, resource: Resource, read_at: float) -> None:
+        """Take in what a read by its id has shown of a record, unless it was written since."""
+        if (written := self._objects.get(object_type.name)) is not None:
+            written.correct(resource, read_at)
+
     def forget(self, object_type: ObjectType, resource_id: int) -> None:
         """Drop a record that is not there any more."""
         if (written := self._objects.get(object_type.name)) is not None:
             written.drop(resource_id)
 
-    def show(self, picture: Picture, keys: Iterable[Key]) -> None:
-        """Add those of some keys that a lookup has not shown."""
-        if (written := self._objects.get(picture.object.name)) is not None:
-            written.drop_before(self._clock() - KEPT)
-            written.show(picture, keys)
+    def doubtful(self, object_type: ObjectType, listed: Iterable[Resource]) -> list[int]:
+        """List the records of which a list shows something else than what was written.
+
+        It may show what was there before, or what others have changed since.
+        """
+        if (written := self._objects.get(object_type.name)) is None:
+            return []
+        moment = self._clock() - KEPT
+        return [one.id for one in listed if written.differs(one, moment)]
+
+    def hidden(self, snapshot: RemoteSnapshot, groups: Iterable[Group[Any]]) -> list[int]:
+        """List the records that were written with a key of some groups, and that a lookup lacks."""
+        if (written := self._objects.get(snapshot.object.name)) is None:
+            return []
+        keys = {key for group in groups for key in group.keys}
+        return written.hidden(snapshot, keys, self._clock() - KEPT)
+
+
+def found_by_any(object_type: ObjectType) -> RemoteSnapshot:
+    """Return a snapshot of an object that finds its records by whatever a stream may match by."""
+    filterable = (one.name for one in object_type.attributes.values() if one.filterable)
+    return RemoteSnapshot(
+        object_type, tuple(dict.fromkeys((*object_type.match_fields, *filterable)))
+    )
 
 
 class _Written:
     """What was written of one object, the oldest first, found by id and by each match field."""
 
     def __init__(self, object_type: ObjectType) -> None:
-        filterable = (one.name for one in object_type.attributes.values() if one.filterable)
-        self._picture = Picture(
-            object_type, tuple(dict.fromkeys((*object_type.match_fields, *filterable)))
-        )
+        self._snapshot = found_by_any(object_type)
         self._at: OrderedDict[int, float] = OrderedDict()
 
     def put(self, resource: Resource, now: float) -> None:
-        said = {name: value for name, value in resource.attributes.items() if value is not None}
-        links = {name: link for name, link in resource.links.items() if link is not None}
-        self._picture.put(Resource(resource.id, said, links))
+        self._put(resource)
         self._at[resource.id] = now
         self._at.move_to_end(resource.id)
         if len(self._at) > MOST:
             self.drop(next(iter(self._at)))
 
+    def correct(self, resource: Resource, read_at: float) -> None:
+        own = self._snapshot.get(resource.id)
+        if own is not None and self._at[resource.id] <= read_at:
+            attributes = {**own.attributes, **resource.attributes}
+            self._put(Resource(resource.id, attributes, {**own.links, **resource.links}))
+
+    def _put(self, resource: Resource) -> None:
+        said = {name: value for name, value in resource.attributes.items() if value is not None}
+        links = {name: link for name, link in resource.links.items() if link is not None}
+        self._snapshot.put(Resource(resource.id, said, links))
+
     def drop(self, resource_id: int) -> None:
         self._at.pop(resource_id, None)
-        self._picture.forget(resource_id)
+        self._snapshot.forget(resource_id)
 
-    def drop_before(self, moment: float) -> None:
+    def differs(self, listed: Resource, moment: float) -> bool:
+        own = self._snapshot.get(listed.id)
+        if own is None or self._at[listed.id] < moment:
+            return False
+        return any(
+            ours.get(name) != value
+            for ours, theirs in ((own.attributes, listed.attributes), (own.links, listed.links))
+            for name, value in theirs.items()
+        )
+
+    def hidden(self, snapshot: RemoteSnapshot, keys: Iterable[Key], moment: float) -> list[int]:
         while self._at and next(iter(self._at.values())) < moment:
             self.drop(next(iter(self._at)))
-
-    def show(self, picture: Picture, keys: Iterable[Key]) -> None:
-        for key in keys:
-            for resource in self._picture.having(key):
-                if picture.get(resource.id) is None:
-                    picture.put(resource)
+        ours = (resource.id for key in keys for resource in self._snapshot.having(key))
+        return [one for one in dict.fromkeys(ours) if snapshot.get(one) is None]

@@ -19,8 +19,9 @@ from target_outreach.records.catalog import load_catalog
 from target_outreach.records.matching import choose
 from target_outreach.records.model import Desired
 from target_outreach.records.planning import references_to_find
-from target_outreach.records.references import new_account
+from target_outreach.records.references import new_account, with_company
 from target_outreach.records.rules import Rules
+from target_outreach.records.scalars import comparable_name
 from target_outreach.records.schemas import curated_schema
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ POLICY_CODES = frozenset({"relation_not_found", "relation_ambiguous"})
 
 
 class Counts(Protocol):
-    """Counts what became of links."""
+    """Counts the outcomes of links."""
 
-    def goes_without(self, stream: Stream, left_out: str) -> None:
+    def delivered_without(self, stream: Stream, left_out: str) -> None:
         """Count a record that is delivered without its link."""
 
     def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
@@ -78,12 +79,17 @@ class _Search:
         """Return the object that a reference names a record of."""
         return load_catalog()[self.batch.object.relationships[reference.relationship].object]
 
+    def creates(self, reference: Reference) -> bool:
+        """Whether what a reference names is to be created where it is not there."""
+        policy = self.batch.stream.rules.on_missing_relation
+        return policy == "create" and self.object_of(reference).created_for_links
+
     def fault(self, references: Iterable[Reference]) -> RecordFault | None:
         """Return what keeps a record from being delivered, as far as that is known."""
         policy = self.batch.stream.rules.on_missing_relation
         for reference in references:
             answer = self.answers.get(reference)
-            if isinstance(answer, RecordFault) and not _is_left_out(answer, policy):
+            if isinstance(answer, RecordFault) and not _is_skipped(answer, policy):
                 return answer
         return None
 
@@ -154,8 +160,8 @@ class References:
                 are to be written.
 
         Returns:
-            Those that cannot be written as they are. The others have their links, or go without
-            them where the settings say so; or the run ends before their turn.
+            Those that cannot be written as they are. The others have their links, or are
+            delivered without them where the settings say so; or the run ends before their turn.
         """
         wanted = {item: found for item in items if (found := _to_find(item, names))}
         if not wanted:
@@ -178,7 +184,7 @@ class References:
                 continue
             part, text = reference.values[0]
             ids = (await self._all(object_type, reference.linked_by[part])).get(
-                _comparable(text), []
+                comparable_name(text), []
             )
             if len(ids) == 1:
                 search.answers[reference] = ids[0]
@@ -197,7 +203,7 @@ class References:
         path = self._lookup.whole_path(object_type, (attribute,))
         ids: defaultdict[str, list[int]] = defaultdict(list)
         for resource in await self._requests.read(partial(self._lookup.read, path)):
-            ids[_comparable(resource.attributes.get(attribute))].append(resource.id)
+            ids[comparable_name(str(resource.attributes.get(attribute) or ""))].append(resource.id)
         return ids
 
     # Accounts and prospects
@@ -225,21 +231,11 @@ class References:
         first: dict[Reference, WorkItem],
     ) -> None:
         """Have references of one object found; those that say the same parts go together."""
-        object_type = load_catalog()[object_name]
-        creates = (
-            search.batch.stream.rules.on_missing_relation == "create"
-            and object_type.created_for_links
-        )
         alike: defaultdict[_Terms, dict[Reference, tuple[int, Desired]]] = defaultdict(dict)
-        why_not: dict[Reference, str] = {}
-        shared = search.batch.stream.rules.shared_domains
         for reference, item in first.items():
             attributes: dict[str, Value] = {**reference.attributes}
             terms = _Terms(tuple(attributes), "update")
-            made = new_account(reference, item.desired, shared) if creates else ""
-            if isinstance(made, str):
-                why_not[reference] = made
-            else:
+            if search.creates(reference) and (made := new_account(reference, item.desired)):
                 terms = _Terms(terms.fields, "upsert")
                 attributes |= made
                 if (fault := _too_long(object_name, attributes)) is not None:
@@ -254,18 +250,16 @@ class References:
         )
         for outcomes in found:
             for reference, related in outcomes.items():
-                self._take(search, reference, related, why_not.get(reference))
+                self._take(search, reference, related)
 
-    def _take(
-        self, search: _Search, reference: Reference, related: Related, why_not: str | None
-    ) -> None:
+    def _take(self, search: _Search, reference: Reference, related: Related) -> None:
         """Take in what came of a reference."""
         if isinstance(related.fault, AmbiguousMatch):
             search.answers[reference] = reference.ambiguous(related.fault.ids)
         elif related.fault is not None:
             search.answers[reference] = reference.refused(related.fault)
         elif related.resource is None:
-            search.answers[reference] = reference.missing(why_not)
+            search.answers[reference] = reference.missing(is_unnamed=search.creates(reference))
         else:
             search.answers[reference] = related.resource.id
             if search.object_of(reference).created_for_links:
@@ -298,7 +292,8 @@ class References:
             # An earlier one of them may say a link that is there: each goes by itself.
             return Unlinked(item, without[0].missing())
         for reference in without:
-            self._counts.goes_without(search.batch.stream, " and ".join(reference.parts))
+            self._counts.delivered_without(search.batch.stream, " and ".join(reference.parts))
+            item.desired = with_company(search.batch.object, item.desired, reference)
         item.desired = item.desired.with_links(links, [one.relationship for one in without])
         return None
 
@@ -312,7 +307,7 @@ def _too_long(object_name: str, attributes: Mapping[str, Value]) -> RecordFault 
     return None
 
 
-def _is_left_out(fault: RecordFault, policy: OnMissing) -> bool:
+def _is_skipped(fault: RecordFault, policy: OnMissing) -> bool:
     return policy == "skip" and fault.code in POLICY_CODES
 
 
@@ -330,7 +325,3 @@ def _to_find(item: WorkItem, names: Collection[str] | None) -> list[Reference]:
     if found is None and (matches or rules.sync_mode == "update"):
         return []  # it is rejected, or skipped
     return references_to_find(item.desired, found, rules)
-
-
-def _comparable(text: object) -> str:
-    return " ".join(str(text or "").casefold().split())

@@ -1,7 +1,7 @@
 """Records that others are to be linked to: they are delivered like received ones.
 
-Nobody has received them: they have no STATE, no count and no reject of their own. What becomes of
-them is for those that asked for them.
+Nobody has received them: they have no STATE, no count and no reject of their own. Their outcomes
+are for the records that link to them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from target_outreach.engine.batch import Batch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.engine.batch import WorkItem
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
     from target_outreach.records.model import Desired, Reference, Resource
@@ -52,12 +55,51 @@ class Delivers(Protocol):
             rules: How they are matched, and whether they are created.
 
         Returns:
-            What became of each; one is missing where the run ends before its turn.
+            The outcome of each; one is missing where the run ends before its turn.
         """
 
 
+class Unheard:
+    """Ignores the outcome of a part of a record; the record has its outcome later.
+
+    Attributes:
+        outcome: What was delivered, if anything was.
+        is_over: Whether the part has come to its outcome.
+    """
+
+    def __init__(self) -> None:
+        self.outcome: Delivered | None = None
+        self.is_over = False
+
+    def part_of(self, item: WorkItem, desired: Desired) -> WorkItem:
+        """Return a work item that delivers a part of a single record."""
+        batch = Batch(item.batch.order, item.batch.stream, item.batch.snapshot, self)
+        part = batch.item(desired, item.keys, set())
+        part.members.append(item.members[0])
+        part.read, part.is_single = item.read, True
+        return part
+
+    def delivered(
+        self, stream: Stream, deliveries: Iterable[tuple[Group[Item], Delivered]]
+    ) -> None:
+        """Keep what was delivered."""
+        del stream
+        ((_, self.outcome),) = deliveries
+        self.is_over = True
+
+    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
+        """Keep that nothing was to be done."""
+        del stream, items, reason
+        self.is_over = True
+
+    def rejected(self, stream: Stream, item: Item, fault: RecordFault) -> None:
+        """Keep that it could not be delivered."""
+        del stream, item, fault
+        self.is_over = True
+
+
 class RelatedOutcomes:
-    """Collects what becomes of a batch of records that nobody has received."""
+    """Collects the outcomes of a batch of records that nobody has received."""
 
     def __init__(self) -> None:
         self.outcomes: dict[Item, Related] = {}

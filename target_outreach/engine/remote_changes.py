@@ -5,7 +5,7 @@ itself has changed there too, and only comparing each record with what was held 
 seen tells an edit of others from a write of ours. So a run that has written much asks once more at
 its end: then its own writes are behind it, and the next run need not read them.
 
-An edit may come up later than the time that it bears. The next question therefore begins a minute
+An edit may appear in lists later than its time stamp. The next question therefore begins a minute
 before the last one, and asks for the newest changes first. The last one has proved that Outreach's
 list was up to date by the newest change that it showed, mostly a write of ours. Once that time is
 reached, the count says whether another record has come up since in what is left: if not, it need
@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from target_outreach.delivery.memory import Asked
+from target_outreach.delivery.memory_changes import Asked, RememberedChanges
 from target_outreach.engine.batch import Read
 from target_outreach.errors import EndedEarly, OutputError
 from target_outreach.outreach.lookup import PAGE_SIZE
@@ -31,17 +31,19 @@ from target_outreach.outreach.lookup import PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_outreach.delivery.memory import Memory
+    from target_outreach.delivery.memory_file import MemoryFile
     from target_outreach.delivery.stream import Stream
+    from target_outreach.engine.batch import Batch
     from target_outreach.engine.requests import Requests
-    from target_outreach.outreach.lookup import Lookup, Page
+    from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
+    from target_outreach.outreach.pages import NextPage, Page
     from target_outreach.records.model import ObjectType, Resource
 
 #: Edited records that are kept from the question to their row; the others are looked up again.
 MOST_EDITS = 50_000
 
-#: How much of the time before is asked for again.
+#: How much of the time before is read again.
 OVERLAP = timedelta(minutes=1)
 
 
@@ -60,7 +62,7 @@ class _Question:
     """One question under way.
 
     Attributes:
-        stream: The stream that it is asked for.
+        stream: The stream that needs it.
         object: The stream's object.
         before: What the question before has shown; None where it was never asked.
         began: When Outreach was asked, by its clock.
@@ -135,7 +137,7 @@ class RemoteChanges:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: MemoryFile,
         lookup: Lookup,
         pacer: Pacer,
         requests: Requests,
@@ -151,7 +153,7 @@ class RemoteChanges:
             requests: Runs requests on threads.
             clock: A monotonic clock in seconds.
         """
-        self._memory = memory
+        self._remembered = RememberedChanges(memory)
         self._lookup = lookup
         self._pacer = pacer
         self._requests = requests
@@ -160,10 +162,10 @@ class RemoteChanges:
         self._streams: dict[str, tuple[Stream, ObjectType]] = {}
         self._writes: Counter[str] = Counter()
 
-    def edit(self, stream: Stream, resource_id: int) -> tuple[Resource, Read] | None:
+    def edit(self, batch: Batch, resource_id: int) -> tuple[Resource, Read] | None:
         """Return an edited record as it was read, and when, if it was in this run."""
-        edit = self._edits.get(resource_id, {}).get(stream.name)
-        if edit is None or not edit.asked.issuperset(stream.asked):
+        edit = self._edits.get(resource_id, {}).get(batch.stream.name)
+        if edit is None or not edit.asked.issuperset(batch.asked):
             return None
         return edit.resource, edit.read
 
@@ -175,19 +177,21 @@ class RemoteChanges:
     async def ask(self, stream: Stream, object_type: ObjectType) -> None:
         """Ask what others have edited; at first, only what time it is there."""
         self._streams[stream.name] = stream, object_type
-        question = _Question(stream, object_type, self._memory.asked(stream))
+        question = _Question(stream, object_type, self._remembered.asked(stream))
         since = None if question.before is None else question.before.since
-        following: str | None = self._lookup.changes_path(object_type, since, stream.asked)
+        following: str | NextPage | None = self._lookup.changes_path(
+            object_type, since, stream.asked
+        )
         while following is not None:
             page = await self._requests.read(partial(self._lookup.page, following))
             question.take(page)
             if question.before is None or self._is_dear(question):
-                self._memory.doubt_all(stream)
+                self._remembered.doubt_all(stream)
                 question.before = None  # what has changed since is not known
                 break
             self._keep_edits(stream, page)
             following = None if question.is_answered else page.following
-        self._memory.note_asked(stream, question.conclude())
+        self._remembered.note_asked(stream, question.conclude())
 
     async def ask_again(self) -> None:
         """Ask once more, now that all is written, where that leaves less to read to the next run.
@@ -198,7 +202,7 @@ class RemoteChanges:
         """
         streams, self._streams = self._streams, {}
         for stream, object_type in streams.values():
-            before = self._memory.asked(stream)
+            before = self._remembered.asked(stream)
             if before is None:
                 continue
             writes = self._writes[object_type.name]
@@ -224,7 +228,7 @@ class RemoteChanges:
         assert question.before is not None  # noqa: S101 - else nothing is asked
         stream = question.stream
         since, asked = question.before.since, stream.asked
-        path = self._lookup.changes_path(question.object, since, asked)
+        path: str | NextPage = self._lookup.changes_path(question.object, since, asked)
         pause = after or 0.0
         while (page := await self._page_once(path, pages, pause)) is not None:
             is_first, pause = question.began is None, 0.0
@@ -234,16 +238,16 @@ class RemoteChanges:
             if is_first and page.following is not None and after is None and question.settles_in:
                 return question.settles_in
             try:
-                self._memory.note_edits(stream, page.resources, asked)
+                self._remembered.note_edits(stream, page.resources, asked)
                 if page.following is None or question.is_answered:
-                    self._memory.note_asked(stream, question.conclude())
+                    self._remembered.note_asked(stream, question.conclude())
                     break
             except OutputError:
                 break
             path, pages = page.following, question.pages_left
         return 0.0
 
-    async def _page_once(self, path: str, pages: int, pause: float) -> Page | None:
+    async def _page_once(self, path: str | NextPage, pages: int, pause: float) -> Page | None:
         """Read a page, where there is budget for it and those behind it."""
 
         def read() -> Page | None:
@@ -269,14 +273,14 @@ class RemoteChanges:
         """Whether there are more pages to a question than lookups to all that was delivered."""
         if question.count is None or len(question.seen) > PAGE_SIZE:
             return False  # it was decided by the first page
-        rows = self._memory.count(question.stream)
+        rows = self._remembered.count(question.stream)
         return question.pages_left > 1 + rows // ROWS_A_LOOKUP
 
     def _keep_edits(self, stream: Stream, page: Page) -> None:
         """Note what others have edited, and keep how it is now for the row that is to come."""
         read = Read(self._clock(), self._lookup.version)
         asked = frozenset(stream.asked)
-        for resource in self._memory.note_edits(stream, page.resources, stream.asked):
+        for resource in self._remembered.note_edits(stream, page.resources, stream.asked):
             if len(self._edits) < MOST_EDITS:
                 edit = _Edit(resource, read, asked)
                 self._edits.setdefault(resource.id, {})[stream.name] = edit

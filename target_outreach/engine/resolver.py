@@ -12,17 +12,17 @@ from target_outreach.engine.batch import NEVER, Batch, Expiry, Read, Stage, Work
 from target_outreach.engine.full_scan import BY_SCAN, FullScans
 from target_outreach.engine.own_records import OwnRecords
 from target_outreach.errors import RecordFault
-from target_outreach.outreach.lookup import spellings
+from target_outreach.outreach.filters import spellings
 from target_outreach.records.matching import field_keys
-from target_outreach.records.model import Create, Skip, Unchanged
+from target_outreach.records.model import Create, Skip, Unchanged, Update
 from target_outreach.records.planning import needs_fresh_read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from target_outreach.engine.account_cache import AccountCache
+    from target_outreach.engine.job import Deliverer
     from target_outreach.engine.requests import Requests
-    from target_outreach.engine.writing import Deliverer
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.model import ObjectType, Plan, Resource
 
@@ -93,7 +93,9 @@ class Resolver:
         for item in items:
             item.stage = Stage.LOOKING_UP
         if await self._scans.find(batch, items, partial(self._count, batch, items)):
-            self._add_own(batch, items)
+            known = {one.id: one for item in items for one in item.matches()}
+            await self._read_anew(batch, self._own.doubtful(batch.object, known.values()))
+            await self._add_own(batch, items)
             yield items
             return
         async for found in self._look_up(batch, items):
@@ -141,7 +143,8 @@ class Resolver:
         items = sorted([*items, *along], key=lambda one: one.number)
         self._taken_along.update(dict.fromkeys(along, answered))
         try:
-            for key in {key for item in items for key in item.keys}:
+            fields = frozenset(batch.fields)
+            for key in {key for item in items for key in item.keys if key.field in fields}:
                 for resource in batch.snapshot.having(key):
                     batch.snapshot.forget(resource.id)
             async for _ in self._look_up(batch, items):
@@ -164,7 +167,7 @@ class Resolver:
             texts = _texts(batch.object, missing, name)
             if not await self._read_into(batch, name, texts):
                 continue
-            self._add_own(batch, missing)
+            await self._add_own(batch, missing)
             # Other records of the batch may have shown one that only a later field would find.
             tried = batch.fields[1 : position + 1]
             found = [item for item in missing if item.matches(tried)]
@@ -179,17 +182,38 @@ class Resolver:
 
     async def _read_into(self, batch: Batch, name: str, texts: list[str]) -> bool:
         """Read all that has some values into a batch's snapshot; say whether that was any."""
-        paths = self._lookup.paths(batch.object, name, texts, batch.stream.asked)
+        paths = self._lookup.paths(batch.object, name, texts, batch.asked)
         if not paths:
             return False
         started = self._clock()
         reads = (self._requests.read(partial(self._lookup.read, path)) for path in paths)
+        doubtful: list[int] = []
         for answer in asyncio.as_completed(list(reads)):
-            for resource in await answer:
+            resources = await answer
+            left_out = {*self._own.doubtful(batch.object, resources)}
+            doubtful += left_out
+            for resource in resources:
                 # A list that was read while the record was being written may be older.
-                if batch.written.get(resource.id, started) <= started:
+                if (
+                    resource.id not in left_out
+                    and batch.written.get(resource.id, started) <= started
+                ):
                     batch.snapshot.put(resource)
+        await self._read_anew(batch, doubtful)
         return True
+
+    async def _read_anew(self, batch: Batch, ids: Iterable[int]) -> None:
+        """Read records by themselves, each as it is now, where a list may be behind."""
+        ids, started = list(dict.fromkeys(ids)), self._clock()
+        read = partial(self._lookup.read_one, batch.object, asked=batch.asked)
+        reads = (self._requests.read(partial(read, resource_id)) for resource_id in ids)
+        for resource_id, resource in zip(ids, await asyncio.gather(*reads), strict=True):
+            if resource is None:
+                self.forget((batch,), batch.object, resource_id)
+                continue
+            self._own.seen(batch.object, resource, started)
+            if batch.written.get(resource_id, started) <= started:
+                batch.snapshot.put(resource)
 
     def _count(self, batch: Batch, items: list[WorkItem]) -> int:
         """Count the requests that it takes to look work items up."""
@@ -198,20 +222,23 @@ class Resolver:
             for name in batch.fields[:2]
         )
 
-    def _add_own(self, batch: Batch, items: Iterable[WorkItem]) -> None:
+    async def _add_own(self, batch: Batch, items: Iterable[WorkItem]) -> None:
         """Add to what a lookup has shown what it cannot show."""
         self._writer.recall(batch.snapshot, items)
-        keys = {key for item in items for key in item.keys}
-        self._own.show(batch.snapshot, keys)
-        if batch.is_related:
-            self._accounts.show(batch.snapshot, keys)
+        await self._read_anew(batch, self._own.hidden(batch.snapshot, items))
+        keys = {key for item in items for key in item.keys} if batch.is_related else ()
+        if hidden := self._accounts.hidden(batch.snapshot, keys):
+            await self._read_into(batch, "id", [str(one) for one in hidden if one > 0])
+            unlisted = (one for one in hidden if batch.snapshot.get(one) is None)
+            await self._read_anew(batch, unlisted)
 
     # What is known already
 
     def remember(self, object_type: ObjectType, resource: Resource) -> None:
         """Take in what was written."""
         self._scans.remember(object_type, resource)
-        self._own.note(object_type, resource)
+        if not self._writer.is_dry:  # what only would have been written cannot be read
+            self._own.note(object_type, resource)
 
     def forget(self, batches: Iterable[Batch], object_type: ObjectType, resource_id: int) -> None:
         """Drop a record that is not there any more, wherever it is known."""
@@ -235,7 +262,9 @@ class Resolver:
             return Expiry(AT_ONCE)
         if isinstance(decided, Create | Skip) and not item.is_complete:
             return Expiry(AT_ONCE)  # what it was found by is gone, and other fields were not asked
-        ages = needs_fresh_read(batch.object, decided, batch.stream.rules)
+        # What it was found by may belong to another record by then; an id does not.
+        was_matched = isinstance(decided, Update) and item.desired.id is None
+        ages = was_matched or needs_fresh_read(batch.object, decided, batch.stream.rules)
         return Expiry(
             read.at + FRESH if ages else NEVER,
             read.version if _rests_on_absence(batch, decided) else None,
@@ -282,9 +311,9 @@ class Resolver:
         failing = await self._requests.read(partial(self._lookup.test, object_type, fields))
         if failing is not None:
             logger.error(
-                "No account is created or linked to, since one that is there might not be "
-                "seen: %s in Outreach's lookup of %s. Use sync_mode update, and match_on with "
-                "a field that works.",
+                "Account creation is disabled for this run, because Outreach's filters hide "
+                "existing accounts and duplicates could be created: %s in its lookup of %s. Use "
+                "sync_mode update, or match_on with a field that works.",
                 failing,
                 object_type.name,
             )
@@ -308,18 +337,14 @@ def _rests_on_absence(batch: Batch, decided: Plan) -> bool:
 
 def _texts(object_type: ObjectType, items: Iterable[WorkItem], field_name: str) -> list[str]:
     """List what to ask for by one field: every spelling of every value of every record."""
-    texts: list[str] = []
+    said = [one.desired for item in items for one in item.members if one.desired is not None]
     if field_name == "id":
-        ids = (item.desired.remembered for item in items)
-        texts += [str(known) for known in ids if known is not None]
-    for desired in [one.desired for item in items for one in item.members]:
-        if desired is None:
-            continue
-        if field_name == "id":
-            if desired.id is not None:
-                texts.append(str(desired.id))
-        elif desired.id is None and field_keys(object_type, desired, field_name):
+        ids = [item.desired.remembered for item in items] + [desired.id for desired in said]
+        return [str(known) for known in ids if known is not None]
+    texts: list[str] = []
+    for desired in said:
+        if desired.id is None and field_keys(object_type, desired, field_name):
             texts += spellings(object_type, field_name, desired.attributes[field_name])
-            if (given := desired.spelling(field_name)) is not None:
-                texts.append(given)
+            if desired.given is not None and field_name in desired.given:
+                texts.append(desired.given[field_name])
     return texts

@@ -55,7 +55,11 @@ class Tasks:
         self._on_end(None if task.cancelled() else task.exception())
 
     def stop(self) -> None:
-        """Let no task go on but those in which something is being written."""
+        """Let no task go on but those in which something is being written.
+
+        A work item whose task is cancelled keeps its stage, and wakes nobody. So what goes on may
+        not wait for other work items any more.
+        """
         self.is_stopping = True
         for task, item in list(self._tasks.items()):
             if item is None or item.stage is not Stage.WRITING:

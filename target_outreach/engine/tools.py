@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.memory import Memory
     from target_outreach.delivery.settlement import Settlement
     from target_outreach.engine.enrolment import Enrols
-    from target_outreach.engine.writing import Deliverer
+    from target_outreach.engine.job import Deliverer
     from target_outreach.outreach.imports import Imports
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.outreach.pacing import Pacer
@@ -30,7 +30,7 @@ class Tools:
         pacer: Grants requests; told to grant none when the run must end.
         settlement: Settles records.
         objects: The objects as the organisation has them, the same ones as those of streams.
-        imports: Carries out many updates at a time, if that is to be done.
+        imports: Carries out many writes at a time, if that is to be done.
         memory: Knows what was delivered before, if a memory is kept.
         parallel: The most requests in flight.
         clock: A monotonic clock in seconds.

@@ -1,8 +1,8 @@
-"""Writing one record, and finding out what came of it.
+"""Writing one record, until it is known what came of it.
 
 There is no idempotency key (API reference 1), so a create whose outcome is unknown is looked up by
 the same keys before it is repeated, and a race that somebody else won becomes an update. A worker
-thread carries one record through all of that; nothing here is shared.
+thread carries one record through all of that (`looking_again` looks); nothing here is shared.
 """
 
 from __future__ import annotations
@@ -12,127 +12,82 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
+from target_outreach.bounds import CREATE_TRIES, TRIES
 from target_outreach.delivery.outcome import Delivered
 from target_outreach.engine.batch import NEVER
+from target_outreach.engine.job import Found, Gone, Unserved
+from target_outreach.engine.looking_again import LookAgain, is_created_since
 from target_outreach.errors import (
     AddressTaken,
-    AmbiguousMatch,
     OutcomeUnknown,
     Outdated,
     OutreachError,
     RecordFault,
+    Unanswered,
 )
 from target_outreach.outreach.answers import read_resource
-from target_outreach.outreach.refusals import not_visible
+from target_outreach.outreach.refusals import SERVER_ERROR
 from target_outreach.records.catalog import load_catalog
-from target_outreach.records.matching import Picture, comparable, match
-from target_outreach.records.model import (
-    Create,
-    Desired,
-    ObjectType,
-    Resource,
-    Unchanged,
-    Update,
-    Value,
-)
+from target_outreach.records.model import Create, Unchanged, Update
 from target_outreach.records.planning import plan
-from target_outreach.records.rules import Rules
 from target_outreach.records.values import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from target_outreach.delivery.stream import Item
-    from target_outreach.engine.batch import Expiry, Read
+    from target_outreach.engine.batch import Expiry
+    from target_outreach.engine.job import Job, Result
+    from target_outreach.errors import Retriable
     from target_outreach.outreach.answers import Answer
     from target_outreach.outreach.client import Client
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.folding import Group
+    from target_outreach.records.matching import RemoteSnapshot
     from target_outreach.records.model import Desired, ObjectType, Resource, Value
     from target_outreach.records.rules import Rules
 
 logger = logging.getLogger("target-outreach")
 
-CREATE_TRIES = 5
+#: Records that this run has created, which no two rows may claim.
 REMEMBERED_CREATES = 10_000
-SECOND_LOOK_AFTER = 3.0
 
-
-class Deliverer(Protocol):
-    """Writes a record to Outreach, or does as if."""
-
-    def write(self, job: Job) -> Delivered | Found | Gone | None:
-        """Carry a plan out, unless the record is there after all; None if it is too old."""
-
-    def recall(self, snapshot: Picture, items: Iterable[Group[Item]]) -> None:
-        """Add what a lookup could not show."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One record to be written.
-
-    Attributes:
-        object: The object that the record is for.
-        desired: What the record says, to plan anew if Outreach has changed meanwhile.
-        decided: The plan.
-        rules: The settings of its stream.
-        asked: The attributes that a lookup reads.
-        read: The lookup that the plan rests on.
-        expiry: Until when the plan may be carried out.
-    """
-
-    object: ObjectType
-    desired: Desired
-    decided: Create | Update
-    rules: Rules
-    asked: Sequence[str]
-    read: Read
-    expiry: Expiry
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Records that are there after all, so that the plan does not hold.
-
-    Attributes:
-        resources: What a lookup by the record's keys shows now.
-        read_at: When that lookup began, in monotonic seconds.
-    """
-
-    resources: tuple[Resource, ...]
-    read_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """The record that was to be updated is not there any more.
-
-    Attributes:
-        id: Its Outreach id.
-    """
-
-    id: int
+#: What is said of a create that failed each time.
+UNSEEN = "A lookup does not show it; whether it was created all the same cannot be known."
 
 
 class Writer:
     """Carries records into Outreach, one a call, from any number of threads."""
 
+    is_dry = False
+
     def __init__(
         self,
         client: Client,
         lookup: Lookup,
+        pauses: Sequence[float],
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Have written nothing yet.
+
+        Args:
+            client: Sends requests.
+            lookup: Finds records in Outreach.
+            pauses: Seconds before each further look for what may have been created.
+            sleep: Waits so many seconds; by default, the end of the run ends the wait.
+            clock: A monotonic clock in seconds.
+        """
         self.client = client
         self.lookup = lookup
-        self.sleep = sleep
+        self.sleep = sleep or client.pacer.rest
         self.clock = clock
+        caught_up_at = clock() + sum(pauses)
+        self.looks = LookAgain(client, lookup, pauses, self.sleep, clock, caught_up_at)
         self._lock = threading.Lock()
         self._created: deque[tuple[str, int]] = deque(maxlen=REMEMBERED_CREATES)
 
@@ -145,14 +100,14 @@ class Writer:
             self._created.append(place)
             return True
 
-    def recall(self, snapshot: Picture, items: Iterable[Group[Item]]) -> None:
+    def recall(self, snapshot: RemoteSnapshot, items: Iterable[Group[Item]]) -> None:
         """Add nothing: what was written is in Outreach, where a lookup shows it."""
 
-    def write(self, job: Job) -> Delivered | Found | Gone | None:
+    def write(self, job: Job) -> Result:
         """Do what was planned for a record, or say that it is there already.
 
         Returns:
-            What became of it, or None where the plan is too old to be carried out.
+            The outcome, or None where the plan is too old to be carried out.
 
         Raises:
             RecordFault: Outreach refuses the record, or its outcome cannot be known.
@@ -162,12 +117,16 @@ class Writer:
         if job.expiry.is_over(self.clock(), self.lookup.version):
             return None  # while it waited for budget, its plan has grown too old
         attempt = _Attempt(self, job, job.object, job.desired, job.rules, job.expiry)
+        attempt.began = attempt.half_way = self.client.pacer.outages.now()
         try:
             if isinstance(job.decided, Create):
                 return attempt.create(job.decided)
             return attempt.update(job.decided)
         except Outdated:
             return None  # while it waited for another try
+        except RecordFault as fault:
+            fault.attempts = attempt.writes
+            raise
 
 
 @dataclass(slots=True)
@@ -177,6 +136,9 @@ class _Attempt:
     Attributes:
         expiry: Until when what it rests on may be used; each new look puts it off.
         writes: The number of writes that it took.
+        began: When it was begun, by the clock of outages.
+        half_way: When it had failed (5xx) at half of its tries.
+        served_at: When the latest write was sent that had been answered before its last try.
     """
 
     writer: Writer
@@ -186,8 +148,12 @@ class _Attempt:
     rules: Rules
     expiry: Expiry
     writes: int = 0
+    began: float = 0.0
+    half_way: float = 0.0
+    served_at: float = 0.0
 
     def _is_current(self) -> bool:
+        self.served_at = self.writer.client.pacer.outages.served_at
         return not self.expiry.is_over(self.writer.clock(), self.writer.lookup.version)
 
     def _looked(self, at: float) -> None:
@@ -196,74 +162,107 @@ class _Attempt:
             lasts = self.job.expiry.at - self.job.read.at
             self.expiry = replace(self.expiry, at=at + lasts)
 
-    def create(self, decided: Create) -> Delivered | Found:
+    def create(self, decided: Create) -> Delivered | Found | Unserved:
         """POST, and look again before anything is repeated.
 
         Raises:
             Outdated: It is not sent, or not once more, since what it rests on is too old.
         """
         sent = document(self.object, None, decided.attributes, decided.relationships)
-        outages = self.writer.client.pacer.outages
-        began = outages.now()
-        while not outages.is_over(self.writes, began, CREATE_TRIES):
+        sent_at = datetime.now(UTC)
+        while True:
             self.writes += 1
-            sent_at = datetime.now(UTC)
             try:
                 answer = self.writer.client.request(
                     "POST", f"/{self.object.name}", sent, is_current=self._is_current
                 )
                 resource = self._resource(answer, OutcomeUnknown)
             except OutcomeUnknown as error:
-                if (outcome := self._after_unknown(error, decided, sent_at)) is not None:
+                if error.wait is None:
+                    self.writer.sleep(min(0.25 * 2**self.writes, 8.0))
+                may_double = self.object.unique_by is None
+                outcome = self._look_for(decided, sent_at, is_patient=may_double)
+                if outcome is not None:
                     return outcome
+                if self._is_last(error, self.writes, self.began, CREATE_TRIES):
+                    unanswered = Unanswered(
+                        f"Outreach gave no usable answer to {self.writes} tries to create a "
+                        "record; the next run goes on from STATE."
+                    )
+                    unanswered.status = error.status
+                    return self._unserved(unanswered, "create", UNSEEN)
+                logger.info("%s The record is not in Outreach, so it is sent again.", error)
             except AddressTaken as fault:
-                return self._after_taken(fault)
-            except RecordFault as fault:
-                raise self._counted(fault) from None
+                # It is by what an earlier try has created, most likely.
+                again = self.writes > 1 and self._look_for(decided, sent_at, is_patient=True)
+                return again or self.writer.looks.after_taken(self.job, fault)
             else:
                 self.writer.created(self.object, resource.id)
                 return delivered("created", self.object, resource, decided)
-        raise OutreachError(
-            f"Outreach gave no usable answer to {self.writes} tries to create a record; "
-            "the next run goes on from STATE."
-        )
 
-    def update(self, decided: Update) -> Delivered | Found | Gone:
+    def _unserved(self, error: Unanswered, what: str, seen: str) -> Unserved:
+        """Give a record back that Outreach fails at.
+
+        Raises:
+            Unanswered: It does not say that it fails: there was no usable answer.
+        """
+        if error.status is None or error.status < SERVER_ERROR:
+            raise error
+        message = (
+            f"Outreach fails at each try to {what} this record ({error.status}), and at no others "
+            f"that were written meanwhile. {seen}"
+        )
+        fault = RecordFault("server_error", message, status=error.status)
+        fault.attempts = self.writes
+        return Unserved(fault, error, self.began, self.half_way, self.served_at)
+
+    def update(self, decided: Update) -> Delivered | Found | Gone | Unserved:
         """PATCH what differs, or say that the record was deleted meanwhile."""
         try:
             return delivered("updated", self.object, self._patch(decided), decided)
+        except Unanswered as error:
+            unserved = self._unserved(error, "update", "It is not as it should be.")
+            now = self.writer.lookup.read_one(self.object, decided.resource.id, self.job.asked)
+            if now is not None and isinstance(
+                plan(self.object, self.desired, now, self.rules), Unchanged
+            ):
+                return delivered("updated", self.object, now, decided)
+            return unserved
         except AddressTaken as taken:
-            raise self._counted(self._owned(decided, taken)) from None
+            raise self.writer.looks.owned(self.job, decided, taken) from None
         except RecordFault as fault:
             is_remembered = decided.resource.id == self.desired.remembered
             may_be_another = self.desired.id is None and self.rules.sync_mode == "upsert"
             if fault.code == "record_not_found" and (is_remembered or may_be_another):
                 return Gone(decided.resource.id)
-            raise self._counted(fault) from None
-
-    def _owned(self, decided: Update, taken: AddressTaken) -> RecordFault:
-        """Say whose the address is that an update would take: another's, or one that is hidden."""
-        name = self.object.unique_by
-        values = self.desired.attributes.get(name) if name is not None else None
-        if name is None or not values:
-            return taken
-        shown = self.writer.lookup.find(self.object, name, values, self.job.asked)
-        held = (comparable(self.object, name, one.attributes.get(name)) for one in shown)
-        is_shown = comparable(self.object, name, values) <= frozenset().union(*held)
-        is_anothers = any(one.id != decided.resource.id for one in shown)
-        if is_anothers or is_shown:
-            return taken
-        hidden = not_visible(taken)
-        hidden.code = taken.code  # the record itself is found, and only its address is not free
-        return hidden
+            fault.is_of_update = True
+            raise
 
     def _patch(self, decided: Update) -> Resource:
         resource_id = decided.resource.id
         sent = document(self.object, resource_id, decided.attributes, decided.relationships)
         self.writes += 1
         path = f"/{self.object.name}/{resource_id}"
-        answer = self.writer.client.request("PATCH", path, sent, is_current=self._is_current)
+        answer = self.writer.client.request(
+            "PATCH", path, sent, is_current=self._is_current, is_last=self._is_last
+        )
+        if answer.document is None:  # 204: carried out, and not shown
+            shown = self.writer.lookup.read_one(self.object, resource_id, self.job.asked)
+            if shown is None:
+                message = "Outreach has carried the update out, and shows no such record now."
+                raise RecordFault("record_not_found", message)
+            return shown
         return self._resource(answer, OutreachError)
+
+    def _is_last(self, error: Retriable, tries: int, since: float, least: int = 0) -> bool:
+        least = least or TRIES
+        outages = self.writer.client.pacer.outages
+        if error.status is None or error.status < SERVER_ERROR:
+            return outages.is_over(tries, since, least)
+        if tries <= least // 2:
+            self.half_way = outages.now()
+        at_once = not self.job.is_patient
+        return outages.is_given_up(tries, self.half_way, least=least, at_once=at_once)
 
     def _resource(self, answer: Answer, error: type[Exception]) -> Resource:
         try:
@@ -271,34 +270,25 @@ class _Attempt:
         except (KeyError, TypeError, ValueError):
             raise error(f"Outreach answered {answer.status} without a resource.") from None
 
-    def _counted(self, fault: RecordFault) -> RecordFault:
-        fault.attempts = self.writes
-        return fault
-
-    def _after_unknown(
-        self, error: OutcomeUnknown, decided: Create, sent_at: datetime
+    def _look_for(
+        self, decided: Create, sent_at: datetime, *, is_patient: bool
     ) -> Delivered | Found | None:
         """Find out whether a create was carried out; None where it may be sent again.
 
-        Where Outreach would not refuse a second one, it is looked for twice.
+        Args:
+            decided: The plan.
+            sent_at: When it was sent for the first time.
+            is_patient: Whether to look again for as long as lists may be behind.
         """
-        if error.wait is None:
-            self.writer.sleep(min(0.25 * 2**self.writes, 8.0))
-        looked_at = self.writer.clock()
-        found = self._find()
-        if not found and self.object.unique_by is None:
-            self.writer.sleep(SECOND_LOOK_AFTER)
-            looked_at = self.writer.clock()
-            found = self._find()
-        self._looked(looked_at)
+        found = self.writer.looks.after_create(self.job, is_patient=is_patient)
+        self._looked(found.read_at)
         # The clocks are compared only now, when an answer has told the server's.
         since = sent_at + self.writer.client.clock_offset
-        for resource in (one for one in found if _created_since(one, since)):
+        for resource in (one for one in found.resources if is_created_since(one, since)):
             if (claimed := self._claim(resource, decided)) is not None:
                 return claimed
-        if found and self.rules.sync_mode != "insert":
-            return Found(tuple(found), looked_at)
-        logger.info("%s The record is not in Outreach, so it is sent again.", error)
+        if found.resources and self.rules.sync_mode != "insert":
+            return self.writer.looks.late(self.job, found)
         return None
 
     def _claim(self, resource: Resource, decided: Create) -> Delivered | None:
@@ -316,62 +306,9 @@ class _Attempt:
         if isinstance(complete, Update):
             try:
                 resource = self._patch(complete)
-            except Outdated:
+            except (Outdated, Unanswered):
                 return None  # it is there, and is planned anew
         return delivered("created", self.object, resource, decided)
-
-    def _find(self) -> list[Resource]:
-        """Look a record up by its keys.
-
-        Raises:
-            RecordFault: It has none, so that what became of it cannot be known.
-        """
-        keyed = self._keyed()
-        if not keyed:
-            message = "No usable answer came, and without a match field nothing can be looked up."
-            raise self._counted(RecordFault("outcome_unknown", message))
-        picture = Picture(self.object, self.rules.match_fields)
-        for name in keyed:
-            value = self.desired.attributes[name]
-            for resource in self.writer.lookup.find(self.object, name, value, self.job.asked):
-                picture.put(resource)
-        return match(self.desired, picture, self.rules.match_fields)
-
-    def _keyed(self) -> list[str]:
-        """List the match fields in which the record has a value."""
-        return [name for name in self.rules.match_fields if self.desired.attributes.get(name)]
-
-    def _after_taken(self, taken: AddressTaken) -> Found:
-        """Find the record that has the address, so that it can be updated."""
-        unique_by = self.object.unique_by
-        is_findable = unique_by is None or unique_by in self.rules.match_fields
-        if self.rules.sync_mode == "insert" or not is_findable or not self._keyed():
-            raise self._counted(taken)
-        looked_at = self.writer.clock()
-        found = self._find()
-        if not found:
-            raise self._counted(not_visible(taken))
-        read_at = datetime.now(UTC) - timedelta(seconds=self.writer.clock() - self.job.read.at)
-        since = read_at + self.writer.client.clock_offset
-        if not any(_created_since(resource, since) for resource in found):
-            # Nobody was faster: the list that did not show the record was cut.
-            field = self.rules.match_fields[0]
-            self.writer.lookup.halve(self.object, field, self.job.read.version)
-        return Found(tuple(found), looked_at)
-
-
-def ambiguous(found: Sequence[Resource]) -> AmbiguousMatch:
-    """Say that a record fits several of Outreach's, naming their ids."""
-    return AmbiguousMatch([resource.id for resource in found])
-
-
-def _created_since(resource: Resource, sent_at: datetime) -> bool:
-    """Whether a record is as new as our request; Outreach's times are whole seconds."""
-    try:
-        created = datetime.fromisoformat(resource.created_at)
-    except ValueError:
-        return False
-    return created.replace(tzinfo=created.tzinfo or UTC) >= sent_at.replace(microsecond=0)
 
 
 def document(

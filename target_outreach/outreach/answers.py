@@ -1,6 +1,6 @@
-"""What Outreach's answers say: resources, errors of every shape, and how long to wait.
+"""Reading Outreach's answers: resources, errors of every shape, and how long to wait.
 
-Nothing in an answer is taken for granted: a body may be no JSON, an error may lack its ``source``,
+An answer can have any form: a body may be no JSON, an error may lack its ``source``,
 spell ``detail`` as ``details``, or be a gateway's ``{"error", "description"}`` (API reference 3.2);
 ``Retry-After`` may be seconds, an epoch or ISO 8601, and any header may hold two values or be
 missing (API reference 5).
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SMALLEST_EPOCH = 10**9
+SMALLEST_EPOCH_IN_MILLISECONDS = 10**12
 
-#: What a `code` says that is known (API reference 3.4).
+NO_CONTENT = 204
+
+#: No id is larger; SQLite, which the memory keeps them in, takes none that are.
+MOST_ID = 2**63 - 1
+
+#: The known values of an error's `code` (API reference 3.4).
 TAKEN = "taken"
 EXCLUDED = "is_using_excluded_email_address"
 
@@ -80,7 +86,7 @@ class ErrorWords:
 
     @property
     def names_no_relation(self) -> bool:
-        """Whether the fault is that what a relationship links to is not there."""
+        """Whether the record that a relationship links to does not exist."""
         is_link = self.pointer.startswith("/data/relationships/")
         return is_link and self.id.endswith("resourceNotFound")
 
@@ -105,12 +111,12 @@ class ErrorWords:
         )
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - whatever stands in an error body
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever is in an error body
     return value if isinstance(value, str) else ""
 
 
 def misfit(answer: Answer, sent: Any) -> str | None:  # noqa: ANN401 - JSON
-    """Say why a successful answer is none to what was sent.
+    """Say why a successful answer does not fit the request.
 
     Args:
         answer: What Outreach answered to a POST or PATCH; to a GET, a list or a resource.
@@ -118,11 +124,12 @@ def misfit(answer: Answer, sent: Any) -> str | None:  # noqa: ANN401 - JSON
             must be answered as the same resource, and one that had none as a resource.
 
     Returns:
-        What the answer has or lacks, as the end of a sentence, or None where all is well.
+        What is wrong with the answer, as the end of a sentence, or None if it fits.
     """
     document = answer.document
-    if document is None:
-        return "without JSON"
+    if document is None:  # 204 to an update: it was carried out as it was sent (JSON:API)
+        is_done = answer.status == NO_CONTENT and sent is not None and "id" in sent["data"]
+        return None if is_done else "without JSON"
     if isinstance(document, dict) and document.get("errors"):
         return "with errors"
     if sent is None:
@@ -150,21 +157,24 @@ def read_resource(document: Any) -> Resource:  # noqa: ANN401 - JSON
     """Read one JSON:API resource object.
 
     Raises:
-        ValueError: It is none; for an answer that means that its outcome is unknown.
+        ValueError: It is not one; for a write this means that its outcome is unknown.
     """
     try:
         links = document.get("relationships") or {}
-        return Resource(
+        resource = Resource(
             id=int(document["id"]),
             attributes={**(document.get("attributes") or {})},
             links={name: _linked(link) for name, link in links.items()},
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise ValueError("no JSON:API resource") from None
+    if not -MOST_ID <= resource.id <= MOST_ID:
+        raise ValueError("no JSON:API resource")
+    return resource
 
 
 def _linked(link: Any) -> int | None:  # noqa: ANN401 - JSON
-    """Return the id of a to-one link; what a to-many link holds is of no interest here."""
+    """Return the id of a to-one link; to-many links are ignored."""
     data = link.get("data") if isinstance(link, dict) else None
     return int(data["id"]) if isinstance(data, dict) and "id" in data else None
 
@@ -185,10 +195,10 @@ def first_number(header: str | None) -> int | None:
 
 
 def seconds_until(header: str | None, now: datetime) -> float | None:
-    """Read ``Retry-After`` or ``X-RateLimit-Reset`` in any of the forms met.
+    """Read ``Retry-After`` or ``X-RateLimit-Reset`` in any known form.
 
     Args:
-        header: Seconds, an epoch in seconds, ISO 8601, or an HTTP date.
+        header: Seconds, an epoch in seconds or milliseconds, ISO 8601, or an HTTP date.
         now: The server's time, by which an absolute time is read.
 
     Returns:
@@ -202,6 +212,8 @@ def seconds_until(header: str | None, now: datetime) -> float | None:
         return max(0.0, (moment - now).total_seconds()) if moment else None
     if not 0 <= number < float("inf"):
         return None
+    if number > SMALLEST_EPOCH_IN_MILLISECONDS:
+        number /= 1000
     return max(0.0, number - now.timestamp()) if number > SMALLEST_EPOCH else number
 
 

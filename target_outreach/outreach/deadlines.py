@@ -1,8 +1,8 @@
-"""Answers that must be complete within one time-out, however slowly they come.
+"""Answers that must be complete within one time-out, even if they arrive slowly.
 
-The time-out of a socket begins anew with each byte that arrives. A server that sends a header every
-few seconds, or one ``100 Continue`` after the other, could so keep a request for ever. Here each
-read from the socket may only take the time that is left of the whole answer.
+The time-out of a socket starts over with each byte that arrives. A server that sends a header every
+few seconds, or one ``100 Continue`` after the other, could block a request forever. Here each read
+from the socket may only take the time that is left for the whole answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import io
 import sys
 import time
 from http.client import HTTPResponse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class TimelyResponse(HTTPResponse):
-    """An answer of which all must arrive within the time-out that its socket has at the start."""
+    """An answer that must be complete within the time-out that its socket has at the start."""
 
     def __init__(
         self,
@@ -64,9 +68,34 @@ class _TimelyReader(io.RawIOBase):
         try:
             return self._raw.readinto(buffer)
         finally:
-            self._socket.settimeout(before)  # the next request on the connection has all its time
+            self._socket.settimeout(before)  # the next request on the connection has its full time
 
     @override
     def close(self) -> None:
         super().close()
         self._raw.close()
+
+
+class _Connection(HTTPConnection):
+    response_class = TimelyResponse
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = TimelyResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class TimelyAdapter(HTTPAdapter):
+    """Sends requests of `requests` over connections whose answers have one time-out."""
+
+    @override
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}

@@ -1,8 +1,8 @@
-"""Imports: many updates in one request, which Outreach carries out afterwards (API reference 6.2).
+"""Imports: many writes in one request, which Outreach carries out afterwards (API reference 6.2).
 
 Nobody has published experience with ``POST /imports/actions/bulkUpsert``. It is not known whether a
 record is wrapped in a member `data` of its own, how many records an import may have, what its
-states are called, and how to learn what became of one record. So what an import says of itself
+states are called, and how to learn the outcome of one record. So what an import says of itself
 decides only when to stop waiting for it; whether a record was written must be read from the record.
 """
 
@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from target_outreach.bounds import LONGEST_IMPORT
 from target_outreach.errors import (
     CredentialsError,
     OutcomeUnknown,
@@ -22,22 +23,24 @@ from target_outreach.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import timedelta
 
     from target_outreach.outreach.client import Client
     from target_outreach.outreach.pacing import Pacer
 
 Shape = Literal["wrapped", "flat"]
 
-#: Updates what has the id, and creates nothing.
-DUPE_METHOD = "overwriteNoCreate"
+#: What imports are used for: nothing, updates only, or new records too.
+BulkMode = Literal["off", "updates", "all"]
+
+#: What an import does with records that are there: it writes over those with the id, and creates
+#: nothing; or it leaves them alone, and creates the others.
+DupeMethod = Literal["overwriteNoCreate", "skip"]
 FILE_NAME = "target-outreach.json"
 
 #: Seconds before the first look at an import, unless earlier ones took longer, and between looks.
 FIRST_LOOK = 0.5
 LONGEST_PAUSE = 10.0
-
-#: Seconds after which an import is not waited for any more.
-PATIENCE = 300.0
 
 #: Names of states, in lower case. They are not published; those of batches are, in part (6.1).
 UNDER_WAY = frozenset(
@@ -81,6 +84,7 @@ class Imports:
         self,
         client: Client,
         pacer: Pacer,
+        mode: BulkMode = "all",
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,24 +93,33 @@ class Imports:
         Args:
             client: Sends the requests.
             pacer: Waits between looks, unless the run ends.
+            mode: What imports are used for.
             clock: A monotonic clock in seconds.
         """
+        self.mode = mode
         self._client = client
         self._pacer = pacer
         self._clock = clock
         self._took = 0.0
         self._ends: set[str] = set()
 
+    @property
+    def clock_offset(self) -> timedelta:
+        """How far Outreach's clock is ahead of ours."""
+        return self._client.clock_offset
+
     def run(
         self,
         records: Sequence[Mapping[str, Any]],
+        dupe_method: DupeMethod,
         shape: Shape,
         is_carried_out: Callable[[], bool],
     ) -> Ending:
-        """Have records updated, and wait until that has ended.
+        """Have records written, and wait until that has ended.
 
         Args:
-            records: For each record its JSON:API document, as a PATCH would have it.
+            records: For each record its JSON:API document, as a single write would have it.
+            dupe_method: What happens to records that are there.
             shape: Whether each is sent as it is, ``wrapped`` in `data`, or ``flat``.
             is_carried_out: Looks whether all records are as they should be; asked only where the
                 state of the import says nothing.
@@ -119,12 +132,13 @@ class Imports:
         """
         if not records:
             raise ValueError("An import without records may be about all records there are.")
-        ending = self._start([dict(one if shape == "wrapped" else one["data"]) for one in records])
+        sent = [dict(one if shape == "wrapped" else one["data"]) for one in records]
+        ending = self._start(sent, dupe_method)
         return ending if isinstance(ending, Ending) else self._wait(ending, is_carried_out)
 
-    def _start(self, records: list[dict[str, Any]]) -> int | Ending:
+    def _start(self, records: list[dict[str, Any]], dupe_method: DupeMethod) -> int | Ending:
         """Return the id of a new import, or why there is none, or none that is known."""
-        attributes = {"dupeMethod": DUPE_METHOD, "fileName": FILE_NAME, "records": records}
+        attributes = {"dupeMethod": dupe_method, "fileName": FILE_NAME, "records": records}
         document = {"data": {"type": "import", "attributes": attributes}}
         try:
             answer = self._client.request("POST", "/imports/actions/bulkUpsert", document)
@@ -132,7 +146,7 @@ class Imports:
             if error.status == NOT_IMPLEMENTED:
                 return Ending("refused", "Outreach has no imports (501)")
             words = str(error).rstrip(".")
-            return Ending("lost", f"what became of an import is not known ({words})")
+            return Ending("lost", f"the outcome of an import is unknown ({words})")
         except RecordFault as fault:
             kind: Literal["unfit", "refused"] = "unfit" if fault.status in UNFIT else "refused"
             return Ending(kind, f"Outreach refuses imports{_status(fault)}")
@@ -165,8 +179,10 @@ class Imports:
                     break
                 is_done = is_done or is_carried_out()
                 before = state
-            if self._clock() - began > PATIENCE:
-                return Ending("unfinished", f"an import has not ended within {PATIENCE:g} seconds")
+            if self._clock() - began > LONGEST_IMPORT:
+                return Ending(
+                    "unfinished", f"an import has not ended within {LONGEST_IMPORT:g} seconds"
+                )
         self._took = self._clock() - began
         return Ending("ended")
 
@@ -189,6 +205,6 @@ class Imports:
 
 
 def _status(error: Exception) -> str:
-    """Return the status in brackets, with Outreach's code, as they stand in an error's words."""
+    """Return the status in brackets, with Outreach's code, as in the text of an error."""
     found = re.search(r"\b[345]\d\d\b( [\w.]+(?=\)))?", str(error))
     return f" ({found[0]})" if found else ""

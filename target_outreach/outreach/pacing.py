@@ -11,17 +11,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from target_outreach.bounds import LONGEST_WINDOW
 from target_outreach.errors import EndedEarly
 from target_outreach.outreach.answers import first_number, seconds_until
-from target_outreach.outreach.clock import clock_time
 from target_outreach.outreach.outages import Outages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 logger = logging.getLogger("target-outreach")
 
@@ -34,7 +35,7 @@ SAME_WINDOW = 0.9
 #: Seconds after which a thread that waits for other threads' answers looks again.
 ANSWER_DUE = 0.5
 
-#: The most runs like this one that the user's limit is taken to be shared by.
+#: The most runs like this one that are assumed to share the user's limit.
 MOST_SHARERS = 16
 
 #: How much one answer changes what is believed of others: some dozens tell it well.
@@ -68,12 +69,13 @@ class Pacer:
         budget_percent: The share of the limit that may be spent; the rest is left to others.
         max_requests: How many requests may be sent in all, or None.
         max_wait: The longest wait in seconds; a longer one ends the run resumably.
-        max_outage: For how many seconds it is borne that no usable answer comes.
+        max_outage: The longest time in seconds without a usable answer.
         clock: A monotonic clock in seconds.
 
     Attributes:
-        outages: Bears outages.
+        outages: Waits for the end of outages.
         sent: How many requests were sent.
+        retries_at: When requests that failed are tried again, by the clock.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Pacer:
         self._announced = 0.0
         self._stopping = False
         self.sent = 0
+        self.retries_at: list[float] = []
         self._waiting = 0
         self._waiting_since = 0.0
         self._waited = 0.0
@@ -131,6 +134,14 @@ class Pacer:
         with self._changed:
             left = self._paused_until - self._clock()
             return timedelta(seconds=left) if self._waiting and left > 0 else None
+
+    @property
+    def retries_in(self) -> timedelta | None:
+        """Time until the next request is tried again, or None where none waits for that."""
+        with self._changed:
+            if not self.retries_at:
+                return None
+            return timedelta(seconds=max(0.0, min(self.retries_at) - self._clock()))
 
     @property
     def _reserve(self) -> int:
@@ -200,6 +211,22 @@ class Pacer:
         with self._changed:
             if self._changed.wait_for(lambda: self._stopping, seconds):
                 raise EndedEarly("The run ends.")
+
+    @contextmanager
+    def retry_in(self, seconds: float) -> Iterator[None]:
+        """Let `retries_in` say that something is tried again in so many seconds.
+
+        Args:
+            seconds: From now.
+        """
+        at = self._clock() + seconds
+        with self._changed:
+            self.retries_at.append(at)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.retries_at.remove(at)
 
     def _wait(self) -> None:
         while (wait := self._wait_now()) > 0:
@@ -273,7 +300,7 @@ class Pacer:
         """Take in what an answer says of the window; answers overtake each other."""
         remaining = first_number(headers.get("X-RateLimit-Remaining"))
         seconds = seconds_until(headers.get("X-RateLimit-Reset"), server_now)
-        if remaining is None or seconds is None:
+        if remaining is None or seconds is None or seconds > LONGEST_WINDOW:
             return
         self._limit = first_number(headers.get("X-RateLimit-Limit")) or self._limit
         window = server_now.timestamp() + seconds
@@ -281,15 +308,12 @@ class Pacer:
         if self._remaining is None or window > self._window + SAME_WINDOW:
             self._window, self._remaining, self._reset_at = window, remaining, ends_at
         elif window > self._window - SAME_WINDOW:
-            self._learn(self._remaining - remaining)
+            # What was spent between two of our answers: one request by us, the rest by others.
+            spent = min(max(self._remaining - remaining, 0), MOST_SHARERS)
+            self._sharers += (spent - self._sharers) * LEARNING_RATE
             self._remaining = min(remaining, self._remaining)
             # The server's clock shows whole seconds, so the earliest estimate is the best.
             self._reset_at = min(self._reset_at, ends_at)
-
-    def _learn(self, spent: int) -> None:
-        """Take in how much was spent between two of our answers: one by us, the rest by others."""
-        spent = min(max(spent, 0), MOST_SHARERS)
-        self._sharers += (spent - self._sharers) * LEARNING_RATE
 
     def pause(self, seconds: float) -> None:
         """Hold every thread back for some time, as a refusal asked for.
@@ -299,6 +323,8 @@ class Pacer:
         """
         with self._changed:
             self._paused_until = max(self._paused_until, self._clock() + seconds + MARGIN)
+            if seconds < SHORT_REST:  # the refusal itself is said
+                self._announced = max(self._announced, self._paused_until)
             self._changed.notify_all()
 
     def _announce(self, wait: float) -> None:
@@ -307,3 +333,16 @@ class Pacer:
             self._announced = self._paused_until
             until = clock_time(timedelta(seconds=wait))
             logger.info("Waiting until %s for Outreach's limit to reset.", until)
+
+
+def clock_time(later: timedelta) -> str:
+    """Say what time it will be, as ``17:59:00 -05:00`` or ``22:59:00 UTC``.
+
+    The local time needs its offset: whoever shows the log may put another one before each line.
+
+    Args:
+        later: From now.
+    """
+    then = datetime.now().astimezone() + later
+    zone = f"{then:%z}"
+    return f"{then:%H:%M:%S} {f'{zone[:3]}:{zone[3:5]}' if then.utcoffset() else 'UTC'}"

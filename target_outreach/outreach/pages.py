@@ -1,4 +1,4 @@
-"""Going from page to page of a list, and noticing that it has no end.
+"""Reading a list page by page, and noticing that it has no end.
 
 The address of the next page is followed as it is given (API reference 4.2). A list whose pages lead
 in a circle, or bring nothing for long, would be read for ever.
@@ -7,84 +7,104 @@ in a circle, or bring nothing for long, would be read for ever.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+from target_outreach.bounds import MOST_EMPTY, MOST_PAGES
 from target_outreach.errors import OutreachError
+from target_outreach.outreach.answers import read_resource
 
-#: Pages of one list; `meta.count` is said up to 2,000,000 records, and a page has 1,000 of them
-#: (API reference 4.2).
-MOST_PAGES = 2000
-
-#: Pages without any record that may follow each other.
-MOST_EMPTY = 10
+if TYPE_CHECKING:
+    from target_outreach.outreach.answers import Answer
+    from target_outreach.records.model import Resource
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """How far a list has been read.
+class NextPage:
+    """A page of a list that has not been read yet, and how far the list has been read.
 
     A circle is found as Brent does it: the address of one page is kept until twice as many pages
     have been read, so that no more than one needs to be remembered.
 
     Attributes:
-        pages: How many pages were read.
+        address: A path below the API's URL with its query, or a whole address.
+        read: How many pages were read before it.
         empty: How many of the last ones had no record.
         mark: The address of one of those that were read.
     """
 
-    pages: int = 0
+    address: str
+    read: int = 0
     empty: int = 0
     mark: str = ""
 
-    def onwards(self, address: str, records: int) -> Walk:
-        """Go on to the next page.
+    def then(self, address: str, records: int) -> NextPage:
+        """Go on to the page after this one.
 
         Args:
             address: Its address.
-            records: How many records the page before it has.
+            records: How many records this page has.
 
         Raises:
             OutreachError: There is no end to it.
         """
-        pages = self.pages + 1
+        read = self.read + 1
         empty = 0 if records else self.empty + 1
-        if address == self.mark or pages >= MOST_PAGES or empty >= MOST_EMPTY:
+        if address == self.mark or read >= MOST_PAGES or empty >= MOST_EMPTY:
             raise OutreachError(
-                f"The pages of a list in Outreach do not end: {pages} were read, and there is "
+                f"The pages of a list in Outreach do not end: {read} were read, and there is "
                 "still a next one."
             )
-        is_power_of_two = pages & (pages - 1) == 0
-        return Walk(pages, empty, address if is_power_of_two else self.mark)
+        is_power_of_two = read & (read - 1) == 0
+        return NextPage(address, read, empty, address if is_power_of_two else self.mark)
 
 
-class NextPage(str):
-    """The address of a next page, which knows how many pages came before it."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list.
 
-    __slots__ = ("walk",)
+    Attributes:
+        resources: What is on it.
+        following: The next one, to be read by the same `Lookup`, or None.
+        count: How many records the list has, where that was asked for and said.
+        server_time: When it was answered, by Outreach's clock.
+    """
 
-    walk: Walk
+    resources: list[Resource]
+    following: NextPage | None
+    count: int | None
+    server_time: datetime
 
 
-def next_page(links: Any, page: str, address: str, records: int) -> NextPage | None:  # noqa: ANN401 - JSON
-    """Read which page comes after one, or return None where it is the last.
+def read_page(answer: Answer, asked: NextPage, address: str) -> Page:
+    """Read one page of a list.
 
     Args:
-        links: The links of the page; JSON:API lets each be relative, or an object with ``href``.
-        page: The page as it was asked for, perhaps itself a `NextPage`.
+        answer: What Outreach answered.
+        asked: What was asked for.
         address: The whole address that it was read from.
-        records: How many records it has.
 
     Raises:
-        ValueError: The link is no address.
-        OutreachError: The list has no end.
+        OutreachError: The answer is no list of resources, or the list has no end.
     """
-    link = links.get("next") if isinstance(links, dict) else None
-    if isinstance(link, dict):
-        link = link.get("href")
-    if not isinstance(link, str) or not link:
-        return None
-    following = NextPage(urljoin(address, link))
-    walk = page.walk if isinstance(page, NextPage) else Walk()
-    following.walk = walk.onwards(following, records)
-    return following
+    document = answer.document
+    try:
+        resources = [read_resource(entry) for entry in document["data"]]
+        links = document.get("links")
+        link = links.get("next") if isinstance(links, dict) else None
+        if isinstance(link, dict):  # JSON:API lets it be an object, and relative
+            link = link.get("href")
+        following = None
+        if isinstance(link, str) and link:
+            following = asked.then(urljoin(address, link), len(resources))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise OutreachError("Outreach answered with something else than a list.") from None
+    meta = document.get("meta")
+    count = meta.get("count") if isinstance(meta, dict) else None
+    return Page(
+        resources,
+        following,
+        count if isinstance(count, int) else None,
+        answer.server_time or datetime.now(UTC),
+    )

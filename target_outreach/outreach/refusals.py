@@ -1,4 +1,4 @@
-"""What a refusal means for the run: wait, repeat, look again, reject the record, or stop.
+"""The consequence of a refusal: wait, repeat, look up again, reject the record, or stop.
 
 This is the one place where a status becomes an error (API reference 3.3 and 5).
 """
@@ -29,7 +29,8 @@ SCOPE = re.compile(r"'([a-z_]+\.[a-z]+)'", re.IGNORECASE)
 TAKEN_WORDS = ("already been taken", "already exists")
 EXCLUDED_WORDS = ("excluded email address",)
 UNPROCESSABLE = frozenset({409, 422})
-RETRIED = frozenset({408, 425, 429})
+TOO_MANY = 429
+RETRIED = frozenset({408, 425, TOO_MANY})
 NOT_FOUND = 404
 ERROR = 400
 REQUEST_TIMEOUT = 408
@@ -44,10 +45,10 @@ CODES = {
 
 
 def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None:
-    """Say what an answer means.
+    """Turn an answer into the error that it means.
 
     Args:
-        answer: What Outreach answered; 401 is for the client, which may have a newer token.
+        answer: Outreach's answer; the client handles 401 itself, since it may have a newer token.
         method: The HTTP method of the request.
         wait: Seconds that the answer asks to wait, or None.
 
@@ -58,7 +59,7 @@ def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None
     if 200 <= status < 300:  # noqa: PLR2004 - the successes of HTTP
         return None
     said = _said(answer)
-    if status in RETRIED or status >= SERVER_ERROR:
+    if passes(status):
         was_worked_on = status >= SERVER_ERROR or status == REQUEST_TIMEOUT
         kind = OutcomeUnknown if method == "POST" and was_worked_on else Retriable
         return kind(f"Outreach answered {said}.", wait=wait, status=status)
@@ -72,6 +73,11 @@ def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None
     return _fault(answer, said)
 
 
+def passes(status: int) -> bool:
+    """Whether another try may succeed after this status."""
+    return status in RETRIED or status >= SERVER_ERROR
+
+
 def _said(answer: Answer) -> str:
     """Name the status with Outreach's code, which holds no value of a record."""
     code = answer.error.id
@@ -79,7 +85,7 @@ def _said(answer: Answer) -> str:
 
 
 def _fatal(answer: Answer, method: str, said: str) -> RunError | None:
-    """See what no other record would fare better with."""
+    """Return the error if any other record would be refused too."""
     if (found := _misconfigured(answer, said)) is not None or method != "GET":
         return found
     if answer.status == 414:  # noqa: PLR2004
@@ -105,14 +111,14 @@ def _misconfigured(answer: Answer, said: str) -> RunError | None:
             "on the way probably changes the Content-Type header."
         )
     if answer.status == 407:  # noqa: PLR2004
-        return OutreachError("The proxy wants credentials (407): check the proxy settings.")
+        return OutreachError("The proxy requires credentials (407): check the proxy settings.")
     if error.id == "routeNotFound":
         return OutreachError(no_such_address(said))
     return None
 
 
 def no_such_address(said: object) -> str:
-    """Word that there is nothing at an address.
+    """Say that nothing exists at an address.
 
     Args:
         said: The status, and Outreach's code if it gave one.
@@ -121,7 +127,7 @@ def no_such_address(said: object) -> str:
 
 
 def _fault(answer: Answer, said: str) -> RecordFault:
-    """Blame the record, keeping Outreach's words for the rejects file."""
+    """Make the refusal an error of the record, with Outreach's words for the rejects file."""
     error = answer.error
     if _is_about(answer.status, error, TAKEN, TAKEN_WORDS):
         return AddressTaken(
@@ -151,7 +157,7 @@ def _fault(answer: Answer, said: str) -> RecordFault:
 
 
 def _is_about(status: int, error: ErrorWords, code: str, words: tuple[str, ...]) -> bool:
-    """Go by the code of an error, and where none is known by its words (API reference 3.4).
+    """Compare the code of an error, or its words if the code is unknown (API reference 3.4).
 
     Words are matched loosely: three wordings of a taken address are known, none of them certain.
     """
@@ -176,8 +182,8 @@ def not_visible(taken: AddressTaken) -> RecordFault:
 
 
 def wait_asked_for(answer: Answer, now: datetime) -> float | None:
-    """Return the seconds that an answer asks to wait; None where it does not, or for none."""
+    """Return the seconds that an answer asks to wait; None if it asks for none."""
     asked = seconds_until(answer.headers.get("Retry-After"), now)
-    if not asked and answer.status == 429:  # noqa: PLR2004
+    if not asked and answer.status == TOO_MANY:
         asked = seconds_until(answer.headers.get("X-RateLimit-Reset"), now)
     return asked or None

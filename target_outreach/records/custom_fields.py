@@ -4,7 +4,7 @@ Outreach keeps every custom field as text, and tells by ``GET /types`` what the 
 reference 1.1). A value is put into that form before it is sent, and compared by what it means: to a
 number field ``78`` and ``78.0`` are the same.
 
-How several options of a pick list stand in one text is not published. They are sent joined by
+How several options of a pick list are written in one text is not published. They are sent joined by
 ``;``, as the CRMs that Outreach is synchronised with write them, and read however they are joined.
 """
 
@@ -19,16 +19,11 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
 
 from target_outreach.records.catalog import load_catalog
+from target_outreach.records.contacts import digits, same_phone
+from target_outreach.records.lists import whole_texts
 from target_outreach.records.model import Attribute, FieldType, ObjectType
-from target_outreach.records.values import (
-    COERCIONS,
-    Uncoercible,
-    as_decimal,
-    digits,
-    plain_number,
-    same_phone,
-    whole_texts,
-)
+from target_outreach.records.scalars import Uncoercible, as_decimal, plain_number
+from target_outreach.records.values import COERCIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,13 +32,9 @@ if TYPE_CHECKING:
 #: The custom fields of an organisation, by object and by name.
 CustomFields = dict[str, dict[str, "CustomField"]]
 
-#: What stands between several options in one text.
+#: What is between several options in one text.
 SEPARATOR = ";"
 SEPARATORS = (re.compile(";"), re.compile(","), re.compile("[,;]"))
-BOOLEAN_TEXT = {
-    **dict.fromkeys(("true", "t", "yes", "1"), "true"),
-    **dict.fromkeys(("false", "f", "no", "0"), "false"),
-}
 SECONDS_LENGTH = len("2026-03-31T09:30:00")
 HOST = re.compile(r"[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+\.?")
 
@@ -110,8 +101,7 @@ def _text(_field: CustomField, value: Any) -> str:  # noqa: ANN401
 
 
 def _boolean(_field: CustomField, value: Any) -> str:  # noqa: ANN401
-    text = BOOLEAN_TEXT.get(value.strip().lower()) if isinstance(value, str) else None
-    return text or ("true" if COERCIONS["boolean"](value) else "false")
+    return "true" if COERCIONS["boolean"](value) else "false"
 
 
 def _number(_field: CustomField, value: Any) -> str:  # noqa: ANN401
@@ -207,7 +197,7 @@ READERS: Mapping[FieldType, Callable[[CustomField, Any], str]] = {
 
 
 def read_types(document: Any) -> CustomFields | None:  # noqa: ANN401 - JSON
-    """Read the answer to ``GET /types``; what is malformed in it is left out.
+    """Read the answer to ``GET /types``; what is malformed in it is ignored.
 
     Args:
         document: The answer.

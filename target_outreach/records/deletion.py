@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from target_outreach.records.mapping import plain
-from target_outreach.records.values import BOOLEAN_TEXT, visible
+from target_outreach.records.lists import NOTHING
+from target_outreach.records.scalars import BOOLEAN_TEXT, plain, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,9 @@ DELETION_COLUMNS = frozenset(
 
 #: Columns that mark deleted rows in some sources, and others in the next.
 DOUBTFUL_COLUMNS = frozenset({"archived", "isarchived"})
+
+#: How tools write that there is nothing, or no time, in a text.
+NO_MARKS = frozenset({"", "0.0", *NOTHING, "0000-00-00", "0000-00-00 00:00:00"})
 
 
 def is_deletion_column(column: str, named: Iterable[str]) -> bool:
@@ -40,8 +43,8 @@ def may_mark_deletion(column: str) -> bool:
 
 
 def is_deleted(mark: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
-    """Whether what stands in a deletion column says that the row is deleted: true, or a time."""
+    """Whether the value of a deletion column says that the row is deleted: true, or a time."""
     if not mark:
         return False
     text = str(mark).strip().lower()
-    return bool(text) and BOOLEAN_TEXT.get(text, True)
+    return text not in NO_MARKS and BOOLEAN_TEXT.get(text, True)

@@ -2,9 +2,9 @@
 
 A fingerprint belongs to one attribute or relationship. It is salted with every setting that shapes
 what is written of it, so that a changed setting makes the attribute look changed. Beside what the
-record said stands what Outreach held afterwards, by which a later edit by others is recognised.
+record said is what Outreach held afterwards, by which a later edit by others is recognised.
 
-Before them all stands one fingerprint of the whole record. Where that is the same, as it is for
+Before them all is one fingerprint of the whole record. Where that is the same, as it is for
 most rows, no attribute need be looked at.
 """
 
@@ -58,7 +58,7 @@ class Remembered(Struct, frozen=True, dict=True):
 
     @property
     def _first(self) -> int:
-        """Where the first attribute stands; the whole is shorter than an attribute."""
+        """Where the first attribute begins; the whole is shorter than an attribute."""
         return len(self.packed) % ENTRY_BYTES
 
     @cached_property
@@ -115,7 +115,7 @@ def remember(
     Args:
         desired: What the record said.
         rules: The settings of its stream.
-        resource: What Outreach holds; what it leaves out is as it was.
+        resource: What Outreach holds; what is missing in it is as it was.
         before: What was remembered until now, if anything.
     """
     packed = [_whole(desired, rules)]

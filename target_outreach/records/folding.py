@@ -6,14 +6,17 @@ Records of one key that wait together are folded into one write. Records that sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from msgspec import Struct, field
+
 from target_outreach.records.matching import order_keys
-from target_outreach.records.planning import foldable, lay_over
+from target_outreach.records.opt_outs import with_opt_outs
+from target_outreach.records.versions import foldable, lay_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from target_outreach.records.model import Desired, Key, ObjectType
     from target_outreach.records.rules import Rules
@@ -22,8 +25,7 @@ T = TypeVar("T")
 G = TypeVar("G", bound="Group[Any]")
 
 
-@dataclass(slots=True, eq=False)
-class Group(Generic[T]):
+class Group(Struct, Generic[T], eq=False):
     """Records that one write delivers, the last one's `desired` being what they amount to."""
 
     desired: Desired
@@ -42,27 +44,36 @@ def fold(
     records: Iterable[tuple[Any, Desired]],
     rules: Rules,
     new: Callable[[Desired, frozenset[Key], set[Any]], G] = new_group,  # type: ignore[assignment]
+    fields: Sequence[str] = (),
 ) -> list[G]:
     """Fold records of one key and chain those that share some keys; `insert` only chains.
+
+    Rows with different source keys are not folded. With `on_duplicate` ``last``, the later row
+    stands for both, as it is.
 
     Args:
         object_type: The object that all the records are for.
         records: What each record is, with what it says, in arrival order.
         rules: The settings of their stream.
         new: Makes a group from what it amounts to, its keys and what it waits for.
+        fields: What keys are values of, if it is more than the stream's own match fields.
 
     Returns:
         The groups in arrival order, each with the earlier groups that must be written before it.
     """
     groups: list[G] = []
     newest: dict[Key, G] = {}
+    fields = fields or rules.match_fields
     for member, desired in records:
-        keys = frozenset(order_keys(object_type, desired, rules.match_fields))
+        keys = frozenset(order_keys(object_type, desired, fields))
         before = {newest[key] for key in keys if key in newest}
-        group = _same_group(object_type, before, keys, desired, rules)
+        group = _same_group(object_type, before, keys, desired, rules) if before else None
         if group is None:
             group = new(desired, keys, before)
             groups.append(group)
+        elif group.desired.source_key != desired.source_key:
+            group.desired = with_opt_outs(group.desired, desired, rules)
+            group.keys |= keys
         else:
             group.desired = lay_over(object_type, group.desired, desired, rules)
         group.members.append(member)
@@ -81,13 +92,31 @@ def _same_group(
     """Return the group that the record can be folded into, if there is one.
 
     All keys must be the same: a key that only one of them has may be the one that finds the record
-    in Outreach, or that another record waits for.
+    in Outreach, or that another record waits for. Where the last of several source keys has the
+    record, what they are matched by must be the same.
     """
     if len(before) != 1 or rules.sync_mode == "insert":
         return None
     (group,) = before
-    same = group.keys == keys and _lie_together(object_type, group.desired, desired)
-    return group if same and foldable(object_type, group.desired, desired, rules) else None
+    if group.desired.fault is not None or desired.fault is not None:
+        return None  # of a rejected row only the opt-out is written
+    source_keys = {group.desired.source_key, desired.source_key}
+    if rules.on_duplicate == "last" and None not in source_keys:
+        same = _match_keys(object_type, group.desired, rules) == _match_keys(
+            object_type, desired, rules
+        )
+    else:
+        same = group.keys == keys
+    if not same or not _lie_together(object_type, group.desired, desired):
+        return None
+    is_version = len(source_keys) == 1
+    return group if not is_version or foldable(object_type, group.desired, desired, rules) else None
+
+
+def _match_keys(object_type: ObjectType, desired: Desired, rules: Rules) -> list[Key]:
+    """List what a record says of what it is matched by."""
+    said = replace(desired, source_key=None, remembered=None)
+    return order_keys(object_type, said, rules.match_fields)
 
 
 def _lie_together(object_type: ObjectType, earlier: Desired, later: Desired) -> bool:

@@ -5,7 +5,7 @@ decides. A match by a later field is none when Outreach holds a different value 
 that the record carries: two companies may both be called Acme.
 
 Unnamed accounts, which Outreach makes for prospects and does not show, are found by their id only
-(API reference 2.3): whoever sends an account called Acme wants to see one of that name. A record
+(API reference 2.3): whoever sends an account called Acme expects to see one of that name. A record
 that says itself whether it is `named` may be about either.
 """
 
@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from target_outreach.records.contacts import domain_key, email_key
 from target_outreach.records.model import Desired, Key, ObjectType, Resource
-from target_outreach.records.values import domain_key, email_key
+from target_outreach.records.scalars import comparable_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +45,7 @@ def comparable(object_type: ObjectType, field: str, value: Any) -> frozenset[str
     if object_type.attributes[field].kind == "domain":
         text = domain_key(text)
     elif field != "customId":  # an id of somebody else's system, where case may count
-        text = " ".join(text.casefold().split())
+        text = comparable_name(text)
     return frozenset({text} if text else ())
 
 
@@ -82,21 +83,22 @@ def order_keys(object_type: ObjectType, desired: Desired, match_fields: Sequence
     return keys
 
 
-class Picture:
+class RemoteSnapshot:
     """What is known of one object's records in Outreach, found by id and by match field.
 
     Attributes:
         object: What the records are.
         version: Grows whenever anything of it may have changed.
+        fields: The match fields that they are found by.
     """
 
     def __init__(self, object_type: ObjectType, match_fields: Sequence[str]) -> None:
         self.object = object_type
         self.version = 0
-        self._fields = match_fields
+        self.fields = match_fields
         self._by_id: dict[int, Resource] = {}
-        self._keys: dict[int, tuple[Key, ...]] = {}
-        self._ids: dict[Key, set[int]] = defaultdict(set)
+        self._keys: dict[int, list[Key]] = {}
+        self._having: dict[Key, dict[int, Resource]] = defaultdict(dict)
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._by_id.values())
@@ -107,25 +109,27 @@ class Picture:
             self.forget(resource.id)
         self.version += 1
         self._by_id[resource.id] = resource
-        self._keys[resource.id] = keys = tuple(self.keys(resource))
+        self._keys[resource.id] = keys = self.keys(resource)
         for key in keys:
-            self._ids[key].add(resource.id)
+            self._having[key][resource.id] = resource
 
     def forget(self, resource_id: int) -> None:
         """Drop what is known of a record."""
         self.version += 1
         self._by_id.pop(resource_id, None)
         for key in self._keys.pop(resource_id, ()):
-            ids = self._ids[key]
-            ids.discard(resource_id)
-            if not ids:
-                del self._ids[key]
+            having = self._having[key]
+            having.pop(resource_id, None)  # two fields may be one
+            if not having:
+                del self._having[key]
 
-    def keys(self, resource: Resource) -> Iterator[Key]:
-        """List the keys that a record of Outreach is found by."""
-        for field in self._fields:
-            for value in comparable(self.object, field, resource.attributes.get(field)):
-                yield Key(field, value)
+    def keys(self, resource: Resource) -> list[Key]:
+        """List the keys that a record of Outreach is found by, beside its id."""
+        return [
+            Key(field, value)
+            for field in self.fields
+            for value in comparable(self.object, field, resource.attributes.get(field))
+        ]
 
     def known_keys(self, resource_id: int) -> tuple[Key, ...]:
         """Return the keys of a known record, its id included."""
@@ -140,71 +144,65 @@ class Picture:
         if key.field == "id":
             known = self._by_id.get(int(key.value))
             return [known] if known else []
-        return [self._by_id[resource_id] for resource_id in self._ids.get(key, ())]
+        return [*self._having.get(key, {}).values()]
 
 
-def match(desired: Desired, picture: Picture, match_fields: Sequence[str]) -> list[Resource]:
+def match(
+    desired: Desired, snapshot: RemoteSnapshot, match_fields: Sequence[str]
+) -> list[Resource]:
     """Find what a record is about.
 
     Args:
         desired: What the record says.
-        picture: What is known of Outreach, all of the record's keys having been looked up.
+        snapshot: What is known of Outreach, all of the record's keys having been looked up.
         match_fields: The fields to try, in their order.
 
     Returns:
         No resource, the one, or several where the record fits more than one, the oldest first.
     """
     if desired.id is not None:
-        known = picture.get(desired.id)
+        known = snapshot.get(desired.id)
         return [known] if known else []
-    if desired.remembered is not None and (known := picture.get(desired.remembered)):
+    if desired.remembered is not None and (known := snapshot.get(desired.remembered)):
         return [known]
     for position, field in enumerate(match_fields):
-        keys = field_keys(picture.object, desired, field)
+        earlier = match_fields[:position]
         found = {
             resource.id: resource
-            for key in keys
-            for resource in picture.having(key)
-            if not _is_unnamed(resource) or "named" in desired.attributes
+            for key in field_keys(snapshot.object, desired, field)
+            for resource in snapshot.having(key)
+            if _fits(snapshot.object, desired, resource, field, earlier)
         }
-        earlier = match_fields[:position]
-        fitting = [
-            resource
-            for resource in found.values()
-            if not _contradicts(picture.object, desired, resource, earlier)
-            and _is_within(picture.object, desired, resource, field)
-        ]
-        if fitting:
+        if found:
+            fitting = [*found.values()]
             return fitting if len(fitting) == 1 else sorted(fitting, key=_age)
     return []
-
-
-def _is_unnamed(resource: Resource) -> bool:
-    """Whether it is an account that Outreach made for a prospect, and does not show (2.3)."""
-    return resource.attributes.get("named") is False
 
 
 def _age(resource: Resource) -> tuple[str, int]:
     return resource.created_at, resource.id
 
 
-def _contradicts(
-    object_type: ObjectType, desired: Desired, resource: Resource, earlier: Iterable[str]
+def _fits(
+    object_type: ObjectType,
+    desired: Desired,
+    resource: Resource,
+    field: str,
+    earlier: Iterable[str],
 ) -> bool:
-    """Whether Outreach holds something else in an earlier field that the record carries."""
-    for field in earlier:
-        ours = comparable(object_type, field, desired.attributes.get(field))
-        theirs = comparable(object_type, field, resource.attributes.get(field))
-        if ours and theirs and not ours & theirs:
-            return True
-    return False
+    """Whether Outreach's record, found by one match field, does not contradict ours elsewhere.
 
-
-def _is_within(object_type: ObjectType, desired: Desired, resource: Resource, field: str) -> bool:
-    """Whether Outreach's record lies where a value of a match field identifies ours.
-
-    One that does not say where it lies may be about any of them, if there is only one.
+    An account that Outreach made for a prospect, and does not show, fits only what says itself
+    whether it is named (2.3). What does not say where it lies may be about any record, if there is
+    only one.
     """
+    if resource.attributes.get("named") is False and "named" not in desired.attributes:
+        return False
+    for name in earlier:
+        ours = comparable(object_type, name, desired.attributes.get(name))
+        theirs = comparable(object_type, name, resource.attributes.get(name))
+        if ours and theirs and not ours & theirs:
+            return False
     within = object_type.match_within.get(field)
     if within is None or within not in desired.relationships:
         return True

@@ -1,7 +1,4 @@
-"""What everything else here speaks of: objects, records, what they are linked to, and plans.
-
-Plain values only. Each other module of `records` may import this one; it imports none of them.
-"""
+"""Plain values: objects, records, links and plans. It imports no other module of `records`."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 
 Value = str | int | float | bool | list[str] | None
 
-#: A value that stands in a row and is not delivered: its attribute or column of a link, and why.
+#: A value of a row that is not delivered: its attribute or column of a link, and why.
 Dropped = tuple[str, str]
 
 Kind = Literal[
@@ -86,7 +83,8 @@ class Attribute:
     Columns with one of the names in `synonyms` go to it. Those with one of `fallbacks`, the first
     of which counts most, do where no other column does, and under `beside` stands for some of them
     to which of the attributes another column must go. Those with one of `suggested` are only
-    mentioned as columns that could go to it, or to what `suggested_as` says instead.
+    mentioned as columns that could go to it, or to what `suggested_as` says instead. `opt_outs` are
+    the attributes in which a refusal to be contacted forbids to undo it; others have none.
     """
 
     name: str
@@ -103,6 +101,7 @@ class Attribute:
     beside: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, repr=False)
     suggested: tuple[str, ...] = field(default=(), repr=False)
     suggested_as: str = field(default="", repr=False)
+    opt_outs: tuple[str, ...] = field(default=(), repr=False)
     custom: DeclaredField | None = None
 
     @property
@@ -154,8 +153,8 @@ class ObjectType:
     """An object of Outreach, with all that is particular to it.
 
     Attributes:
-        name: The plural, as it stands in paths.
-        type: The singular, as it stands in bodies.
+        name: The plural, as in paths.
+        type: The singular, as in bodies.
         attributes: Its attributes by name.
         relationships: Its to-one links by name.
         required: The custom fields without which the organisation lets nobody create a record.
@@ -269,13 +268,10 @@ class Reference:
             names[part]: [text] if names[part] == "emails" else text for part, text in self.values
         }
 
-    def missing(self, why_not_created: str | None = None) -> RecordFault:
-        """Say that nothing in Outreach fits.
-
-        Args:
-            why_not_created: Why it is not created, where the settings would have it, as a clause.
-        """
-        rest = f", and {why_not_created}" if why_not_created else "; see on_missing_relation"
+    def missing(self, *, is_unnamed: bool = False) -> RecordFault:
+        """Say that nothing in Outreach fits, or that what is to be created has no name."""
+        rest = ", and nothing names the account to be made" if is_unnamed else ""
+        rest = rest or "; see on_missing_relation"
         message = f"Nothing in Outreach fits {' and '.join(self.parts)}{rest}."
         return RecordFault("relation_not_found", message, field=self.parts[0])
 
@@ -286,7 +282,7 @@ class Reference:
         return RecordFault("relation_ambiguous", message, field=self.parts[0])
 
     def refused(self, fault: RecordFault) -> RecordFault:
-        """Say of a fault of the linked record that it is not this one's own."""
+        """Word an error of the linked record, so that it is not mistaken for this one's own."""
         return RecordFault(
             "relation_refused",
             f"The {self.relationship} that it is to be linked to: {fault.message}",
@@ -306,11 +302,15 @@ class Desired:
         attributes: Coerced values by attribute; None where the record has a null.
         relationships: Ids of linked records by relationship; None where the record has a null.
         references: What is said of linked records of which it does not say the id, by relationship;
-            once one is found, its id stands in `relationships`.
-        source_key: The key of the record in its source, where a memory is kept by it.
+            once one is found, its id is in `relationships`.
+        source_key: The key of the record in its source, where its stream has key properties or a
+            memory is kept.
         remembered: The Outreach id under which a record of this key was delivered before.
         given: Match fields as the row spells them, where that is not how they are written.
         dropped: What the row says and is not delivered.
+        too_long: Attributes whose text is longer than Outreach takes.
+        fills: Attributes that are only set where Outreach holds nothing in them.
+        fault: Why the row is rejected; of such a one only an opt-out is still delivered.
         keys: What it can be found by, by match field, as far as that has been asked for.
     """
 
@@ -322,6 +322,9 @@ class Desired:
     remembered: int | None = None
     given: Mapping[str, str] | None = None
     dropped: Sequence[Dropped] = ()
+    too_long: Sequence[str] = ()
+    fills: Collection[str] = ()
+    fault: RecordFault | None = None
     keys: dict[str, list[Key]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_remembered(self, resource_id: int | None) -> Desired:
@@ -337,11 +340,8 @@ class Desired:
             self.source_key,
             resource_id,
             self.given,
+            fault=self.fault,
         )
-
-    def spelling(self, field: str) -> str | None:
-        """Return how the row spells a match field, where that is not how it is written."""
-        return self.given.get(field) if self.given is not None else None
 
     def without_link(self, name: str) -> Desired:
         """Return the same, saying nothing of a relationship."""
@@ -353,7 +353,7 @@ class Desired:
 
         Args:
             links: The ids by relationship.
-            left_out: The relationships of which nothing was found.
+            left_out: The relationships whose record was not found.
         """
         return replace(
             self,

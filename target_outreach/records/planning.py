@@ -22,30 +22,19 @@ from target_outreach.records.model import (
     Update,
     Value,
 )
+from target_outreach.records.opt_outs import OPT_OUTS, is_opt_out, undoes_opt_out
 from target_outreach.records.values import (
-    as_held,
     differing,
     is_empty,
-    missing_from,
     same,
-    same_phone,
     texts_of,
 )
+from target_outreach.records.versions import lay_list_over
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
-    from target_outreach.records.rules import FieldRule, Rules
-
-
-#: For each attribute about consent, those in which an opt-out forbids to undo it.
-OPT_OUTS: Mapping[str, tuple[str, ...]] = {
-    "optedOut": ("optedOut",),
-    "emailOptedOut": ("optedOut", "emailOptedOut", "emailsOptStatus"),
-    "emailsOptStatus": ("optedOut", "emailOptedOut", "emailsOptStatus"),
-    "callOptedOut": ("optedOut", "callOptedOut", "callsOptStatus"),
-    "callsOptStatus": ("optedOut", "callOptedOut", "callsOptStatus"),
-}
+    from target_outreach.records.rules import Rules
 
 
 def needs_fresh_read(object_type: ObjectType, decided: Plan, rules: Rules) -> bool:
@@ -80,6 +69,8 @@ def plan(object_type: ObjectType, desired: Desired, found: Resource | None, rule
         RecordFault: It is to be updated by an id that Outreach does not know, or created without
             what a new record needs.
     """
+    if desired.fault is not None:
+        return _plan_opt_out(object_type, desired, found, rules)
     if rules.sync_mode == "insert":
         return _plan_create(object_type, desired, rules)
     if found is not None:
@@ -90,6 +81,16 @@ def plan(object_type: ObjectType, desired: Desired, found: Resource | None, rule
     if rules.sync_mode == "update":
         return Skip("no_match")
     return _plan_create(object_type, desired, rules)
+
+
+def _plan_opt_out(
+    object_type: ObjectType, desired: Desired, found: Resource | None, rules: Rules
+) -> Update | Unchanged | Skip:
+    """Plan the opt-out of a rejected row, for a record that is there, and nothing else of it."""
+    if found is None:
+        return Skip("no_match")
+    said = {name: value for name, value in desired.attributes.items() if name in OPT_OUTS}
+    return _plan_update(object_type, replace(desired, attributes=said), found, rules)
 
 
 def plan_unseen(
@@ -120,13 +121,13 @@ def plan_unseen(
     attributes: dict[str, Value] = {}
     links: dict[str, int | None] = {}
     for name in changed:
-        if _rule(name, rules) in {"never", "on_create"}:
+        if rules.field_rule(name) in {"never", "on_create"}:
             held_back[name] = 1
         elif name in desired.attributes:
             if _depends_on_held(object_type, name, desired.attributes[name], rules):
                 return None
             attributes[name] = desired.attributes[name]
-        elif name not in desired.relationships or _rule(name, rules) == "if_empty":
+        elif name not in desired.relationships or rules.field_rule(name) == "if_empty":
             return None
         else:
             links[name] = desired.relationships[name]
@@ -155,11 +156,12 @@ def depends_on_account(
         return False
     if (held := found.links.get(object_type.unnamed_link)) is None:
         return False
-    if "account" in desired.references and _rule("account", rules) == "if_empty":
+    if "account" in desired.references and rules.field_rule("account") == "if_empty":
         return True
-    if (link := desired.relationships.get("account", held)) is None:
-        return rules.on_null == "clear"
-    if link != held and _rule("account", rules) == "if_empty":
+    link = desired.relationships.get("account", held)
+    if link is None and rules.on_null == "clear":
+        return True
+    if link not in {None, held} and rules.field_rule("account") == "if_empty":
         return True
     company = desired.attributes.get("company")
     return (
@@ -172,11 +174,11 @@ def depends_on_account(
 
 
 def _depends_on_held(object_type: ObjectType, name: str, value: Value, rules: Rules) -> bool:
-    if object_type.attributes[name].is_array or _rule(name, rules) == "if_empty":
+    if object_type.attributes[name].is_array or rules.field_rule(name) == "if_empty":
         return True
     if name == "company" and "company" not in rules.field_rules:
         return True
-    return name in OPT_OUTS and not rules.allow_opt_in and not _is_opt_out(value)
+    return name in OPT_OUTS and not rules.allow_opt_in and not is_opt_out(value)
 
 
 def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Create:
@@ -193,7 +195,9 @@ def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Cre
     for name, value in desired.attributes.items():
         if is_empty(value):
             continue
-        if _rule(name, rules) == "never" or (name == "company" and _links_account(desired, rules)):
+        if rules.field_rule(name) == "never" or (
+            name == "company" and _links_account(desired, rules)
+        ):
             held_back[name] = 1
             continue
         attributes[name] = value
@@ -202,7 +206,7 @@ def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Cre
             message = f"A new record needs a value in {object_type.attributes[name].title}."
             raise RecordFault("missing_required", message, field=name)
     links = {name: link for name, link in desired.relationships.items() if link is not None}
-    for name in [name for name in links if _rule(name, rules) == "never"]:
+    for name in [name for name in links if rules.field_rule(name) == "never"]:
         del links[name]
         held_back[name] = 1
     return Create(attributes, links, held_back)
@@ -211,10 +215,6 @@ def _plan_create(object_type: ObjectType, desired: Desired, rules: Rules) -> Cre
 def _is_findable(desired: Desired, rules: Rules) -> bool:
     """Whether a record has a value by which the next run can find it."""
     return any(not is_empty(desired.attributes.get(name)) for name in rules.match_fields)
-
-
-def _rule(name: str, rules: Rules) -> FieldRule:
-    return rules.field_rules.get(name, "always")
 
 
 def _links_account(desired: Desired, rules: Rules) -> bool:
@@ -237,10 +237,12 @@ def _plan_update(
     for name, value in worth_a_look.items():
         attribute = object_type.attributes[name]
         held = found.attributes.get(name)
+        if name in desired.fills and not is_empty(held):
+            continue
         wanted = _wanted(attribute, value, held, rules)
         if wanted is _KEEP or (rules.change_detection != "none" and same(attribute, wanted, held)):
             continue
-        if _is_held_back(name, wanted, desired, found, rules):
+        if _is_prevented(name, wanted, desired, found, rules):
             held_back[name] = 1
         else:
             changes[name] = wanted
@@ -261,7 +263,7 @@ def _plan_update(
 
 def _is_link_kept(name: str, found: Resource | None, rules: Rules) -> bool:
     """Whether a rule protects what Outreach has linked, or leaves it unlinked."""
-    rule = _rule(name, rules)
+    rule = rules.field_rule(name)
     if rule == "never":
         return True
     if found is None:
@@ -303,27 +305,11 @@ def _wanted(attribute: Attribute, value: Value, held: Any, rules: Rules) -> Any:
     return value
 
 
-def lay_list_over(
-    attribute: Attribute, held: list[str], ours: list[str], rules: Rules
-) -> list[str]:
-    """Lay a list over another by the array rule; an item that is already held keeps its form."""
-    if ours == held:
-        return held
-    kept_form = as_held(attribute, held, ours)
-    rule = rules.array_rule(attribute.name)
-    if rule == "replace":
-        return kept_form or (held if attribute.name == "emails" else [])
-    if rule == "merge_first":
-        first = set(kept_form)
-        return kept_form + [item for item in held if item not in first]
-    return held + missing_from(attribute, held, ours)
-
-
-def _is_held_back(
+def _is_prevented(
     name: str, wanted: Value, desired: Desired, found: Resource, rules: Rules
 ) -> bool:
     """Whether a rule protects what Outreach holds from this change."""
-    rule = _rule(name, rules)
+    rule = rules.field_rule(name)
     if rule in {"never", "on_create"} or (
         rule == "if_empty" and not is_empty(found.attributes.get(name))
     ):
@@ -331,112 +317,3 @@ def _is_held_back(
     if name == "company" and "company" not in rules.field_rules:
         return found.links.get("account") is not None or _links_account(desired, rules)
     return not rules.allow_opt_in and undoes_opt_out(name, wanted, found.attributes)
-
-
-def undoes_opt_out(name: str, wanted: Value, held: Mapping[str, Any]) -> bool:
-    """Whether a change would take back somebody's refusal to be contacted."""
-    return not _is_opt_out(wanted) and any(
-        _is_opt_out(held.get(related)) for related in OPT_OUTS.get(name, ())
-    )
-
-
-def has_opted_out_of_mail(held: Mapping[str, Any]) -> bool:
-    """Whether somebody refuses all contact, or mail."""
-    return any(_is_opt_out(held.get(name)) for name in OPT_OUTS["emailsOptStatus"])
-
-
-def _is_opt_out(value: Any) -> bool:  # noqa: ANN401
-    return value is True or value == "opted_out"
-
-
-def foldable(object_type: ObjectType, earlier: Desired, later: Desired, rules: Rules) -> bool:
-    """Whether one write can do what both records would do after each other.
-
-    It cannot where an array is to be emptied first and then added to, nor where the first write may
-    change the form in which Outreach holds what the second one says.
-    """
-    return all(
-        name not in earlier.attributes
-        or later.attributes[name] is None
-        or _arrays_fold(object_type.attributes[name], earlier, later, rules)
-        for name in later.attributes
-        if object_type.attributes[name].is_array
-    )
-
-
-def _arrays_fold(attribute: Attribute, earlier: Desired, later: Desired, rules: Rules) -> bool:
-    """Whether two records that both speak of an array can be folded; the later one says a list."""
-    before, after = earlier.attributes[attribute.name], later.attributes[attribute.name]
-    rule = rules.array_rule(attribute.name)
-    if before is None and rules.on_null != "clear":
-        return True
-    if before is None and rule != "replace":
-        return False
-    if attribute.kind != "phones" or before == after:
-        return True  # other items have one form only, or are the same addresses
-    # Two numbers may each be the same as a third one, and yet not the same as each other.
-    ours, theirs = texts_of(before), texts_of(after)
-    return rule == "merge" and not any(
-        one != other and same_phone(one, other) for one in ours for other in theirs
-    )
-
-
-def lay_over(object_type: ObjectType, earlier: Desired, later: Desired, rules: Rules) -> Desired:
-    """Fold two records of one key that wait together into the one that both amount to."""
-    said = earlier.attributes
-    attributes = dict(said)
-    for name, value in later.attributes.items():
-        if _rule(name, rules) == "on_create":
-            continue  # what the earlier record says, or leaves unsaid, is what would be created
-        before = attributes.get(name)
-        if name not in attributes or (is_empty(before) and value is not None):
-            if rules.allow_opt_in or not undoes_opt_out(name, value, said):
-                attributes[name] = value
-        elif value is None:
-            if rules.on_null == "clear" and not _keeps_earlier(name, None, said, rules):
-                attributes[name] = None
-        elif not _keeps_earlier(name, value, said, rules):
-            attributes[name] = _later_value(object_type.attributes[name], before, value, rules)
-    links, references = _later_links(earlier, later, rules)
-    return replace(later, attributes=attributes, relationships=links, references=references)
-
-
-def _later_links(
-    earlier: Desired, later: Desired, rules: Rules
-) -> tuple[dict[str, int | None], dict[str, Reference]]:
-    """Return what two records amount to link to, by id and otherwise."""
-    links, references = dict(earlier.relationships), dict(earlier.references)
-    for name, link in later.relationships.items():
-        if _keeps_earlier_link(name, earlier, rules):
-            continue
-        is_said = name in links or name in references
-        if link is not None or not is_said or rules.on_null == "clear":
-            links[name] = link
-            references.pop(name, None)
-    for name, reference in later.references.items():
-        if not _keeps_earlier_link(name, earlier, rules):
-            references[name] = reference
-            links.pop(name, None)
-    return links, references
-
-
-def _keeps_earlier_link(name: str, earlier: Desired, rules: Rules) -> bool:
-    """Whether a rule would have kept what the earlier record links to, had both been written."""
-    rule = _rule(name, rules)
-    if rule == "on_create":
-        return True
-    is_linked = name in earlier.references or earlier.relationships.get(name) is not None
-    return rule == "if_empty" and is_linked
-
-
-def _later_value(attribute: Attribute, before: Value, value: Value, rules: Rules) -> Value:
-    if isinstance(value, list) and isinstance(before, list):
-        return lay_list_over(attribute, before, value, rules)
-    return value
-
-
-def _keeps_earlier(name: str, wanted: Value, before: Mapping[str, Value], rules: Rules) -> bool:
-    """Whether a rule would have kept the earlier value, had both been written."""
-    if _rule(name, rules) == "if_empty":
-        return True
-    return not rules.allow_opt_in and undoes_opt_out(name, wanted, before)

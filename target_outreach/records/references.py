@@ -6,25 +6,18 @@ stage or a persona by its name. An Outreach id needs no finding.
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from target_outreach.records.shared_hosts import is_shared
-from target_outreach.records.values import domain_key
+from target_outreach.records.contacts import domain_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
-    from target_outreach.records.model import Desired, Reference
-
-
-#: A domain in ASCII, whose last part is no number, as that of an address on the network is.
-HOST = re.compile(r"(?:[a-z0-9-]+\.)+[0-9-]*[a-z][a-z0-9-]*")
+    from target_outreach.records.model import Desired, ObjectType, Reference
 
 
-def new_account(
-    reference: Reference, desired: Desired, shared_domains: Collection[str]
-) -> Mapping[str, str] | str:
+def new_account(reference: Reference, desired: Desired) -> Mapping[str, str] | None:
     """Say what an account is made of that a record names and that is not there.
 
     Its name is the one that the record says, else the company's in the record, else the domain,
@@ -33,19 +26,29 @@ def new_account(
     Args:
         reference: What the record says of the account.
         desired: The record.
-        shared_domains: Hosts that many companies share, beside those that are known.
 
     Returns:
-        The attributes, or the clause that says why none is made.
+        The attributes, or None where nothing names the account.
     """
     values = dict(reference.values)
-    if (domain := values.get("domain")) is not None:
-        values["domain"] = domain_key(domain)
-        if not HOST.fullmatch(values["domain"]):
-            return "what stands in account.domain is no domain"
-        if is_shared(values["domain"], shared_domains):
-            return "many companies share that domain, so no account is made for it"
+    if "domain" in values:
+        values["domain"] = domain_key(values["domain"])
     company = desired.attributes.get("company")
     own = company if isinstance(company, str) else None
     name = values.get("name") or own or values.get("domain")
-    return {**values, "name": name} if name else "nothing names the account to be made"
+    return {**values, "name": name} if name else None
+
+
+def with_company(object_type: ObjectType, desired: Desired, left_out: Reference) -> Desired:
+    """Let the name of an account that a record is not linked to fill an empty company.
+
+    Args:
+        object_type: What the record is.
+        desired: The record.
+        left_out: What is not found, so that the record is delivered without it.
+    """
+    name = dict(left_out.values).get("name")
+    has_company = left_out.relationship == "account" and "company" in object_type.attributes
+    if not has_company or name is None or desired.attributes.get("company"):
+        return desired
+    return replace(desired, attributes={**desired.attributes, "company": name}, fills=("company",))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from target_outreach.errors import SettingsError
 from target_outreach.records.catalog import load_catalog, stream_objects
-from target_outreach.records.mapping import visible
+from target_outreach.records.scalars import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,9 @@ LIKELY = {
     **dict.fromkeys(("contact", "contacts", "lead", "leads"), "prospects"),
     **dict.fromkeys(("person", "persons", "people"), "prospects"),
     **dict.fromkeys(("company", "companies", "organization", "organizations"), "accounts"),
-    **dict.fromkeys(("organisation", "organisations"), "accounts"),
+    **dict.fromkeys(("organisation", "organisations", "firm", "firms"), "accounts"),
+    **dict.fromkeys(("customer", "customers", "client", "clients"), "accounts"),
+    **dict.fromkeys(("deal", "deals", "opp", "opps", "pipeline"), "opportunities"),
 }
 
 
@@ -68,13 +70,13 @@ def route(
         stream: The name of the stream.
         by_entry: The `object` of its entry in `streams`, if there is one.
         by_setting: The setting `outreach_object`.
-        patterns: The names and globs of all entries, of which none fits where nothing says it.
+        patterns: The names and globs of all entries; none fits where the object is unknown.
 
     Returns:
         The plural name of the object, or None where the stream is to be skipped.
 
     Raises:
-        SettingsError: Nothing says it.
+        SettingsError: It is unknown.
     """
     if by_entry == "none":
         return None
@@ -106,8 +108,9 @@ def entry_for(stream: str) -> str:
 def likely_object(stream: str) -> str:
     """Say what a stream is likely to hold, by the last of its words that tells; else people."""
     known = {**LIKELY, **object_names()}
-    words = reversed(re.split(r"[^a-z]+", stream.lower()))
-    return next((known[word] for word in words if word in known), stream_objects()[0])
+    words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", stream)
+    found = [known[word.lower()] for word in words if word.lower() in known]
+    return found[-1] if found else stream_objects()[0]
 
 
 def _missed(stream: str, patterns: Sequence[str]) -> str:

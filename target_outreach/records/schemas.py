@@ -4,19 +4,18 @@ A compiled validator gives the verdict for most records; whatever it does not ac
 with keywords that it does not know, go to `jsonschema`, whose verdict counts and which says what is
 wrong. Messages name the field and the rule, never the value.
 
-Run this module (``python -m target_outreach.records.schemas``) to write the shipped schemas anew
+Run this module (``python -m target_outreach.records.schemas``) to write the shipped schemas again
 after a change of the catalogue.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import re
 from decimal import Decimal, InvalidOperation, localcontext
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import fastjsonschema
@@ -27,28 +26,42 @@ from referencing.exceptions import NoSuchResource, Unresolvable
 
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.records.catalog import load_catalog, stream_objects
+from target_outreach.records.keywords import KEYWORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from target_outreach.records.model import Attribute, ObjectType
 
 JsonSchema = dict[str, Any]
 
+#: Keywords that no validator looks at.
+ANNOTATIONS = frozenset(
+    {
+        *("title", "description", "default", "examples", "format", "$schema", "$id", "secret"),
+        *("readOnly", "writeOnly", "deprecated", "inclusion", "selected"),
+    }
+)
 #: Keywords on which the compiled validator and `jsonschema` agree. Only these are compiled.
 COMPILED_KEYWORDS = frozenset(
     {
         *("type", "properties", "required", "items", "maxLength", "minLength"),
         *("maxItems", "minItems", "anyOf", "additionalProperties"),
-        # Annotations, which no validator looks at.
-        *("title", "description", "default", "examples", "format", "$schema", "$id", "secret"),
-        *("readOnly", "writeOnly", "deprecated", "inclusion", "selected"),
+        *ANNOTATIONS,
     }
 )
-#: Where a schema holds the parts that it refers to.
-DEFINITIONS = ("definitions", "$defs")
-REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
-
+#: Keywords of a SCHEMA whose columns can be looked at one by one.
+TYPED_KEYWORDS = frozenset({"type", "properties", "required", *ANNOTATIONS})
+#: The types of Python's values that a type of JSON Schema takes, whatever the values are.
+PLAIN_TYPES: dict[str, frozenset[type]] = {
+    "null": frozenset({NoneType}),
+    "boolean": frozenset({bool}),
+    "integer": frozenset({int}),
+    "number": frozenset({int, float, Decimal}),
+    "string": frozenset({str}),
+    "array": frozenset({list}),
+    "object": frozenset({dict}),
+}
 #: Digits to reckon with: 38 before and behind the point, and room.
 MOST_DIGITS = 400
 
@@ -92,6 +105,7 @@ class RecordSchema:
         try:
             if self._accepts(record):
                 return
+            type(self._validator).followed = 0
             error = jsonschema.exceptions.best_match(self._validator.iter_errors(record))
         except RecursionError:
             raise RecordFault(self._code, "The record is nested too deep to check.") from None
@@ -137,14 +151,15 @@ def _missing_property(error: jsonschema.ValidationError) -> str | None:
 def _worded_validator(schema: JsonSchema) -> Any:  # noqa: ANN401 - a class made at run time
     kind: Any = validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        kind.check_schema(schema)
+        # Without formats, since what is a pattern is decided by `usable_rules`.
+        kind.check_schema(schema, format_checker=jsonschema.FormatChecker(()))
     except jsonschema.SchemaError as error:
         place = ".".join(map(str, error.absolute_path)) or "its top"
         msg = f"the SCHEMA is no valid JSON Schema at {place}"
         raise SettingsError(msg) from None
     # JSON knows no difference between 12 and 12.0; floats are read as `Decimal` here.
     checker = kind.TYPE_CHECKER.redefine("integer", _is_integer)
-    keywords = {"multipleOf": _multiple_of}
+    keywords = {**KEYWORDS, "multipleOf": _multiple_of}
     kind = extend(kind, keywords, type_checker=checker)  # type: ignore[no-untyped-call]
     registry: Registry[JsonSchema] = Registry(retrieve=_never_retrieve)  # type: ignore[call-arg]
     return kind(schema, registry=registry)
@@ -180,13 +195,54 @@ def _never_retrieve(uri: str) -> Any:  # noqa: ANN401 - a type of `referencing`
 
 
 def _compile(schema: JsonSchema) -> Callable[[Mapping[str, Any]], bool]:
-    """Return a quick check that accepts only what `jsonschema` accepts too."""
+    """Return a quick check that accepts only what `jsonschema` accepts too.
+
+    Most columns have a rule for their types only, for which it is enough to look at those.
+    """
+    properties = schema.get("properties", {})
+    typed = {name: types for name, one in properties.items() if (types := plain_types(one))}
+    is_of_objects = dict in plain_types({"type": schema.get("type", "object")})
+    if not typed or not is_of_objects or not TYPED_KEYWORDS.issuperset(schema):
+        return _compile_all(schema)
+    columns = [*typed.items()]
+    required = frozenset(schema.get("required", ()))
+    others = {name: one for name, one in properties.items() if name not in typed}
+    accepts_others = _compile_all({"properties": others}) if others else None
+
+    def accepts(record: Mapping[str, Any]) -> bool:
+        for name, types in columns:
+            if type(record.get(name)) not in types and name in record:
+                return False
+        if not required.issubset(record):
+            return False
+        return accepts_others is None or accepts_others(
+            {name: record[name] for name in others if name in record}
+        )
+
+    return accepts
+
+
+def plain_types(rules: Any) -> frozenset[type]:  # noqa: ANN401 - anything may be in a SCHEMA
+    """Return the types of the values that some rules take; none where they are about more."""
+    said = rules.keys() - ANNOTATIONS if isinstance(rules, dict) else set()
+    if said == {"anyOf"}:
+        several = [*map(plain_types, rules["anyOf"])]
+        return frozenset().union(*several) if all(several) else frozenset()
+    if said != {"type"}:
+        return frozenset()
+    names = rules["type"] if isinstance(rules["type"], list) else [rules["type"]]
+    return frozenset().union(*(PLAIN_TYPES.get(str(name), frozenset()) for name in names))
+
+
+def _compile_all(schema: JsonSchema) -> Callable[[Mapping[str, Any]], bool]:
+    """Return a quick check of all rules."""
     if not _compilable(schema):
         return lambda _record: False
     body = {**schema, "$schema": "http://json-schema.org/draft-07/schema#"}
     try:
         validate = fastjsonschema.compile(body, use_default=False, use_formats=False)
-    except fastjsonschema.JsonSchemaDefinitionException:  # stricter than the specification
+    except (fastjsonschema.JsonSchemaDefinitionException, SyntaxError):
+        # It is stricter than the specification, and Python has a limit for loops in loops.
         return lambda _record: False
 
     def accepts(record: Mapping[str, Any]) -> bool:
@@ -199,7 +255,7 @@ def _compile(schema: JsonSchema) -> Callable[[Mapping[str, Any]], bool]:
     return accepts
 
 
-def _compilable(schema: Any) -> bool:  # noqa: ANN401 - anything may stand in a SCHEMA
+def _compilable(schema: Any) -> bool:  # noqa: ANN401 - anything may be in a SCHEMA
     """Whether a schema uses only keywords on which both validators agree."""
     if isinstance(schema, bool):
         return True
@@ -208,92 +264,6 @@ def _compilable(schema: Any) -> bool:  # noqa: ANN401 - anything may stand in a 
     parts = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
     parts += [schema[key] for key in ("items", "additionalProperties") if key in schema]
     return all(_compilable(part) for part in parts)
-
-
-def usable_rules(schema: JsonSchema, columns: Collection[str]) -> tuple[JsonSchema, list[str]]:
-    """Reduce the SCHEMA of a tap to the rules for some columns that `RecordSchema` can use.
-
-    Taps send rules that are none of their JSON Schema draft, and patterns in the syntax of other
-    languages. What the tap meant by them is not known, so they are left out.
-
-    Args:
-        schema: The SCHEMA as received, which has `properties`.
-        columns: The columns whose values are delivered.
-
-    Returns:
-        A schema for those columns, and the places of the rules that are left out.
-    """
-    reduced: JsonSchema = {
-        key: copy.deepcopy(schema[key]) for key in ("type", *DEFINITIONS) if key in schema
-    }
-    if isinstance(schema.get("$schema"), str):
-        reduced["$schema"] = schema["$schema"]
-    reduced["properties"] = {
-        name: copy.deepcopy(rules)
-        for name, rules in schema["properties"].items()
-        if name in columns
-    }
-    if isinstance(required := schema.get("required"), list):
-        reduced["required"] = [
-            name for name in required if isinstance(name, str) and name in columns
-        ]
-    ignored = [*_drop_unloadable(reduced, reduced, ())]
-    kind: Any = validator_for(reduced, default=jsonschema.Draft202012Validator)
-    meta = kind(kind.META_SCHEMA)
-    while (error := next(meta.iter_errors(reduced), None)) is not None:
-        ignored.append(_drop(reduced, [*error.absolute_path]))
-    return reduced, list(dict.fromkeys(ignored))
-
-
-def _drop(schema: Any, path: list[str | int]) -> str:  # noqa: ANN401 - anything may stand there
-    """Take a rule out of a schema, with the whole list where it is part of one; name its place."""
-    while len(path) > 1 and not isinstance(path[-1], str):
-        path = path[:-1]
-    for step in path[:-1]:
-        schema = schema[step]
-    del schema[path[-1]]
-    return ".".join(map(str, path))
-
-
-def _drop_unloadable(
-    schema: Any,  # noqa: ANN401 - anything may stand in a SCHEMA
-    whole: JsonSchema,
-    path: tuple[str, ...],
-) -> Iterator[str]:
-    """Drop patterns that Python does not read, and references to what is not in the SCHEMA."""
-    if isinstance(schema, list):
-        for position, part in enumerate(schema):
-            yield from _drop_unloadable(part, whole, (*path, str(position)))
-    if not isinstance(schema, dict):
-        return
-    for key, value in list(schema.items()):
-        here = (*path, str(key))
-        if key == "$id" and isinstance(value, str):
-            del schema[key]  # what it would be the base of is not loaded
-        elif (key == "pattern" and isinstance(value, str) and not _is_pattern(value)) or (
-            key in REFERENCES and isinstance(value, str) and not _is_held(value, whole)
-        ):
-            del schema[key]
-            yield ".".join(here)
-        elif key == "patternProperties" and isinstance(value, dict):
-            for pattern in [one for one in value if not _is_pattern(one)]:
-                del value[pattern]
-                yield ".".join(here)
-        yield from _drop_unloadable(value, whole, here)
-
-
-def _is_pattern(text: str) -> bool:
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return True
-
-
-def _is_held(reference: str, whole: JsonSchema) -> bool:
-    """Whether a reference is to a definition in the schema itself."""
-    start, _, name = reference.rpartition("/")
-    return any(start == f"#/{key}" and name in whole.get(key, ()) for key in DEFINITIONS)
 
 
 def object_schema(object_type: ObjectType) -> JsonSchema:

@@ -1,11 +1,10 @@
-"""The drawings of the page: plain SVG that says in words what it shows.
+"""The drawings of the page as numbers, which its template makes into SVG.
 
-They stretch to the width of the page, so all text stands beside them and not in them.
+They stretch to the width of the page, so all text is beside them and not in them.
 """
 
 from __future__ import annotations
 
-from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -21,38 +20,32 @@ HEIGHT = 100
 MOSTLY = 0.5
 
 
-def bar(counts: Mapping[str, int], label: str) -> str:
-    """Draw how a whole is made up.
+def bar(counts: Mapping[str, int]) -> list[dict[str, str]]:
+    """Return how a whole is made up: rectangles, each with the name and the count of its part.
 
     Args:
         counts: The parts by name, which is also their CSS class.
-        label: What the bar shows, in words.
     """
     whole, at, parts = sum(counts.values()), 0.0, []
     for name, count in counts.items():
         if count:
             share = WIDTH * count / whole
-            title = f"<title>{count:,} {escape(name)}</title>"
-            parts.append(
-                f'<rect class="{escape(name)}" x="{at:.2f}" y="0" width="{share:.2f}" '
-                f'height="{HEIGHT}">{title}</rect>'
-            )
+            place = {"x": f"{at:.2f}", "width": f"{share:.2f}"}
+            parts.append({"name": name, "count": f"{count:,}", **place})
             at += share
-    return _svg("bar", label, parts)
+    return parts
 
 
-def line(points: Sequence[Row], figure: str, label: str) -> str:
-    """Draw how fast a figure rose, with the time spent waiting shaded.
+def line(points: Sequence[Row], figure: str) -> dict[str, Any]:
+    """Return how fast a figure rose: a path, and rectangles for the time spent waiting.
 
     Args:
         points: The time line of the report.
         figure: The name of the figure in it.
-        label: What the line shows, in words.
     """
     end, top = points[-1]["seconds"], highest(points, figure)
     shades = [
-        f'<rect class="waiting" x="{WIDTH * began / end:.2f}" y="0" height="{HEIGHT}" '
-        f'width="{WIDTH * (ended - began) / end:.2f}"><title>waiting</title></rect>'
+        {"x": f"{WIDTH * began / end:.2f}", "width": f"{WIDTH * (ended - began) / end:.2f}"}
         for began, ended in waits(points)
     ]
     path = [f"M0 {HEIGHT}"]
@@ -62,7 +55,7 @@ def line(points: Sequence[Row], figure: str, label: str) -> str:
             f"L{WIDTH * began / end:.2f} {height:.2f}L{WIDTH * ended / end:.2f} {height:.2f}"
         )
     path.append(f"L{WIDTH} {HEIGHT}")
-    return _svg("line", label, [*shades, f'<path d="{"".join(path)}"/>'])
+    return {"shades": shades, "path": "".join(path)}
 
 
 def rates(points: Sequence[Row], figure: str) -> Iterator[tuple[float, float, float]]:
@@ -88,11 +81,3 @@ def waits(points: Sequence[Row]) -> list[tuple[float, float]]:
             began = found.pop()[0]  # noqa: PLW2901 - it goes on from where the one before began
         found.append((began, ended))
     return found
-
-
-def _svg(kind: str, label: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg class="{kind}" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" '
-        f'role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>'
-        f"{''.join(parts)}</svg>"
-    )

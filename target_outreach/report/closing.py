@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.tally import OUTCOMES, counted
-from target_outreach.delivery.terminal import printable, width
-from target_outreach.records.planning import OPT_OUTS
+from target_outreach.delivery.terminal import clock, printable, width
+from target_outreach.errors import ExitCode
+from target_outreach.records.opt_outs import OPT_OUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,46 +28,99 @@ LONGEST_ABOUT = 200
 #: Outcomes that have a column although no record had them.
 ALWAYS = frozenset({"created", "updated", "unchanged", "rejected"})
 
+#: What records are called to a person that were received and have no outcome yet.
+PENDING = "pending"
+
 MILLION = 1_000_000
 
-#: What can hold back an attribute, where that is more than `field_rules`.
+#: Requests of a year from which on they are said in millions.
+LARGE = MILLION // 10
+
+#: What is said of the requests that Outreach's plans include in a year (API reference 5).
+PLANS = "plans include 0.25 M to 1 M"
+
+#: What can keep an attribute from being changed, if not only `field_rules`.
 HOLDERS = {
-    "company": "a linked account, whose name stands there, or by field_rules",
-    **dict.fromkeys(OPT_OUTS, "an opt-out, without allow_opt_in, or by field_rules"),
+    "company": "a linked account, whose name Outreach shows, or field_rules",
+    **dict.fromkeys(OPT_OUTS, "an opt-out, without allow_opt_in, or field_rules"),
 }
 
 #: Seconds below which waiting is not worth a word.
 SHORTEST_WAIT = 0.1
 
 
-def log_report(report: Report) -> None:
-    """Say what happened."""
+def log_report(report: Report, columns: int | None = None) -> None:
+    """Say what happened.
+
+    Args:
+        report: The figures of the run.
+        columns: The width of the terminal that shows it, or None where it is no terminal.
+    """
     if report.dry_run and report.streams:
         logger.info("This was a dry run: nothing was written, and no STATE is emitted.")
-    for line in table(report):
+    for line in table(report, columns):
         logger.info("%s", line)
     for name, tally in report.streams.items():
         for line in remarks(tally, dry_run=report.dry_run):
             logger.info("%s: %s", printable(name), line)
+    for line in pending(report) if any(report.unsettled.values()) else ():
+        logger.info("%s", line)
     for line in rejects(report):
         logger.warning("%s", line)
     for line in cost(report):
         logger.info("%s", line)
 
 
-def table(report: Report) -> list[str]:
-    """Lay the counts out as aligned lines, with a line for the total of several streams."""
+def last_line(report: Report, code: ExitCode, reasons: Sequence[str]) -> str:
+    """Say in one line how the run ended.
+
+    Args:
+        report: The figures of the run.
+        code: Its exit code.
+        reasons: What stopped it, in sentences.
+    """
+    counts = _counts(report, list(report.streams))
+    figures = ", ".join(f"{counts[one]:,} {one}" for one in (*OUTCOMES, PENDING) if counts[one])
+    time = clock(report.seconds)
+    if code in {ExitCode.DONE, ExitCode.REJECTS}:
+        exit_code = f" (exit {code:d})" if code else ""
+        done = "Dry run done" if report.dry_run else "Done"
+        return f"{done} in {time}{exit_code}: {figures or 'no records'}."
+    word = "Failed" if code == ExitCode.FAILED else "Ended early"
+    return f"{word} (exit {code:d}): {' '.join(reasons) or figures or 'no records'}"
+
+
+def table(report: Report, columns: int | None = None) -> list[str]:
+    """Lay the counts out as aligned lines, with a line for the total of several streams.
+
+    Args:
+        report: The figures of the run.
+        columns: The width that there is. Where the table is wider, each stream has lines of words.
+    """
     counts = [(printable(name), _counts(report, [name])) for name in report.streams]
     if len(counts) > 1:
         counts.append(("total", _counts(report, list(report.streams))))
-    columns = [
-        column
-        for column in ("received", *OUTCOMES, "unsettled")
-        if column in {"received", *ALWAYS} or any(count[column] for _, count in counts)
+    if not counts:
+        return []
+    named = [
+        name
+        for name in ("received", *OUTCOMES, PENDING)
+        if name in {"received", *ALWAYS} or any(count[name] for _, count in counts)
     ]
-    rows = [["stream", *columns]]
-    rows += [[name, *(f"{count[column]:,}" for column in columns)] for name, count in counts]
-    return _aligned(rows) if counts else []
+    rows = [["stream", *named]]
+    rows += [[name, *(f"{count[column]:,}" for column in named)] for name, count in counts]
+    lines = _aligned(rows)
+    if columns is None or width(lines[0]) < columns:
+        return lines
+    return [
+        line
+        for name, count in counts
+        for line in wrap(
+            f"{name}: {', '.join(f'{count[one]:,} {one}' for one in named)}",
+            width=max(columns - 1, 20),
+            subsequent_indent="  ",
+        )
+    ]
 
 
 def _counts(report: Report, names: Sequence[str]) -> dict[str, int]:
@@ -73,7 +128,7 @@ def _counts(report: Report, names: Sequence[str]) -> dict[str, int]:
     counts: dict[str, int] = {"received": sum(tally.received for tally in tallies)}
     for outcome in OUTCOMES:
         counts[outcome] = sum(tally.outcomes[outcome] for tally in tallies)
-    return counts | {"unsettled": sum(report.unsettled[name] for name in names)}
+    return counts | {PENDING: sum(report.unsettled[name] for name in names)}
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -91,27 +146,40 @@ def remarks(tally: Tally, *, dry_run: bool) -> Iterator[str]:
     found = {
         "skipped because of": tally.skipped,
         "would be written:": tally.written if dry_run else {},
-        **held_back(tally.held_back),
+        **not_changed(tally.held_back),
         "kept differently by Outreach:": tally.kept_differently,
         "changed by others since we wrote:": tally.edited_by_others,
         "created to be linked to:": tally.related_created,
         "delivered without a link by:": tally.links_left_out,
         "values not delivered:": tally.values_dropped,
+        "opt-outs of rejected records:": tally.opt_outs_of_rejects,
+        f"{'to be written' if dry_run else 'written'} by imports:": tally.imported,
     }
     for what, counts in found.items():
         if counts:
             yield f"{what} {_listed(counts)}"
 
 
-def held_back(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Sort what was held back by what can have done so, which is the beginning of a line.
+def pending(report: Report) -> Iterator[str]:
+    """Say what it means that records have no outcome yet."""
+    count = sum(report.unsettled.values())
+    are, them = ("is", "it") if count == 1 else ("are", "them")
+    yield (
+        f"{counted(count, 'record')} {are} pending: received, but not delivered before the run "
+        f"ended. STATE does not cover {them}; the next run delivers {them}."
+    )
+
+
+def not_changed(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Sort what was not changed by its possible reasons, which begin a line each.
 
     Args:
         counts: Records by the attribute or link that was not written.
     """
     found: dict[str, dict[str, int]] = {}
     for name, count in counts.items():
-        found.setdefault(f"held back by {HOLDERS.get(name, 'field_rules')}:", {})[name] = count
+        reasons = HOLDERS.get(name, "field_rules")
+        found.setdefault(f"not changed because of {reasons}:", {})[name] = count
     return found
 
 
@@ -120,7 +188,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def rejects(report: Report) -> Iterator[str]:
-    """Say why records were rejected, and where they stand; a dry run keeps none."""
+    """Say why records were rejected, and where they are; a dry run keeps none."""
     reasons = [
         (name, reason)
         for name, tally in report.streams.items()
@@ -155,9 +223,10 @@ def _place(reason: Reason) -> str:
 def cost(report: Report) -> Iterator[str]:
     """Say what the run took, and what it would in a year."""
     spent = report.cost
-    hourly = f"; hourly that is {in_round_numbers(spent.a_year)} a year" if spent.a_year else ""
     requests = counted(spent.requests, "request")
-    yield f"{requests} in {duration(report.seconds, report.waited)}{hourly}."
+    yield f"{requests} in {duration(report.seconds, report.waited)}."
+    if spent.a_year:
+        yield yearly(spent.a_year)
     if (saved := saving(spent)) is not None:
         yield saved
 
@@ -180,6 +249,12 @@ def saving(spent: Cost) -> str | None:
     return f"Two requests a record would be {spent.plainly:,}: {saved}."
 
 
+def yearly(requests: int) -> str:
+    """Say how many requests a year of such runs needs, beside what plans include."""
+    said = in_round_numbers(requests)
+    return f"At this size, hourly runs need about {said} requests a year ({PLANS})."
+
+
 def in_round_numbers(number: int) -> str:
     """Write a number as people say it."""
-    return f"{number / MILLION:,.1f} M" if number >= MILLION else f"{number:,}"
+    return f"{number / MILLION:,.1f} M" if number >= LARGE else f"{round(number, -3) or number:,}"

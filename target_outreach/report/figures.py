@@ -21,10 +21,10 @@ HOURS_A_YEAR = 8_760
 #: Requests for a record by the plainest of syncs: one looks it up, one writes it.
 PLAINLY = 2
 
-#: Records from which on a run is taken for one of many.
+#: Records from which on a run is taken for one of many, unless most of them were created.
 TYPICAL = 100
 
-#: What became of records that are in Outreach as they should be.
+#: Outcomes of records that are in Outreach as they should be.
 DELIVERED: tuple[Outcome, ...] = ("created", "updated", "unchanged", "superseded")
 
 ENDINGS = {
@@ -38,8 +38,8 @@ ENDINGS = {
     ExitCode.TERMINATED: "Terminated by a signal; the next run goes on from the last STATE.",
 }
 
-#: Endings that say something else of a run that writes nothing.
-DRY_ENDINGS = {ExitCode.REJECTS: "Done, but some records would be rejected."}
+#: How a run ends that writes nothing, where records would be rejected, whatever its exit code.
+DRY_REJECTS = "Dry run: done, but some records would be rejected."
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +93,19 @@ class Report:
     """The figures of one run.
 
     Attributes:
-        streams: What became of the records of each stream.
+        streams: The outcomes of the records of each stream.
         unsettled: Records of each stream that are received and not settled.
         requests: Requests sent to Outreach's API.
         seconds: How long the run took.
         waited: Seconds in which a request waited for Outreach's limit.
-        rejects_file: Where rejected records stand, or None where there are none.
+        rejects_file: Where rejected records are, or None where there are none.
         dry_run: Whether nothing was written.
         started_at: When the run began.
         points: How far it was when, the end included.
         recurs: Whether runs like it may follow, unlike a replay or one that ended early.
+        destination: Where records went: the `address` of the API, and the `organisation` and the
+            `user` as far as Outreach has said them.
+        configuration: The settings that differ from their defaults, without secrets.
     """
 
     streams: Mapping[str, Tally]
@@ -115,6 +118,8 @@ class Report:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     points: Sequence[Point] = ()
     recurs: bool = True
+    destination: Mapping[str, str | None] = field(default_factory=dict)
+    configuration: Mapping[str, str] = field(default_factory=dict)
 
     def exit_code(self, failure: ExitCode | None, *, rejects_count: bool) -> ExitCode:
         """Say how the run ended.
@@ -149,7 +154,8 @@ class Report:
     def cost(self) -> Cost:
         """What the run cost."""
         to_come = self.total("created", "updated") if self.dry_run else None
-        is_typical = self.recurs and self.received >= TYPICAL
+        is_first_load = 2 * self.total("created") > self.received
+        is_typical = self.recurs and self.received >= TYPICAL and not is_first_load
         return Cost(self.requests, self.total(*DELIVERED), to_come, is_typical)
 
     def as_json(self, exit_code: ExitCode, problems: Sequence[str] = ()) -> dict[str, Any]:
@@ -173,6 +179,8 @@ class Report:
             "seconds_waited": round(self.waited, 3),
             "timeline": [point.as_json() for point in self.points],
             "rejects_file": self.rejects_file,
+            "destination": dict(self.destination),
+            "configuration": dict(self.configuration),
             "dry_run": self.dry_run,
             "exit_code": int(exit_code),
             "ending": self._ending(exit_code),
@@ -183,5 +191,7 @@ class Report:
         """Say how the run ended, in a sentence that says whether it was a dry one."""
         if not self.dry_run:
             return ENDINGS[exit_code]
-        ending = DRY_ENDINGS.get(exit_code, ENDINGS[exit_code])
+        if exit_code in {ExitCode.DONE, ExitCode.REJECTS} and self.total("rejected"):
+            return DRY_REJECTS
+        ending = ENDINGS[exit_code]
         return f"Dry run: {ending[0].lower()}{ending[1:]}"

@@ -41,4 +41,7 @@ def write_report(
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         replace_file(Path(path), text.encode(), mode=0o666)  # it holds no values of records
     except OSError as error:
-        raise OutputError(f"The report cannot be written ({error.strerror}).") from None
+        raise OutputError(
+            f"The report cannot be written ({error.strerror}): {path}. All else is done; check "
+            "report_path."
+        ) from None

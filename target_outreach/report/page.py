@@ -1,36 +1,53 @@
-"""The report as one page that stands by itself: no script, and nothing to be fetched."""
+"""The report as one self-contained page: no script, and nothing to be fetched."""
 
 from __future__ import annotations
 
-from html import escape
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import metadata, resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from target_outreach.delivery.tally import OUTCOMES
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from target_outreach.delivery.reasons import in_words
+from target_outreach.delivery.tally import OUTCOMES, counted
 from target_outreach.report import chart
-from target_outreach.report.closing import duration, held_back, in_round_numbers
+from target_outreach.report.closing import (
+    COMMONEST,
+    PENDING,
+    duration,
+    not_changed,
+    yearly,
+)
+from target_outreach.report.resend import replay_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from jinja2 import Template
 
 Figures = dict[str, Any]
 
-PARTS = (*OUTCOMES, "unsettled")
+#: Outcomes that a stream shows although no record had them.
+ALWAYS = frozenset({"created", "updated", "unchanged", "rejected"})
 
 #: What is said of a stream besides its counts: the name in the report, and the words for it.
 REMARKS = {
-    "skipped_by_reason": "Skipped because of",
     "kept_differently": "Kept differently by Outreach",
     "edited_by_others": "Changed by others since we wrote",
     "related_created": "Created to be linked to",
     "links_left_out": "Delivered without a link by",
     "values_dropped": "Values not delivered",
+    "opt_outs_of_rejects": "Opt-outs of rejected records",
 }
-
-KEY = '<p class="soft"><span class="key waiting"></span>waiting for the limit of requests</p>\n'
 
 #: From here on, the digits behind the point say nothing.
 TELLING = 100
+
+#: Seconds from which on it can be seen how fast a run was at which time.
+SHORTEST_TIMELINE = 5
 
 #: Nothing may be fetched, whatever a name in the page tries.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -46,142 +63,128 @@ def render(figures: Figures) -> str:
         An HTML document.
     """
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    sections = (_head(figures), _streams(figures), _timeline(figures), _rejects(figures))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>target-outreach: {_e(figures['ending'])}</title>\n"
-        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"{''.join(sections)}{_foot()}</main>\n</body>\n</html>\n"
+    cost = figures["cost"]
+    return _template().render(
+        run={"destination": None, "configuration": {}} | figures,
+        policy=POLICY,
+        style=Markup(style),  # noqa: S704 - a file of this package
+        width=chart.WIDTH,
+        height=chart.HEIGHT,
+        began=_moment(figures["started_at"]),
+        took=duration(figures["seconds"], figures["seconds_waited"]),
+        destination=_destination(figures.get("destination") or {}),
+        tiles=_tiles(figures["totals"], cost),
+        yearly=yearly(a_year) if (a_year := cost["requests_a_year_if_hourly"]) else None,
+        is_pending=bool(figures["totals"]["unsettled"]),
+        streams=[_stream(name, counts, figures) for name, counts in figures["streams"].items()],
+        timeline=_timeline(figures["timeline"]),
+        rejects=[
+            _rejects(name, counts)
+            for name, counts in figures["streams"].items()
+            if counts["reject_reasons"]
+        ],
+        file=_file(figures["rejects_file"]) if figures["rejects_file"] else None,
+        version=metadata.version("target-outreach"),
     )
 
 
-def _e(text: object) -> str:
-    """Escape a text, and show what no page can show as a replacement character."""
-    shown = (letter if letter.isprintable() else "\ufffd" for letter in str(text))
-    return escape("".join(shown))
-
-
-# The parts of the page
-
-
-def _head(figures: Figures) -> str:
-    code, totals = figures["exit_code"], figures["totals"]
-    parts = [f"<h1>{_e(figures['ending'])}</h1>\n"]
-    took = duration(figures["seconds"], figures["seconds_waited"])
-    parts.append(
-        f'<p class="soft">target-outreach began at '
-        f'<time datetime="{_e(figures["started_at"])}">{_e(_moment(figures["started_at"]))}</time> '
-        f"and took {took}. Exit code {code}.</p>\n"
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("target_outreach.report", ""),
+        autoescape=True,
+        finalize=_printable,
+        trim_blocks=True,
+        undefined=StrictUndefined,
     )
-    if figures["dry_run"]:
-        parts.append(
-            '<p class="note">This was a dry run: nothing was written. The counts say what a real '
-            "run would do.</p>\n"
-        )
-    parts += [f'<p class="problem">{_e(problem)}</p>\n' for problem in figures["problems"]]
-    names = ("received", "created", "updated", "unchanged", "rejected")
-    tiles = {name.capitalize(): f"{totals[name]:,}" for name in names}
-    return "".join((*parts, _tiles(tiles | _cost(figures["cost"]))))
+    return environment.get_template("page.html")
+
+
+def _printable(value: object) -> object:
+    """Show what no page can show as a replacement character; the engine escapes the rest."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in value)
 
 
 def _moment(iso: str) -> str:
-    return f"{iso[:10]} {iso[11:19]} UTC"
+    """Write a time in UTC, and in the time zone of this machine where that is another one."""
+    moment = datetime.fromisoformat(iso)
+    utc, local = moment.astimezone(UTC), moment.astimezone()
+    said = f"{utc:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{local:%Y-%m-%d %H:%M:%S %Z} ({said})" if local.utcoffset() != timedelta(0) else said
 
 
-def _cost(cost: Mapping[str, int | None]) -> dict[str, str]:
-    tiles = {"Requests": f"{cost['requests']:,}"}
-    if cost["requests_a_year_if_hourly"] is not None:
-        yearly = in_round_numbers(cost["requests_a_year_if_hourly"])
-        tiles["Requests a year, if hourly"] = yearly
-    if cost["requests_saved"]:
-        tiles["Requests saved against two a record"] = f"{cost['requests_saved']:,}"
-    if cost["writes_left_out"] is not None:
-        tiles["Records that a real run would write"] = f"{cost['writes_left_out']:,}"
-    return tiles
+def _destination(of: Mapping[str, str | None]) -> str:
+    """Say where records went, and who wrote them there, as far as that is known."""
+    where = f"Records went to {of.get('organisation') or 'Outreach'} ({of.get('address')})"
+    return f"{where}, written by {of['user']}." if of.get("user") else f"{where}."
 
 
-def _tiles(tiles: Mapping[str, str]) -> str:
-    shown = (f"<div><dt>{_e(name)}</dt><dd>{_e(value)}</dd></div>" for name, value in tiles.items())
-    return f'<dl class="tiles">{"".join(shown)}</dl>\n'
+def _parts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Count the records by outcome, and those that have none yet."""
+    return {name: counts[name] for name in OUTCOMES} | {PENDING: counts["unsettled"]}
 
 
-def _streams(figures: Figures) -> str:
-    streams: Mapping[str, Figures] = figures["streams"]
-    cards = [_stream(name, counts, figures) for name, counts in streams.items()]
-    if len(cards) > 1:
-        cards.insert(0, _card("All streams", figures["totals"]))
-    if not cards:
-        return "<h2>Streams</h2>\n<p>No record was received.</p>\n"
-    return f'<h2>Streams</h2>\n<div class="cards">\n{"".join(cards)}</div>\n'
+def _tiles(totals: Mapping[str, int], cost: Mapping[str, int | None]) -> dict[str, int]:
+    parts = {"received": totals["received"]} | _parts(totals)
+    tiles = {
+        name.capitalize(): count for name, count in parts.items() if count or name == "received"
+    }
+    others = {
+        "Requests": cost["requests"],
+        "Requests saved": cost["requests_saved"],
+        "Records that a real run would write": cost["writes_left_out"],
+    }
+    return tiles | {name: count for name, count in others.items() if count}
 
 
-def _stream(name: str, counts: Figures, figures: Figures) -> str:
-    remarks = {words: counts[key] for key, words in REMARKS.items()}
+def _stream(name: str, counts: Figures, figures: Figures) -> Figures:
+    parts = _parts(counts)
+    words = ", ".join(f"{count:,} {part}" for part, count in parts.items() if count)
+    skipped = {in_words(reason): count for reason, count in counts["skipped_by_reason"].items()}
+    remarks = {"Skipped because": skipped}
+    remarks |= {words: counts[key] for key, words in REMARKS.items()}
     remarks |= {
         f"{what[0].upper()}{what[1:]}".rstrip(":"): of
-        for what, of in held_back(counts["held_back"]).items()
+        for what, of in not_changed(counts["held_back"]).items()
     }
     if figures["dry_run"]:
         remarks = {"Would be written": counts["written"]} | remarks
-    return _card(name, counts, "".join(_remark(words, of) for words, of in remarks.items() if of))
+    return {
+        "name": name,
+        "label": f"Of {counts['received']:,} records: {words or 'none'}",
+        "bar": chart.bar(parts),
+        "counts": {"received": counts["received"]}
+        | {part: count for part, count in parts.items() if count or part in ALWAYS},
+        "remarks": {words: _listed(of) for words, of in remarks.items() if of},
+    }
 
 
-def _card(name: str, counts: Figures, more: str = "") -> str:
-    parts = {part: counts[part] for part in PARTS}
-    words = ", ".join(f"{count:,} {part}" for part, count in parts.items() if count)
-    rows = [("Received", counts["received"], "")]
-    rows += [
-        (part.capitalize(), count, f'<span class="key {part}"></span>')
-        for part, count in parts.items()
-        if count or part in {"created", "updated", "unchanged", "rejected"}
-    ]
-    body = "".join(
-        f'<tr><th scope="row">{key}{title}</th><td class="number">{count:,}</td></tr>'
-        for title, count, key in rows
-    )
-    drawn = chart.bar(parts, f"Of {counts['received']:,} records: {words or 'none'}")
-    return (
-        f'<section class="card"><h3>{_e(name)}</h3>{drawn}<table>'
-        f'<thead><tr><th scope="col">What became of them</th>'
-        f'<th scope="col" class="number">Records</th></tr></thead><tbody>{body}</tbody></table>'
-        f"{more}</section>\n"
-    )
-
-
-def _remark(words: str, counts: Mapping[str, int]) -> str:
+def _listed(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return _table("", (words, "Records"), [(_e(name), f"{count:,}") for name, count in listed])
+    return [(name, f"{count:,}") for name, count in listed]
 
 
-def _timeline(figures: Figures) -> str:
-    points: Sequence[Figures] = figures["timeline"]
-    if not points or not points[-1]["seconds"]:
-        return ""
-    lines = "".join(
-        _figure(points, name, f"{what} a second")
-        for name, what in (("settled", "Records settled"), ("requests", "Requests"))
-    )
-    rows = [[_number(point[name]) for name in points[0]] for point in points]
-    titles = [name.replace("_", " ").capitalize() for name in points[0]]
-    whole = _table("How far the run was at each moment", titles, rows)
-    return (
-        f"<h2>Time line</h2>\n{lines}{KEY if chart.waits(points) else ''}"
-        "<details><summary>The time line as a table</summary>"
-        '<div class="scroll" role="region" tabindex="0" aria-label="The time line as a table">'
-        f"{whole}</div></details>\n"
-    )
-
-
-def _figure(points: Sequence[Figures], name: str, what: str) -> str:
-    end, top = points[-1]["seconds"], chart.highest(points, name)
-    mean = points[-1][name] / end
-    label = f"{what}: {_rate(mean)} on average, {_rate(top)} at most"
-    drawn = chart.line(points, name, label)
-    ends = f'<p class="soft ends"><span>0 s</span><span>{end:,.1f} s</span></p>'
-    return f"<figure><figcaption>{_e(label)}</figcaption>{drawn}{ends}</figure>\n"
+def _timeline(points: Sequence[Figures]) -> Figures | None:
+    if not points or points[-1]["seconds"] < SHORTEST_TIMELINE:
+        return None
+    end = points[-1]["seconds"]
+    lines = [
+        chart.line(points, name)
+        | {
+            "label": f"{what} a second: {_rate(points[-1][name] / end)} on average, "
+            f"{_rate(chart.highest(points, name))} at most"
+        }
+        for name, what in (("settled", "Records done"), ("requests", "Requests"))
+    ]
+    return {
+        "lines": lines,
+        "end": f"{end:,.1f}",
+        "has_waits": bool(chart.waits(points)),
+        "titles": [name.replace("_", " ").capitalize() for name in points[0]],
+        "rows": [[_number(point[name]) for name in points[0]] for point in points],
+    }
 
 
 def _rate(value: float) -> str:
@@ -192,58 +195,30 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
-def _rejects(figures: Figures) -> str:
-    is_kept = not figures["dry_run"]
-    titles = ["Reason", "Field", "Records", *(["First line of that file"] if is_kept else [])]
-    tables = [
-        _table(name, titles, [row[: len(titles)] for row in _reasons(counts)])
-        for name, counts in figures["streams"].items()
-        if counts["reject_reasons"]
+def _rejects(name: str, counts: Figures) -> Figures:
+    """Say why records of a stream were rejected: the commonest reasons, and how many others."""
+    named, rest = counts["reject_reasons"][:COMMONEST], counts["reject_reasons"][COMMONEST:]
+    reasons = [
+        {
+            "words": in_words(one["code"]),
+            "rule": one["about"] or one["field"],
+            "column": one.get("column"),
+            "count": one["count"],
+            "first_line": one["first_line"],
+        }
+        for one in named
     ]
-    if not tables:
-        return ""
-    where = ""
-    if not is_kept:
-        where = "<p>A real run would keep them, each with its reason.</p>\n"
-    elif figures["rejects_file"]:
-        where = (
-            "<p>They stand, each with its reason, in "
-            f"<code>{_e(figures['rejects_file'])}</code>.</p>\n"
-        )
-    return f"<h2>Rejected records</h2>\n{where}{''.join(tables)}"
+    others = sum(reason["count"] for reason in rest)
+    said = f"{counted(others, 'record')} for {counted(len(rest), 'other reason')}." if rest else ""
+    return {"stream": name, "reasons": reasons, "others": said}
 
 
-def _reasons(counts: Figures) -> list[tuple[str, str, str, str]]:
-    return [
-        (
-            _e(reason["code"]).replace("_", "_<wbr>"),
-            _e(reason["field"] or "-"),
-            f"{reason['count']:,}",
-            f"{reason['first_line']:,}" if reason["first_line"] else "-",
-        )
-        for reason in counts["reject_reasons"]
-    ]
-
-
-def _table(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out cells that are escaped; what looks like a number stands at the right."""
-    named = f"<caption>{_e(caption)}</caption>" if caption else ""
-    shown = list(rows)
-    numeric = [all(_is_number(cell) for cell in column) for column in zip(*shown, strict=True)]
-    style = [' class="number"' if is_number else "" for is_number in numeric]
-    head = "".join(
-        f'<th scope="col"{css}>{_e(title)}</th>' for title, css in zip(titles, style, strict=True)
-    )
-    body = []
-    for first, *cells in shown:
-        row = "".join(f"<td{css}>{cell}</td>" for cell, css in zip(cells, style[1:], strict=True))
-        body.append(f'<tr><th scope="row"{style[0]}>{first}</th>{row}</tr>')
-    return f"<table>{named}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>\n"
-
-
-def _is_number(cell: str) -> bool:
-    return cell.replace(",", "").replace(".", "").isdecimal() or cell == "-"
-
-
-def _foot() -> str:
-    return f'<p class="soft foot">target-outreach {_e(metadata.version("target-outreach"))}</p>\n'
+def _file(name: str) -> dict[str, str | None]:
+    """Say where rejected records are, and how they are sent again."""
+    link = None
+    if "://" not in name and "\0" not in name:
+        try:
+            link = Path(name).absolute().as_uri()
+        except ValueError:  # half a surrogate pair, which is in the name of no file
+            link = None
+    return {"name": name, "link": link, "command": replay_command(name)}

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from target_outreach.sandbox.consent import answer_authorize
+from target_outreach.sandbox.discovery import USER_ID
 from target_outreach.sandbox.issued import Grant, IssuedTokens
 from target_outreach.sandbox.messages import page_answer
 from target_outreach.sandbox.oauth import TokenEndpoint, everything, join_scopes, known_apps
@@ -32,6 +33,7 @@ class Access:
     """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
         self._issued = IssuedTokens(database, clock)
         self._tokens = Tokens(self._issued, clock, database.organisation())
         self._oauth = TokenEndpoint(self._tokens, self._issued, clock)
@@ -40,14 +42,16 @@ class Access:
     def answer(self, request: Request, profile: Profile) -> Answer | None:
         """Answer what has to do with getting tokens; None where it is a matter of the API.
 
-        Nothing of it counts against the rate limit of the API, whose headers it does not bear (5).
+        Nothing of it counts against the rate limit of the API, whose headers it does not have (5).
         """
         installation = _INSTALLATION.fullmatch(request.path)
         match request.method, request.path:
             case "POST", _ if installation is not None:
                 return self._s2s.answer(installation[1], request, profile)
             case "GET" | "HEAD" | "POST", "/oauth/authorize":
-                return answer_authorize(request, profile, self._issued)
+                user = self._database.find("users", USER_ID)
+                attributes = {} if user is None else user.attributes
+                return answer_authorize(request, profile, self._issued, attributes)
             case "POST", "/oauth/token":
                 return self._oauth.answer(request, profile)
         return page_answer(404, "Not Found") if request.path.startswith("/oauth/") else None

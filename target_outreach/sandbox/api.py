@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl
 from target_outreach.records.catalog import load_catalog
 from target_outreach.sandbox import errors, paging
 from target_outreach.sandbox.accounts import NAMED, check_uniqueness, unnamed_among
-from target_outreach.sandbox.database import Condition, EmailTakenError
+from target_outreach.sandbox.database import EmailTakenError
 from target_outreach.sandbox.discovery import USER_ID, answer_identity, answer_types
 from target_outreach.sandbox.enrolment import complete
 from target_outreach.sandbox.filters import conditions
@@ -24,10 +25,8 @@ from target_outreach.sandbox.resources import (
     Record,
     object_type,
     render,
-    timestamp,
 )
 from target_outreach.sandbox.rights import check_governance, check_method, check_scope
-from target_outreach.sandbox.schema import value
 from target_outreach.sandbox.validation import read_change
 from target_outreach.sandbox.values import show_types
 
@@ -164,14 +163,13 @@ class Api:
             and not any(key.startswith("filter[named]") for key in parameters)
         ):
             where = [*where, NAMED]
-        if profile.list_lag_seconds:
-            shown_until = timestamp(self._clock() - profile.list_lag_seconds)
-            where = [*where, Condition(f"{value('createdAt')} <= ?", (shown_until,))]
         counted = parameters.get("count") == "true"
         by_offset = {"page[limit]", "page[offset]"} & parameters.keys()
         read = paging.by_offset if by_offset else paging.by_cursor
-        page = read(self._database, name, where, parameters, profile)
-        count = self._database.count(name, where) if counted else None
+        shown_until = self._clock() - profile.list_lag_seconds
+        with self._database.as_of(shown_until) if profile.list_lag_seconds else nullcontext():
+            page = read(self._database, name, where, parameters, profile)
+            count = self._database.count(name, where) if counted else None
         records = page.records
         if hides_links and profile.unnamed_parameter == "honoured":
             records = self._without_unnamed(records)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+# Needed when the program runs, to read apps from a file.
+from collections.abc import Collection, Mapping  # noqa: TC003
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from target_outreach.sandbox.signatures import read_public_key
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 _S2S_ALL = (
     "accounts calls events imports opportunities prospects sequences sequenceStates tasks webhooks"

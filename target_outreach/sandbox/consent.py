@@ -46,10 +46,22 @@ _STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 32rem; margin: 8vh auto; padding: 0 1rem }
 h1 { line-height: 1.2 }
-h1, code { overflow-wrap: anywhere }
+h1, p, code { overflow-wrap: anywhere }
 form { display: flex; flex-wrap: wrap; gap: .5rem }
-button { font: inherit; padding: .5rem 1.5rem }
+.who { border: 1px solid; border-radius: .5rem; padding: .75rem 1rem }
+button { font: inherit; padding: .5rem 1.5rem; border: 1px solid; border-radius: .375rem;
+  background: none; color: inherit; cursor: pointer }
+.primary { background: #4a2fc4; border-color: #4a2fc4; color: #fff; font-weight: 600 }
+:focus-visible { outline: 3px solid #7a63e0; outline-offset: 2px }
 """
+
+# What a scope lets an app do, by the part behind the point.
+_RIGHTS = {
+    "all": "read, create, change and delete",
+    "read": "read",
+    "write": "create and change",
+    "delete": "delete",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +83,17 @@ class _WrongWishError(Exception):
         self.answer = _page(status, "This request cannot be granted", f"<p>{escape(sentence)}</p>")
 
 
-def answer_authorize(request: Request, profile: Profile, issued: IssuedTokens) -> Answer:
-    """Ask the user on a GET; on a POST of the page's form send the answer to the app."""
+def answer_authorize(
+    request: Request, profile: Profile, issued: IssuedTokens, user: Mapping[str, object]
+) -> Answer:
+    """Ask the user on a GET; on a POST of the page's form send the answer to the app.
+
+    Args:
+        request: The request.
+        profile: How the sandbox behaves.
+        issued: Where codes are kept.
+        user: The attributes of the user who is asked.
+    """
     is_decision = request.method == "POST"
     text = request.body.decode("utf-8", "replace") if is_decision else request.query
     parameters = dict(parse_qsl(text, keep_blank_values=True))
@@ -82,7 +103,8 @@ def answer_authorize(request: Request, profile: Profile, issued: IssuedTokens) -
             return _redirect(wish, _decide(wish, parameters.get("decision"), issued))
     except _WrongWishError as error:
         return error.answer
-    return _ask(wish, parameters)
+    who = f"{user.get('name') or 'A user'} ({user.get('email')})"
+    return _ask(wish, parameters, f"{who} in the organisation {profile.organisation_name}")
 
 
 def _read_wish(parameters: Mapping[str, str], profile: Profile) -> _Wish:
@@ -91,7 +113,10 @@ def _read_wish(parameters: Mapping[str, str], profile: Profile) -> _Wish:
         raise _WrongWishError("No app has this client_id.", 401)
     redirect_uri = parameters.get("redirect_uri", "")
     if not _is_registered(redirect_uri, app, profile):
-        raise _WrongWishError("The redirect_uri is not one that is registered for the app.")
+        known = " or ".join(app.redirect_uris) or "an https address of this machine"
+        raise _WrongWishError(
+            f"The redirect_uri is not one that is registered for the app, which is {known}."
+        )
     if parameters.get("response_type") != "code":
         raise _WrongWishError("The response_type must be code.")
     scopes = parameters.get("scope", "").split()
@@ -132,24 +157,36 @@ def _redirect(wish: _Wish, result: dict[str, str]) -> Answer:
     return Answer(302, headers=headers, media_type="text/html; charset=utf-8")
 
 
-def _ask(wish: _Wish, parameters: Mapping[str, str]) -> Answer:
+def _ask(wish: _Wish, parameters: Mapping[str, str], who: str) -> Answer:
     hidden = "\n".join(
         f'<input type="hidden" name="{name}" value="{escape(parameters[name])}">'
         for name in _PARAMETERS
         if name in parameters
     )
-    scopes = "\n".join(f"<li><code>{escape(scope)}</code></li>" for scope in wish.scope.split())
-    content = f"""<p>It will be able to do this in your sandbox:</p>
+    scopes = "\n".join(
+        f"<li>{escape(_in_words(scope))} <code>{escape(scope)}</code></li>"
+        for scope in wish.scope.split()
+    )
+    content = f"""<p class="who">You are {escape(who)}.
+This is a sandbox: nothing reaches Outreach.</p>
+<p>{escape(wish.app.name)} will be able to do this as you:</p>
 <ul>
 {scopes}
 </ul>
 <p>You will be sent to <code>{escape(wish.redirect_uri)}</code>.</p>
 <form method="post" action="/oauth/authorize">
 {hidden}
-<button name="decision" value="authorize">Authorize</button>
+<button class="primary" name="decision" value="authorize">Authorize</button>
 <button name="decision" value="deny">Deny</button>
 </form>"""
     return _page(200, f"{wish.app.name} asks for access", content)
+
+
+def _in_words(scope: str) -> str:
+    """Say what a scope lets an app do, such as ``Prospects: read``."""
+    name, _, right = scope.partition(".")
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return f"{spaced.capitalize()}: {_RIGHTS.get(right, right)}"
 
 
 def _page(status: int, title: str, content: str) -> Answer:
@@ -162,8 +199,10 @@ def _page(status: int, title: str, content: str) -> Answer:
 <style>{_STYLE}</style>
 </head>
 <body>
+<main>
 <h1>{escape(title)}</h1>
 {content}
+</main>
 </body>
 </html>
 """

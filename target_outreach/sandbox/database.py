@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import threading
+from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,9 +29,16 @@ if TYPE_CHECKING:
 
 _LAST_ID = 2**63 - 1
 
+#: Of so many of the newest writes it is known what was there before them.
+_KNOWN_WRITES = 10_000
+
 
 class EmailTakenError(Exception):
     """An address already belongs to another prospect."""
+
+
+class _UndoneError(Exception):
+    """What was written is to be undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,8 @@ class Database:
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.RLock()
+        #: When a record was written, of which object, and what it was before: None for a new one.
+        self._before: deque[tuple[float, str, int, Record | None]] = deque(maxlen=_KNOWN_WRITES)
         with suppress(OSError):  # SQLite says it itself, if the file cannot be used
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             path.chmod(0o600)  # an older file may have been readable by all
@@ -114,7 +124,7 @@ class Database:
             where: Conditions.
             order: SQL to sort by.
             limit: Most records to return; -1 for all.
-            offset: Records to leave out at the start.
+            offset: Records to skip at the start.
         """
         clause = _all_of(where)
         # As everywhere below, names come from the catalogue and values are bound.
@@ -147,6 +157,8 @@ class Database:
             record = Record(cursor.lastrowid or 0, record.attributes, record.relationships)
             self._own_emails(object_name, record, change)
             self._log(object_name, record.id, change, now)
+            if "createdAt" not in change.attributes:  # else it is as old as that
+                self._before.append((self._clock(), object_name, record.id, None))
         return record
 
     def modify(self, object_name: str, record_id: int, change: Change) -> Record:
@@ -167,8 +179,29 @@ class Database:
             if changed:
                 after = _stamped(object_name, after, change, now)
                 self._replace(object_name, after, change)
+                self._before.append((self._clock(), object_name, record_id, before))
             self._log(object_name, record_id, change, now, changed=changed)
         return after
+
+    @contextmanager
+    def as_of(self, moment: float) -> Iterator[None]:
+        """Show records inside as they were some time ago; what was deleted since stays away.
+
+        Args:
+            moment: In epoch seconds. Of more than `_KNOWN_WRITES` since then, the first ones show.
+        """
+        with suppress(_UndoneError), self.transaction():
+            for at, name, record_id, before in reversed(self._before):
+                if at <= moment:
+                    break
+                if before is None:
+                    sql = f"UPDATE {name} SET trashed = 1 WHERE id = ?"  # noqa: S608 - as above
+                    self._connection.execute(sql, (record_id,))
+                else:
+                    every = Change("edit", {"emails": None}, shared_emails=True)
+                    self._replace(name, before, every)
+            yield
+            raise _UndoneError
 
     def delete(self, object_name: str, record_id: int) -> None:
         """Delete a record for good; what linked to it is unlinked.
@@ -223,7 +256,7 @@ class Database:
     def _replace(self, object_name: str, record: Record, change: Change) -> None:
         sql = f"UPDATE {object_name} SET body = ? WHERE id = ?"  # noqa: S608 - as above
         self._connection.execute(sql, (_body(object_name, record), record.id))
-        if "emails" in change.attributes:
+        if object_name == "prospects" and "emails" in change.attributes:
             self._connection.execute("DELETE FROM emails WHERE prospect = ?", (record.id,))
             self._own_emails(object_name, record, change)
 

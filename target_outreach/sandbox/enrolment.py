@@ -8,7 +8,7 @@ A prospect is enrolled by ``POST /sequenceStates`` with::
      "mailbox": {"data": {"type": "mailbox", "id": 3}}}}}
 
 That one prospect is in one sequence at most once, and the words for it, are recorded, as are those
-about locked sequences and users. What becomes of prospects who opted out and of mailboxes that
+about locked sequences and users. What happens to prospects who opted out and to mailboxes that
 cannot send is a switch.
 """
 

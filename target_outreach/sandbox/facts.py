@@ -57,7 +57,7 @@ def _identity(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _case(facts: Mapping[str, Any]) -> dict[str, Any]:
     known = {fact for fact in _part(facts, "case").values() if isinstance(fact, str)}
-    return {"case_sensitive_filters": "minded" in known} if known else {}
+    return {"case_sensitive_filters": "case-sensitive" in known} if known else {}
 
 
 def _list_cap(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _list_cap(facts: Mapping[str, Any]) -> dict[str, Any]:
         for fact in _part(facts, "list_length").values()
         if isinstance(fact, dict) and fact.get("largest_that_works")
     ]
-    caps = [one["largest_that_works"] for one in known if one.get("failure") == "left out"]
+    caps = [one["largest_that_works"] for one in known if one.get("failure") == "not found"]
     return {"list_cap": min(caps, default=None)} if known else {}
 
 

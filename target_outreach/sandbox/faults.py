@@ -118,7 +118,7 @@ class FaultPlan:
             self._planned.clear()
 
     def strike(self, request: Request) -> Fault | None:
-        """Return the fault that befalls the request, or None."""
+        """Return the fault that happens to the request, or None."""
         with self._lock:
             for planned in self._planned:
                 if planned.strikes(request):

@@ -39,7 +39,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a record: the truth, whatever the counts of the import say."""
+    """The outcome of a record: the truth, even if the counts of the import say something else."""
 
     outcome: ImportOutcome
     existed: bool = False
@@ -50,7 +50,7 @@ def unwrap(record: object, profile: Profile) -> Sent:
     """Read the outer form of a record.
 
     Raises:
-        ApiError: 422 where it is no resource object in the form that the profile wants.
+        ApiError: 422 where it is no resource object in the form that the profile requires.
     """
     wrapped = isinstance(record, dict) and "data" in record
     data = record["data"] if isinstance(record, dict) and wrapped else record
@@ -106,7 +106,7 @@ class RecordWriter:
             existed = before is not None
             if _falls(position, self._profile.import_lost_share):
                 return Result("lost", existed)
-            # Half a step off, so that it befalls other records than those that are lost.
+            # Half a step off, so that it happens to other records than those that are lost.
             if _falls(position, self._profile.import_failed_share, 0.5):
                 return Result("failed", existed, "Internal error.")
             if before is None:
@@ -116,15 +116,18 @@ class RecordWriter:
             return Result("failed", existed, str(error))
 
     def _write_absent(self, sent: Sent, at: float, dupe_method: str) -> ImportOutcome:
-        does = "created" if self._profile.import_creates else "failure"
+        does: str = self._profile.import_new
         if dupe_method == "overwriteNoCreate":
             does = self._profile.import_unknown
-        if does == "skipped":
-            return "skipped"
-        if does == "failure":
+        if does in {"skipped", "ignored"}:
+            return "skipped" if does == "skipped" else "lost"
+        if does != "created":
             raise errors.not_found(object_type(sent.name).type, str(sent.id))
         check_governance(sent.name, None, self._profile)
-        self._save(sent.name, None, self._change(sent, at, new=True))
+        change = self._change(sent, at, new=True)
+        self._save(sent.name, None, change)
+        if self._profile.import_twice:
+            self._save(sent.name, None, replace(change, shared_emails=True))
         return "created"
 
     def _write_present(
@@ -158,7 +161,7 @@ class RecordWriter:
         return {name: value for name, value in sent.items() if name not in ignored}
 
     def _valid_part(self, sent: Sent) -> dict[str, Any]:
-        """Leave out each member for which a PATCH of it alone would be refused."""
+        """Remove each member for which a PATCH of it alone would be refused."""
         kept: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
         for section in _SECTIONS:
             for name, value in members(sent.data, section).items():
@@ -201,7 +204,7 @@ def _falls(position: int, share: float, offset: float = 0.0) -> bool:
 
 
 def _only_missing(name: str, change: Change, before: Record) -> Change:
-    """Leave out what the record has."""
+    """Remove what the record has."""
     blank = blank_attributes(name)
     return replace(
         change,
@@ -219,7 +222,7 @@ def _only_missing(name: str, change: Change, before: Record) -> Change:
 
 
 def _without_opt_ins(change: Change, before: Record) -> Change:
-    """Leave out what would take back an opt-out."""
+    """Remove what would undo an opt-out."""
     kept = {
         name: value
         for name, value in change.attributes.items()

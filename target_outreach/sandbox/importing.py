@@ -65,7 +65,10 @@ class Importer:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
-        found = database.rows("SELECT id FROM imports WHERE state IN ('pending', 'processing')")
+        found = database.rows(
+            "SELECT id FROM imports WHERE state IN ('pending', 'processing') OR (state = 'finished'"
+            " AND id IN (SELECT import FROM import_records WHERE outcome IS NULL))"
+        )
         self._open = [number for (number,) in found]
 
     def add(self, new: NewImport) -> int:
@@ -103,20 +106,28 @@ class Importer:
         if current.error is not None:
             _change_state(current, "failed", begin, current.error, connection)
             return False
-        _change_state(current, "processing", begin, None, connection)
+        if current.state == "pending":
+            _change_state(current, "processing", begin, None, connection)
         # What does not finish stops halfway.
         most = 1 if profile.import_end == "finished" else 0.5
-        seconds = profile.import_processing_seconds
-        share = min(most, (now - begin) / seconds) if seconds else most
+        seconds, late = profile.import_processing_seconds, profile.import_late_seconds
+        due = int(current.records * _share(now - begin - late, seconds, most))
         writer = RecordWriter(self._database, profile)
-        for position in range(current.done, int(current.records * share)):
-            at = begin + seconds * (position + 1) / current.records
+        for position in range(current.done, due):
+            at = begin + late + seconds * (position + 1) / current.records
             _write(current, position, at, writer, connection)
-        if share < most or profile.import_end == "processing":
+        if profile.import_end == "processing" or _share(now - begin, seconds, most) < most:
             return True
         error = "The import failed." if profile.import_end == "failed" else None
         _change_state(current, profile.import_end, begin + seconds * most, error, connection)
-        return False
+        return due < int(current.records * most)
+
+
+def _share(passed: float, seconds: float, most: float) -> float:
+    """Return which share of the records is due, so long after the first one began."""
+    if passed < 0:
+        return 0.0
+    return min(most, passed / seconds) if seconds else most
 
 
 def _write(
@@ -126,7 +137,7 @@ def _write(
     writer: RecordWriter,
     connection: sqlite3.Connection,
 ) -> None:
-    """Write one record, and note what became of it."""
+    """Write one record, and note the outcome."""
     place = (current.id, position)
     query = "SELECT sent FROM import_records WHERE import = ? AND position = ?"
     (text,) = connection.execute(query, place).fetchone()

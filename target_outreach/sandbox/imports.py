@@ -1,6 +1,6 @@
 """``POST /imports/actions/bulkUpsert`` and ``GET /imports/{id}`` (API reference 6.2).
 
-An import is asked for with::
+An import is requested with::
 
     {"data": {"attributes": {"dupeMethod": "overwriteNoCreate", "fileName": "run.json",
      "records": [{"data": {"type": "prospect", "id": 5, "attributes": {"title": "CTO"}}}]}}}
@@ -98,6 +98,8 @@ class Imports:
         everything = not records and profile.import_empty == "all"
         if not records and profile.import_empty == "refused":
             raise errors.invalid("Records can't be blank.", "/data/attributes/records")
+        if profile.import_new == "refused" and sent["dupeMethod"] != "overwriteNoCreate":
+            _check_ids(records, profile)
         return NewImport(
             sent["dupeMethod"],
             sent.get("fileName"),
@@ -145,7 +147,9 @@ class Imports:
             "stateChangedAt": timestamp(changed_at),
             "total": total,
             "dupes": dupes,
-            "failures": failures if profile.import_counts == "honest" else 0,
+            "failures": {"honest": failures, "silent": 0, "wrong": total - failures}[
+                profile.import_counts
+            ],
             "errorReason": error if state == "failed" else None,
         }
         resource = {
@@ -190,6 +194,12 @@ def _attributes(request: Request) -> dict[str, Any]:
     if not isinstance(records, list):
         raise errors.invalid("Records is invalid.", "/data/attributes/records")
     return {**sent, "records": records}
+
+
+def _check_ids(records: list[object], profile: Profile) -> None:
+    """Refuse an import in which a record has no id."""
+    if any(unwrap(record, profile).id is None for record in records):
+        raise errors.invalid("A record has no id.", "/data/attributes/records")
 
 
 def _check_record_scopes(records: list[object], profile: Profile, permit: Permit) -> None:

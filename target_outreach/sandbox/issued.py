@@ -40,7 +40,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A code or token as it stands in the file; `good` if it is alive at this moment."""
+    """A code or token as it is in the file; `good` if it is valid at this moment."""
 
     kind: Kind
     grant: Grant

@@ -7,7 +7,7 @@ itself, a list of texts for a list, and None for nothing.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.records.catalog import load_catalog
@@ -18,13 +18,18 @@ from target_outreach.sandbox.resources import Record, links_to, object_type, ren
 from target_outreach.sandbox.schema import related, value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from target_outreach.sandbox.store import Store, Write
 
 PAGE_SIZE = 50
 MAX_HISTORY = 200
 MAX_SEARCH = 200
+MAX_OWNERS = 200
+MAX_DIGITS = 16
+
+#: What lists can be filtered by: relationships and attributes.
+FILTERS = ("account", "owner", "tags", "optedOut")
 
 _LAST_ID = 2**63 - 1
 # Any text or number of a record but times, also one in a list. LIKE knows the case of ASCII only,
@@ -38,6 +43,26 @@ _FOUND = f"""(id = ? OR ((body {_LIKE} OR body {_LIKE}) AND EXISTS (
 
 Cell = dict[str, Any]
 Shown = str | list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records a list shows.
+
+    Attributes:
+        search: Words, all of which must be in a record.
+        page: Which page, from 1.
+        sort: The column to sort by, with ``-`` before it from the end; empty for the time of the
+            last change, the latest first.
+        linked: Relationship and id that the records must be linked to; None for any.
+        filters: Texts by the name of a filter, of `FILTERS`.
+    """
+
+    search: str = ""
+    page: int = 1
+    sort: str = ""
+    linked: tuple[str, int] | None = None
+    filters: Mapping[str, str] = field(default_factory=dict)
 
 
 class Look:
@@ -55,27 +80,26 @@ class Look:
         """Return how many records there are of each object."""
         return {name: self._store.count(name) for name in load_catalog()}
 
-    def records(self, name: str, search: str, number: int, linked: tuple[str, int] | None) -> Cell:
-        """Return a page of a list, what was changed last first.
+    def records(self, name: str, wanted: Wanted) -> Cell:
+        """Return a page of a list.
 
         Args:
             name: Plural name of the object.
-            search: Words, all of which must stand in a record.
-            number: Which page, from 1.
-            linked: Relationship and id that the records must be linked to; None for any.
+            wanted: Which of the records.
 
         Raises:
-            KeyError: The object has no such relationship.
+            KeyError: The object has no such relationship or column.
         """
         last_write = self._store.last_write()
         # Unnamed accounts are not shown, as in Outreach's own pages (2.3).
         where = [NAMED] if name == "accounts" else []
-        where += [_found(word) for word in search[:MAX_SEARCH].split()]
-        if linked is not None:
+        where += [_found(word) for word in wanted.search[:MAX_SEARCH].split()]
+        where += _filtered(name, wanted.filters)
+        if (linked := wanted.linked) is not None:
             link = object_type(name).relationships[linked[0]]
             where.append(_linked(link.name, linked[1]))
-        order = f"{value('updatedAt')} DESC, id DESC"
-        skipped = (number - 1) * PAGE_SIZE
+        order = _order(name, wanted.sort)
+        skipped = (wanted.page - 1) * PAGE_SIZE
         found = self._store.select(name, where, order, PAGE_SIZE, skipped)
         return {
             "object": name,
@@ -85,7 +109,22 @@ class Look:
             "first": skipped + 1,
             "last_write": last_write,
             "linked": None if linked is None else self._cell(link.object, linked[1]),
+            "page_size": PAGE_SIZE,
+            "filters": self._filters(name),
         }
+
+    def _filters(self, name: str) -> Cell:
+        """Return the filters of an object, with the choices of those that have few."""
+        kind = object_type(name)
+        found: Cell = {
+            one: None for one in FILTERS if one in {*kind.relationships, *kind.attributes}
+        }
+        if "owner" in found:
+            users = self._store.select("users", limit=MAX_OWNERS)
+            found["owner"] = [[str(user.id), _title("users", user)] for user in users]
+        if "optedOut" in found:
+            found["optedOut"] = [["yes", "opted out"], ["no", "not opted out"]]
+        return found
 
     def record(self, name: str, record_id: int) -> Cell | None:
         """Return a record and the latest writes of it; None where there never was one."""
@@ -206,6 +245,55 @@ def _title(name: str, record: Record) -> str:
     title = title or f"{object_type(name).type} {record.id}"
     is_unnamed = name == "accounts" and record.attributes.get("named") is False
     return f"{title} (unnamed)" if is_unnamed else title
+
+
+def _filtered(name: str, filters: Mapping[str, str]) -> Iterator[Condition]:
+    """Yield conditions for the filters that the object has and that are set.
+
+    Raises:
+        ValueError: The owner is no id.
+    """
+    kind = object_type(name)
+    known = {*kind.relationships, *kind.attributes}
+    for one, text in filters.items():
+        if not text or one not in known:
+            continue
+        if one == "owner":
+            yield _linked("owner", int(text) if text.isascii() and len(text) < MAX_DIGITS else -1)
+        elif one == "account":
+            names = f"{value('name')} {_LIKE} OR {value('domain')} {_LIKE}"
+            sql = f"{related('account')} IN (SELECT id FROM accounts WHERE {names})"  # noqa: S608
+            yield Condition(sql, (_pattern(text[:MAX_SEARCH]),) * 2)
+        elif one == "tags":
+            tags = "SELECT 1 FROM json_each(body, '$.attributes.tags') WHERE value = ?"
+            yield Condition(f"EXISTS ({tags} COLLATE NOCASE)", (text,))
+        elif one == "optedOut":
+            yield Condition(f"ifnull({value('optedOut')}, 0) = ?", (int(text == "yes"),))
+
+
+def _order(name: str, sort: str) -> str:
+    """Return the SQL to sort by a column; of what is linked by its name.
+
+    Raises:
+        KeyError: The object has no such column.
+    """
+    kind, column = object_type(name), sort.removeprefix("-")
+    if not column:
+        return f"{value('updatedAt')} DESC, id DESC"
+    way = "DESC" if sort.startswith("-") else "ASC"
+    if column == "id":
+        return f"id {way}"
+    if column not in kind.columns:
+        raise KeyError(column)
+    by = value(column)
+    if column in kind.relationships:
+        other = kind.relationships[column].object
+        outer = related(column).replace("body", f"{name}.body")
+        title = f"coalesce({value('name')}, {value('email')})".replace("body", "other.body")
+        by = f"(SELECT {title} FROM {other} AS other WHERE other.id = {outer})"  # noqa: S608 - names
+    elif kind.attributes[column].is_array:
+        by = value(f"{column}[0]")
+    return f"{by} IS NULL, {by} COLLATE NOCASE {way}, id {way}"
 
 
 def _linked(link: str, record_id: int) -> Condition:

@@ -45,7 +45,8 @@ class LoggedRequest:
     """One finished exchange in the log of the sandbox.
 
     `status` is None where the connection was dropped without an answer; `started` and `ended` are
-    seconds of the monotonic clock, `ended` just before the answer went out.
+    seconds of the monotonic clock, `ended` just before the answer went out. Requests of one `run`
+    came while a connection of it was open.
     """
 
     method: str
@@ -55,6 +56,7 @@ class LoggedRequest:
     started: float
     ended: float
     raw_body: bytes
+    run: int = 0
 
     @property
     def parameters(self) -> list[tuple[str, str]]:

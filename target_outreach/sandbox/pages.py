@@ -7,7 +7,6 @@ elsewhere whose host was made to point here is refused.
 
 from __future__ import annotations
 
-import re
 import secrets
 import sqlite3
 import time
@@ -15,15 +14,17 @@ from contextlib import suppress
 from functools import cache
 from importlib import resources
 from ipaddress import ip_address
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from target_outreach.records.catalog import load_catalog, stream_objects
-from target_outreach.sandbox.looking import Look
+from target_outreach.sandbox.looking import FILTERS, Look, Wanted
 from target_outreach.sandbox.messages import PLAIN_JSON, Answer, json_answer, page_answer
+from target_outreach.sandbox.request_log import as_page, as_row, of_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from target_outreach.sandbox.limits import Allowance
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 FOLDER = "/_sandbox/"
 MAX_ENTRIES = 200
+ENTRIES_A_PAGE = 100
 # So many of the last requests are searched for those of one kind.
 SEARCHED = 20_000
 
@@ -63,11 +65,6 @@ _HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
 )
-_METHODS = {"POST": "create", "PATCH": "update", "DELETE": "delete"}
-_INSTALLATION = re.compile(r"(?<=/app/installs/)[^/]+")
-_PARAMETER = re.compile(r"\w{1,40}(\[\w{0,40}\]){0,3}", re.ASCII)
-_LONGEST_PATH = 200
-_MOST_PARAMETERS = 10
 _LAST_PAGE = 10**9
 # Counting takes at most this share of the time: a million records take long to count.
 _COUNTING_SHARE = 0.05
@@ -83,6 +80,9 @@ class Subject(Protocol):
 
     def newest(self, limit: int) -> tuple[int, list[LoggedRequest]]:
         """Return how many requests have finished, and the last of them, the newest first."""
+
+    def answer_of(self, number: int) -> bytes | None:
+        """Return the start of the answer to a request, by its number; None if it is not kept."""
 
     def allowance(self) -> Allowance:
         """Return what the user may still send."""
@@ -143,14 +143,22 @@ class Pages:
         match path:
             case ["live"]:
                 return self._live(given)
+            case ["requests", *numbers] if len(numbers) <= 1:
+                return self._request(_whole(*numbers)) if numbers else self._requests(given)
             case ["rest"]:
                 with self._subject.look() as store:
                     return Look(store).rest()
             case ["records", name] if name in load_catalog():
                 linked = (given["link"], _whole(given["id"])) if "link" in given else None
-                number = min(max(1, _whole(given.get("page", "1"))), _LAST_PAGE)
+                wanted = Wanted(
+                    search=given.get("search", ""),
+                    page=_page(given),
+                    sort=given.get("sort", ""),
+                    linked=linked,
+                    filters={one: text for one, text in given.items() if one in FILTERS},
+                )
                 with self._subject.look() as store:
-                    return Look(store).records(name, given.get("search", ""), number, linked)
+                    return Look(store).records(name, wanted)
             case ["records", name, text] if name in load_catalog():
                 with self._subject.look() as store:
                     return Look(store).record(name, _whole(text))
@@ -163,8 +171,7 @@ class Pages:
         kind, after = given.get("kind", "all"), _whole(given.get("after", "0"))
         now = time.monotonic()
         numbered = zip(range(finished, after, -1), newest, strict=False)
-        chosen = ((n, one) for n, one in numbered if _is_of(one, kind))
-        entries = [_entry(n, one, now) for (n, one), _ in zip(chosen, range(limit), strict=False)]
+        entries = [as_row(*one, now) for one in islice(of_kind(numbered, kind), limit)]
         with self._subject.look() as store:
             writes, counts = self._counted(store)
         return {
@@ -177,6 +184,23 @@ class Pages:
             "requests": entries,
         }
 
+    def _requests(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """Return a page of the requests of a kind, the newest first, and how many there are."""
+        kind, page = given.get("kind", "all"), _page(given)
+        finished, newest = self._subject.newest(SEARCHED)
+        now = time.monotonic()
+        chosen = [*of_kind(zip(range(finished, 0, -1), newest, strict=False), kind)]
+        first = (page - 1) * ENTRIES_A_PAGE
+        rows = [as_row(*one, now) for one in chosen[first : first + ENTRIES_A_PAGE]]
+        return {"requests": rows, "first": first + 1, "count": len(chosen), "finished": finished}
+
+    def _request(self, number: int) -> dict[str, Any] | None:
+        finished, newest = self._subject.newest(SEARCHED)
+        place = finished - number
+        if not 0 <= place < len(newest):
+            return None
+        return as_page(number, newest[place], time.monotonic(), self._subject.answer_of(number))
+
     def _counted(self, store: Store) -> tuple[int, dict[str, int]]:
         """Return how many writes there were, and how many records there are or just were."""
         writes = store.last_write()
@@ -186,47 +210,6 @@ class Pages:
             ended = time.monotonic()
             self._count_after = ended + (ended - started) / _COUNTING_SHARE
         return writes, self._counts[1]
-
-
-def kind_of(entry: LoggedRequest) -> str:
-    """Tell what a request was for, in one word: ``lookup``, ``create``, ``token``."""
-    if entry.path.startswith("/oauth/") or _INSTALLATION.search(entry.path):
-        return "token"
-    if entry.path.startswith("/api/v2/imports"):
-        return "import"
-    if entry.method == "GET":
-        return "lookup" if "filter" in entry.query else "read"
-    return _METHODS.get(entry.method, "other")
-
-
-def _is_of(entry: LoggedRequest, kind: str) -> bool:
-    if kind == "refused":
-        return entry.status is None or entry.status >= 400  # noqa: PLR2004 - HTTP's own
-    return kind in {"all", kind_of(entry)}
-
-
-def _entry(number: int, entry: LoggedRequest, now: float) -> dict[str, Any]:
-    return {
-        "number": number,
-        "kind": kind_of(entry),
-        "method": entry.method,
-        "path": _INSTALLATION.sub("…", entry.path)[:_LONGEST_PATH],
-        "parameters": _parameters(entry),
-        "status": entry.status,
-        "milliseconds": round((entry.ended - entry.started) * 1000, 1),
-        "age": max(0.0, now - entry.ended),
-    }
-
-
-def _parameters(entry: LoggedRequest) -> list[str]:
-    """Name the parameters of a query, and count the values of filters: they are not shown."""
-    shown = {}
-    for name, text in entry.parameters:
-        if _PARAMETER.fullmatch(name):
-            values = text.count(",") + 1
-            many = name.startswith("filter") and values > 1
-            shown[name] = f"{name} ({values} values)" if many else name
-    return list(shown.values())[:_MOST_PARAMETERS]
 
 
 def _budget(allowance: Allowance) -> dict[str, int]:
@@ -259,6 +242,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _page(given: Mapping[str, str]) -> int:
+    """Read which page is requested, counted from 1."""
+    return min(max(1, _whole(given.get("page", "1"))), _LAST_PAGE)
+
+
 def _whole(text: str) -> int:
     """Read a number that may be an id or a count.
 
@@ -281,7 +269,8 @@ def _front() -> bytes:
     )
     page = _file("page.html").decode()
     page = page.replace("<!-- a link for each object that streams are for -->", links)
-    return page.replace('data-objects=""', f'data-objects="{" ".join(load_catalog())}"').encode()
+    types = " ".join(f"{name}:{one.type}" for name, one in load_catalog().items())
+    return page.replace('data-objects=""', f'data-objects="{types}"').encode()
 
 
 @cache

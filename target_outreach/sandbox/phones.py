@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from target_outreach.sandbox.database import Database
     from target_outreach.sandbox.resources import Change, Record
 
-#: Calling codes of some countries, and what a national number begins with there that is left out
+#: Calling codes of some countries, and the first digits of a national number there that are omitted
 #: behind the code.
 COUNTRIES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+# Needed when the program runs, to read a profile from a file.
+from collections.abc import Collection, Mapping, Sequence  # noqa: TC003
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from target_outreach.sandbox.apps import App, Installation
+from target_outreach.sandbox.apps import App, Installation  # noqa: TC001
 
 TakenWording = Literal["hash", "emails", "index"]
 UnauthorizedStyle = Literal["text", "gateway", "errors", "flat"]
@@ -25,7 +24,8 @@ CustomAnswers = Literal["text", "typed"]
 NullArrays = Literal["cleared", "refused"]
 ImportShape = Literal["wrapped", "flat", "both"]
 ImportEnd = Literal["finished", "failed", "pending", "processing"]
-ImportCounts = Literal["honest", "silent"]
+ImportCounts = Literal["honest", "silent", "wrong"]
+ImportNew = Literal["created", "failure", "ignored", "refused"]
 ImportInvalid = Literal["record", "attribute", "request", "import"]
 ImportUnknown = Literal["failure", "skipped", "created"]
 ImportEmpty = Literal["all", "refused", "nothing"]
@@ -91,10 +91,11 @@ class Profile:
         edge_links: Whether the first page of a list has a ``prev``, and the last one a ``next``,
             that are ``null``, or ``absent`` (3.1).
         max_url_bytes: Longest path and query; beyond it the answer is a 414 (4.1).
-        list_cap: How many values of a list filter are used; the rest is silently left out (4.1).
-        case_sensitive_filters: Whether text filters tell upper from lower case (4.1).
-        list_lag_seconds: For how long lists do not show a record that was made, where a single read
-            does. Times are whole seconds, so that it may be up to one less.
+        list_cap: How many values of a list filter are used; the rest is silently ignored (4.1).
+        case_sensitive_filters: Whether text filters are case-sensitive (4.1).
+        list_lag_seconds: For how long lists do not show what was written, where a single read does:
+            a new record is not there, a changed one is found by and shows what it was before.
+            Deletions show at once. A new start of the sandbox brings lists up to date.
         oversized_page: What happens to ``page[size]`` over 1,000 (4.2).
         rate_limit: Requests of the user in one window (5).
         rate_window_seconds: Length of the fixed window, aligned with the epoch (5).
@@ -152,18 +153,22 @@ class Profile:
             ``processing`` or ``failed`` with half of them, or ``finished`` (10.4).
         import_failed_share: Share of the records, evenly spread, that fail for no reason (10.4).
         import_lost_share: Share of the records that are not written, and yet count as if (10.4).
-        import_counts: Whether `failures` counts what failed, or is 0 whatever happens (10.4).
+        import_counts: Whether `failures` counts what failed, is 0 whatever happens (``silent``), or
+            counts what was written (``wrong``) (10.4).
+        import_late_seconds: How long after an import says so its records are written (10.4).
         import_invalid: What a record with an unknown or invalid attribute does: that ``record``
-            fails; only the ``attribute`` is left out; the ``request`` is refused as a PATCH would
+            fails; only the ``attribute`` is ignored; the ``request`` is refused as a PATCH would
             be; or the ``import`` fails as a whole, with nothing written (10.4).
         import_unknown: What ``overwriteNoCreate`` does with an id that is not there; its name says
             that it does not create (6.2).
-        import_creates: Whether the other methods create what has no id or one that is not there,
-            under an id of Outreach's choice (6.2, 10.4).
+        import_new: What the other methods do with what has no id or one that is not there: it is
+            ``created`` under an id of Outreach's choice, counts as a ``failure``, or is ``ignored``
+            without a word; or a request in which a record has no id is ``refused`` (6.2, 10.4).
+        import_twice: Whether each new record is created twice, whoever has its address (10.4).
         import_empty: What an import without records means: ``all`` records, as an empty list of ids
             may for batches; nothing at all; or a 422 (6.1, 10.9).
         import_opts_in: Whether an import can take back an opt-out; one of a file cannot (6.3).
-        import_ignored: Attributes and relationships that imports leave out, without a word (10.4).
+        import_ignored: Attributes and relationships that imports ignore, without an error (10.4).
         enrolled_code: Whether under `error_codes` the refusal of a second enrolment has one, with
             the text ``has already been in this sequence``, beside `detail` (2.6).
         duplicate_enrolment: Whether a prospect may be in a sequence again: never, where it is
@@ -247,9 +252,11 @@ class Profile:
     import_failed_share: float = 0.0
     import_lost_share: float = 0.0
     import_counts: ImportCounts = "honest"
+    import_late_seconds: float = 0.0
     import_invalid: ImportInvalid = "record"
     import_unknown: ImportUnknown = "failure"
-    import_creates: bool = True
+    import_new: ImportNew = "created"
+    import_twice: bool = False
     import_empty: ImportEmpty = "all"
     import_opts_in: bool = False
     import_ignored: Collection[str] = ()

@@ -15,6 +15,7 @@ from target_outreach.sandbox.limits import RateLimit
 from target_outreach.sandbox.messages import page_answer
 from target_outreach.sandbox.pages import Pages
 from target_outreach.sandbox.profile import Profile
+from target_outreach.sandbox.request_log import LONGEST_SHOWN
 from target_outreach.sandbox.running import Running
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from target_outreach.sandbox.store import Store
 
 REQUEST_LOG = 200_000
+
+#: The last answers whose bodies are kept for the page, the first bytes of each.
+KEPT_ANSWERS = 500
 
 
 class Sandbox:
@@ -58,7 +62,7 @@ class Sandbox:
         clock: The clock.
     """
 
-    def __init__(  # noqa: PLR0913 - each can be left out
+    def __init__(  # noqa: PLR0913 - each is optional
         self,
         path: str | Path | None = None,
         profile: Profile | None = None,
@@ -80,6 +84,7 @@ class Sandbox:
         self._observer = observer
         self._count_lock = threading.Lock()
         self._finished = 0
+        self._answers: deque[bytes] = deque(maxlen=KEPT_ANSWERS)
         self._limit = RateLimit(clock)
         self._pages = Pages(self)
         self._running: Running | None = None
@@ -178,7 +183,7 @@ class Sandbox:
     def token_requests(self) -> list[TokenRequest]:
         """The requests for access tokens that were answered or whose answer was lost, in order.
 
-        They stand in the file, so those of an earlier sandbox on the same file come first. What a
+        They are in the file, so those of an earlier sandbox on the same file come first. What a
         fault kept from being worked on is not among them.
         """
         return self._started.access.token_requests()
@@ -207,6 +212,12 @@ class Sandbox:
         with self._count_lock:
             return self._finished, list(islice(reversed(self.requests), limit))
 
+    def answer_of(self, number: int) -> bytes | None:
+        """Return the start of the answer to a request, by its number; None if it is not kept."""
+        with self._count_lock:
+            place = self._finished - number
+            return self._answers[-1 - place] if 0 <= place < len(self._answers) else None
+
     def allowance(self) -> Allowance:
         """Return what the user may still send."""
         return self._limit.look(self.profile)
@@ -228,10 +239,11 @@ class Sandbox:
             return page_answer(404, "Not Found")
         return self._pages.answer(request, peer)
 
-    def finished(self, entry: LoggedRequest) -> None:
+    def finished(self, entry: LoggedRequest, answer: bytes) -> None:
         """Take note of a request that is about to be answered or dropped."""
         with self._count_lock:
             self._finished += 1
+            self._answers.append(answer[:LONGEST_SHOWN])
             self.requests.append(entry)
 
     def observed(self, exchange: Exchange) -> None:

@@ -1,8 +1,9 @@
-"""The HTTP server: a thread per connection, and the faults that befall connections."""
+"""The HTTP server: a thread per connection, and the faults that happen to connections."""
 
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import socketserver
 import struct
@@ -36,6 +37,9 @@ _DRIPS = 20
 LONGEST_BODY = 32 << 20
 _JOIN_SECONDS = 10.0
 
+#: Seconds without a connection after which a request belongs to another run.
+PAUSE_SECONDS = 2.0
+
 
 class Service(Protocol):
     """What the server serves."""
@@ -57,7 +61,7 @@ class Service(Protocol):
     def show(self, request: Request, peer: str) -> Answer:
         """Answer a request of the page, which is none of the API."""
 
-    def finished(self, entry: LoggedRequest) -> None:
+    def finished(self, entry: LoggedRequest, answer: bytes) -> None:
         """Take note of a request that is about to be answered or dropped."""
 
     def observed(self, exchange: Exchange) -> None:
@@ -82,6 +86,9 @@ class HttpServer(socketserver.ThreadingTCPServer):
         self.closing = threading.Event()
         self._open: dict[threading.Thread, socket.socket] = {}
         self._open_lock = threading.Lock()
+        self._run = 0
+        self._callers: set[threading.Thread] = set()
+        self._quiet_since = -math.inf
         super().__init__((host, port), Handler)
 
     def process_request(self, request: object, client_address: object) -> None:
@@ -114,8 +121,24 @@ class HttpServer(socketserver.ThreadingTCPServer):
         try:
             self.process_request_thread(connection, client_address)
         finally:
+            thread = threading.current_thread()
             with self._open_lock:
-                self._open.pop(threading.current_thread(), None)
+                self._open.pop(thread, None)
+                if thread in self._callers:
+                    self._callers.discard(thread)
+                    self._quiet_since = time.monotonic()
+
+    def run_of_this_connection(self) -> int:
+        """Return the number of the run that calls, counted from 1.
+
+        A run begins when a client calls while no other has a connection, and none just had one:
+        some clients open one for each request.
+        """
+        with self._open_lock:
+            is_first = not self._callers and time.monotonic() > self._quiet_since + PAUSE_SECONDS
+            self._run += is_first
+            self._callers.add(threading.current_thread())
+            return self._run
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -146,6 +169,7 @@ class Handler(BaseHTTPRequestHandler):
             self._show()
             return
         service.arrived()
+        run = self.server.run_of_this_connection()
         started = time.monotonic()
         request = self._read()
         fault = service.faults.strike(request)
@@ -154,8 +178,16 @@ class Handler(BaseHTTPRequestHandler):
         ended = time.monotonic()
         service.finished(
             LoggedRequest(
-                request.method, request.path, request.query, status, started, ended, request.body
-            )
+                request.method,
+                request.path,
+                request.query,
+                status,
+                started,
+                ended,
+                request.body,
+                run,
+            ),
+            b"" if answer is None else answer.body,
         )
         self._deliver(request, answer, fault)
 
@@ -211,7 +243,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             return work(request)
         except Exception:
-            # A fault of the sandbox itself must look like one, not like a network that hangs.
+            # An internal error of the sandbox must look like one, not like a network that hangs.
             logger.exception("the sandbox failed on %s %s", request.method, request.path)
             return page_answer(500, "Internal Server Error")
 

@@ -8,7 +8,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from target_outreach.sandbox.accounts import NAMED, UNNAMED
 from target_outreach.sandbox.database import Database
@@ -23,22 +23,9 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from target_outreach.records.model import FieldType
     from target_outreach.sandbox.database import Condition
     from target_outreach.sandbox.import_records import ImportOutcome
-
-CustomFieldType = Literal[
-    "boolean",
-    "currency",
-    "date",
-    "date_time",
-    "inclusion",
-    "multi_inclusion",
-    "numerical",
-    "percentage",
-    "phone_number",
-    "string",
-    "url",
-]
 
 LOOK_SECONDS = 5.0
 _LOOK_STEPS = 100_000  # of SQLite's machine, some milliseconds
@@ -90,7 +77,7 @@ class ImportRun:
 
 @dataclass(frozen=True, slots=True)
 class ImportedRecord:
-    """One record of an import: as sent, what became of it (None as yet), and why."""
+    """One record of an import: as sent, its outcome (None before there is one), and why."""
 
     sent: Any
     outcome: ImportOutcome | None
@@ -251,7 +238,7 @@ class Store(Database):
         object_name: str,
         number: int,
         label: str,
-        type: CustomFieldType = "string",  # noqa: A002 - Outreach's word
+        type: FieldType = "string",  # noqa: A002 - Outreach's word
         definition: str | Sequence[str] | None = None,
         required: bool = False,  # noqa: FBT001, FBT002 - a value that is stored, no switch
     ) -> None:

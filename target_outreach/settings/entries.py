@@ -1,7 +1,7 @@
-"""What the settings of a stream say about attributes, held against the object that it is for.
+"""Checks the attributes that the settings of a stream name against the stream's object.
 
-Attributes may be named as columns are: case, ``_``, ``-``, ``.`` and blanks do not matter, and the
-label of a custom field will do.
+Attributes may be named as columns are: case, ``_``, ``-``, ``.`` and blanks do not matter. The
+label of a custom field works too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from target_outreach.errors import SettingsError
 from target_outreach.records.catalog import load_catalog, stream_objects
-from target_outreach.records.mapping import (
+from target_outreach.records.goals import (
     NoSuchAttribute,
     explicit_goal,
     is_unknown,
@@ -21,9 +21,9 @@ from target_outreach.records.mapping import (
     may_be_custom,
     names_of,
     nearest,
-    plain,
 )
 from target_outreach.records.routing import first_match, route
+from target_outreach.records.scalars import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from target_outreach.records.custom_fields import OwnObjects
     from target_outreach.records.model import ObjectType
     from target_outreach.records.rules import StreamSettings
-    from target_outreach.settings.reading import Settings, StreamEntry
+    from target_outreach.settings.declared import Settings, StreamEntry
 
 R = TypeVar("R")
 
-#: What hardly tells one record from another, so that nobody means to find one by it.
+#: Kinds of attributes that many records share, so that they are useless for matching.
 UNFIT_KINDS = frozenset({"boolean", "date-time"})
 
 #: The setting that also concerns links.
@@ -48,12 +48,12 @@ GLOB = frozenset("*?[]")
 def for_object(
     object_type: ObjectType, settings: StreamSettings, defaults: StreamSettings
 ) -> StreamSettings:
-    """Leave out the `array_fields` for all streams that are about attributes of other objects.
+    """Remove the `array_fields` of all streams that name attributes of other objects.
 
     Args:
-        object_type: What the stream is for.
-        settings: What is said of the stream.
-        defaults: What is said of all streams.
+        object_type: The object of the stream.
+        settings: The settings of the stream.
+        defaults: The settings of all streams.
     """
     arrays = settings.array_fields
     if isinstance(arrays, str) or arrays is not defaults.array_fields:
@@ -68,12 +68,12 @@ def for_object(
 
 
 def name_custom_fields(object_type: ObjectType, settings: StreamSettings) -> bool:
-    """Whether the settings name a custom field, or what may be the label of one."""
+    """Whether the settings name a custom field, or possibly the label of one."""
     return any(may_be_custom(object_type, name) for name in _names(object_type, settings))
 
 
 def _names(object_type: ObjectType, settings: StreamSettings) -> Iterator[str]:
-    """Go through what the settings call attributes, and may call by a label."""
+    """Go through the names of attributes in the settings, which may be labels."""
     links = {plain(name) for name in links_of(object_type)}
     yield from settings.columns.values()
     yield from (name for name in settings.field_rules if plain(name) not in links)
@@ -85,8 +85,8 @@ def resolved(object_type: ObjectType, settings: StreamSettings) -> StreamSetting
     """Return the settings of a stream with the attributes' own names.
 
     Raises:
-        SettingsError: They name attributes that there are not, or that cannot do what is asked; all
-            that is wrong is said at once.
+        SettingsError: They name attributes that do not exist or do not fit; all problems are
+            reported at once.
     """
     problems = _column_problems(object_type, settings.columns)
     match_on = settings.match_on and _match_on(object_type, settings.match_on, problems)
@@ -105,7 +105,7 @@ def resolved(object_type: ObjectType, settings: StreamSettings) -> StreamSetting
 
 
 def _column_problems(object_type: ObjectType, columns: Mapping[str, str]) -> list[str]:
-    """Say which entries under ``columns`` lead nowhere, or together to one value."""
+    """List the entries under ``columns`` that name nothing, or several that name one value."""
     problems = []
     sources: dict[str, list[str]] = defaultdict(list)
     lists = {name for name, attribute in object_type.attributes.items() if attribute.is_array}
@@ -127,7 +127,7 @@ def _column_problems(object_type: ObjectType, columns: Mapping[str, str]) -> lis
 def _by_name(
     object_type: ObjectType, setting: str, rules: Mapping[str, R], problems: list[str]
 ) -> dict[str, R]:
-    """Return rules by the attributes' own names, collecting what is wrong with them."""
+    """Return rules by the attributes' own names, and collect problems."""
     named: dict[str, R] = {}
     links = {plain(name): name for name in links_of(object_type)} if setting == RULES else {}
     for given, rule in rules.items():
@@ -184,7 +184,7 @@ def _why_unfit(object_type: ObjectType, name: str, fitting: Iterable[str]) -> st
 
 
 def match_fields(object_type: ObjectType) -> list[str]:
-    """List the attributes that a record can say and by which Outreach can look it up."""
+    """List the writable attributes by which Outreach can find a record."""
     return [
         name
         for name, attribute in object_type.writable.items()
@@ -193,7 +193,7 @@ def match_fields(object_type: ObjectType) -> list[str]:
 
 
 def known_object(entry: StreamEntry, by_setting: str | None) -> str | None:
-    """Return the object of all streams that an entry fits, or None where that depends on them."""
+    """Return the object of all streams that an entry fits, or None if it depends on the stream."""
     last = re.split(r"-|\.|__|/", entry.pattern)[-1]
     if entry.settings.object is None and by_setting is None and not GLOB.isdisjoint(last):
         return None
@@ -203,12 +203,8 @@ def known_object(entry: StreamEntry, by_setting: str | None) -> str | None:
         return None
 
 
-def check_entries(settings: Settings, objects: OwnObjects) -> None:
-    """Check all entries of `streams` whose object is known, before any record is read.
-
-    Raises:
-        SettingsError: What is wrong with all of them, each problem with its entry.
-    """
+def entry_problems(settings: Settings, objects: OwnObjects) -> list[str]:
+    """Say what is wrong with the entries of `streams`, as far as their object is known."""
     problems: list[str] = []
     for number, entry in enumerate(settings.streams, 1):
         name = known_object(entry, settings.outreach_object)
@@ -219,12 +215,11 @@ def check_entries(settings: Settings, objects: OwnObjects) -> None:
         except SettingsError as error:
             where = f"Entry {number} of streams ({entry.pattern!r})"
             problems += (f"{where}: {problem}." for problem in error.errors)
-    if problems:
-        raise SettingsError(*problems)
+    return problems
 
 
 def name_labels(settings: Settings, objects: OwnObjects) -> bool:
-    """Whether an entry of `streams` names what can only be a label."""
+    """Whether an entry of `streams` names something that can only be a label."""
     return any(
         is_unknown(objects[name], target)
         for entry in settings.streams
@@ -237,7 +232,7 @@ def name_labels(settings: Settings, objects: OwnObjects) -> bool:
 
 
 class EntryUse:
-    """Which entries of `streams` have been of use.
+    """Which entries of `streams` have been used.
 
     Args:
         entries: All of them.
@@ -253,7 +248,7 @@ class EntryUse:
         return first_match(stream, self._entries)
 
     def unused(self) -> list[str]:
-        """Say of each entry that did nothing why that is; nothing where no stream came."""
+        """Say of each unused entry why it was not used; empty if no stream came."""
         won = [first_match(stream, self._entries) for stream in self._streams]
         return [
             f"{entry.pattern!r} ({self._why(entry)})"
@@ -263,7 +258,7 @@ class EntryUse:
 
     def _why(self, entry: StreamEntry) -> str:
         streams = [stream for stream in self._streams if first_match(stream, [entry])]
-        # A name, and a glob as it is written, stand for the streams that have not come.
+        # The pattern itself stands for the streams that have not come.
         for stream in (*streams, entry.pattern):
             first = first_match(stream, self._entries)
             if first is not None and first is not entry and (streams or _covers(first, entry)):

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words that never repeat a value of it."""
+"""What is wrong with a configuration, in words that never repeat a secret of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 
-from target_outreach.records.routing import object_names
+from target_outreach.records.routing import LIKELY, object_names
 from target_outreach.records.schemas import broken_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: What settings of other targets, and of the SDK, are called here.
 OTHER_NAMES = {
     "load_method": "sync_mode",
     "action": "sync_mode",
+    "bulk_updates": "bulk_writes",
     "dead_letter_path": "rejects_path",
     "base_url": "api_url",
     "token": "access_token",
@@ -41,8 +42,49 @@ TYPES = {
     "boolean": "true or false",
 }
 
-#: What the SDK takes for true in an environment variable.
+#: Characters of a value that is shown; it is never a secret.
+LONGEST_SHOWN = 40
+
+#: Problems that are said at once.
+MOST_PROBLEMS = 10
+
+#: Values to type, for settings whose defaults are none.
+EXAMPLES: Mapping[str, Any] = {
+    "array_fields": {"tags": "replace"},
+    "changes_path": "changes.html",
+    "client_id": "abc123",
+    "column_prefixes": ["crm_"],
+    "columns": {"work_email": "emails"},
+    "credentials_path": "tokens.json",
+    "deleted_columns": ["is_deleted"],
+    "field_rules": {"title": "if_empty"},
+    "flattening_max_depth": 1,
+    "ignore_columns": ["internal_*"],
+    "match_on": ["emails"],
+    "max_rejects": "5%",
+    "max_requests": 5000,
+    "memory_path": "memory.db",
+    "object": "prospects",
+    "outreach_object": "prospects",
+    "redirect_uri": "https://localhost:8766/callback",
+    "rejects_path": "rejects",
+    "report_path": "run.html",
+    "s2s_install_id": "12345",
+    "s2s_private_key": "key.pem",
+    "sandbox": "outreach.db",
+    "shared_domains": ["portal.example.com"],
+    "stream": "crm-contacts",
+    "stream_maps": {"crm-contacts": {"title": "title.strip()"}},
+    "streams": [{"stream": "crm-contacts", "object": "prospects"}],
+    "user_agent": "my-sync/1.0",
+}
+
+#: The types whose values JSON writes without quotes.
+UNQUOTED = frozenset(TYPES[name] for name in ("boolean", "integer", "number"))
+
+#: What the SDK takes for true in an environment variable; all else is false to it.
 TRUTHY = ("true", "1", "yes", "on")
+FALSY = ("false", "0", "no", "off", "")
 
 
 def without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,8 +107,14 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """Write in one way what may be given in several.
 
     The environment has only text, so a number or a map that may also be text becomes that; objects
-    are called by their plural.
+    are called by their plural. JSON knows no difference between 7 and 7.0, and YAML none between
+    `off` and false.
     """
+    if str(config.get("bulk_writes")).lower() == "false":
+        config["bulk_writes"] = "off"
+    for name, given in config.items():
+        if isinstance(given, float) and given.is_integer():
+            config[name] = int(given)
     for name in OF_OBJECTS:
         if isinstance(given := config.get(name), str):
             config[name] = object_names().get(given.strip().lower(), given)
@@ -78,7 +126,7 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with a configuration, without repeating a value of it.
+    """Say what is wrong with a configuration, and show only values that are not a choice.
 
     Args:
         config: The configuration.
@@ -94,15 +142,71 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[
     body = {"type": "object", "properties": known}
     checked = without_nulls(config)
     for error in jsonschema.Draft202012Validator(body).iter_errors(checked):
-        problems += _worded(error, checked)
+        problems += _worded(error, checked, known)
     return problems
 
 
-def _worded(error: jsonschema.ValidationError, config: Mapping[str, Any]) -> list[str]:
+def foreign(config: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
+    """Say what a file seems to be if it is none for this target.
+
+    Args:
+        config: What the file holds.
+        schema: The JSON Schema of the configuration.
+    """
+    then = "--config takes the settings of target-outreach, which `target-outreach init` writes."
+    streams = config.get("streams")
+    entries = streams if isinstance(streams, list) else []
+    if any(isinstance(one, dict) and "tap_stream_id" in one for one in entries):
+        return f"The configuration looks like a catalog, which is for the tap: {then}"
+    if not {"bookmarks", "currently_syncing"}.isdisjoint(config):
+        return f"The configuration looks like a STATE, which is for the tap: {then}"
+    if len(config) > 1 and set(schema["properties"]).isdisjoint(config):
+        return f"The configuration looks like one of another program: {then}"
+    return None
+
+
+def first_of(problems: Sequence[str]) -> list[str]:
+    """Return so many problems as can be taken in at once, and how many more there are."""
+    some = list(dict.fromkeys(problems))
+    if (more := len(some) - MOST_PROBLEMS) > 0:
+        some[MOST_PROBLEMS:] = [f"There are {more:,} more problems like these."]
+    return some
+
+
+def faultless(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that fit the schema, each by itself."""
+    known = schema["properties"]
+    return {
+        name: value
+        for name, value in without_nulls(config).items()
+        if name in known and jsonschema.Draft202012Validator(known[name]).is_valid(value)
+    }
+
+
+def _worded(
+    error: jsonschema.ValidationError, config: Mapping[str, Any], known: Mapping[str, Any]
+) -> list[str]:
     """Word what breaks the schema, in the terms of a setting or of an entry of `streams`."""
     place, rule = broken_rule(error)
+    path = list(error.absolute_path)
+    name = next((str(step) for step in reversed(path) if isinstance(step, str)), "")
+    of_top = known.get(str(path[0]) if path else "", {})
+    given = shown_value(error.instance, is_secret=bool(of_top.get("secret")))
     if error.validator in {"type", "enum"}:
-        rule = f"must be {_choices(error.validator_value)}"
+        choices = _choices(error.validator_value)
+        rule = f"must be {choices}"
+        if error.validator == "enum" and isinstance(error.instance, str):
+            rule = f"is {given}; use {choices}"
+            rule += _meaning(place.split(".")[-1], error.instance)
+        else:
+            example = _example(name, error.schema if isinstance(error.schema, dict) else {})
+            if isinstance(error.instance, str) and choices in UNQUOTED:
+                rule += ", without quotes"
+            rule += f"{example}; it is {given}"
+    elif error.validator == "required":
+        rule += _example("stream" if place.endswith("stream") else name, {})
+    elif error.validator in {"minimum", "maximum"}:
+        rule += f"; it is {given}"
     match list(error.absolute_path):
         case ["streams", int(index), *_]:
             place = ".".join(place.split(".")[2:]) or "it"
@@ -116,6 +220,42 @@ def _worded(error: jsonschema.ValidationError, config: Mapping[str, Any]) -> lis
     return [f"{where}{place} {rule}."]
 
 
+def shown_value(value: Any, *, is_secret: bool = False) -> str:  # noqa: ANN401 - as configured
+    """Name a value that does not fit: scalars as JSON writes them, of others only the kind.
+
+    Args:
+        value: The value.
+        is_secret: Whether not even a scalar is to be seen.
+    """
+    if isinstance(value, dict | list):
+        return TYPES["object"] if isinstance(value, dict) else TYPES["array"]
+    if is_secret:
+        kinds = {str: "string", bool: "boolean", int: "integer", float: "number"}
+        return TYPES[kinds.get(type(value), "string")]
+    if isinstance(value, str) and "://" in value:  # there may be a password in it
+        return "a URL"
+    if isinstance(value, str):
+        return json.dumps(value[:LONGEST_SHOWN], ensure_ascii=False)
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _example(name: str, schema: Mapping[str, Any]) -> str:
+    """Return what may be typed for a setting, as JSON, if an example is known."""
+    example = EXAMPLES.get(name, schema.get("default"))
+    if example is None or isinstance(example, bool):
+        return ""
+    return f", such as {json.dumps(example, ensure_ascii=False)}"
+
+
+def _meaning(setting: str, given: str) -> str:
+    """Say what another program's word for a choice is here."""
+    if setting in OF_OBJECTS and (name := LIKELY.get(given.strip().lower())) is not None:
+        return f". Outreach calls {given.strip()[:LONGEST_SHOWN].lower()} {name}: set {name}"
+    if setting == "sync_mode":
+        return ". No mode deletes records"
+    return ""
+
+
 def _entry(index: int, entry: Any) -> str:  # noqa: ANN401 - as it was configured
     """Name an entry of `streams` by its number, from 1, and the streams that it is for."""
     stream = entry.get("stream") if isinstance(entry, dict) else None
@@ -125,9 +265,10 @@ def _entry(index: int, entry: Any) -> str:  # noqa: ANN401 - as it was configure
 def _choices(allowed: Any) -> str:  # noqa: ANN401 - one, or a list of them
     choices = allowed if isinstance(allowed, list) else [allowed]
     named = (TYPES.get(str(choice), str(choice)) for choice in choices)
-    return " or ".join(
+    shown = [
         name for name, choice in zip(named, choices, strict=True) if choice not in {None, "null"}
-    )
+    ]
+    return " or ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
 def environment_problems(
@@ -146,13 +287,18 @@ def environment_problems(
         text, types = environment.get(variable), setting.get("type", ())
         if text is None:
             continue
+        given = shown_value(text, is_secret=bool(setting.get("secret")))
+        unquoted = ", without quotes" if text.strip()[:1] in {"'", '"'} else ""
+        if "boolean" in types and text.strip().lower() not in {*TRUTHY, *FALSY}:
+            problems.append(f"{variable} must be true or false{unquoted}; it is {given}.")
         if "integer" in types and not re.fullmatch(r"\s*[+-]?\d+\s*", text, re.ASCII):
-            problems.append(f"{variable} must be a whole number.")
+            rule = f"must be a whole number{unquoted}{_example(name, setting)}"
+            problems.append(f"{variable} {rule}; it is {given}.")
         if not {"array", "object"}.isdisjoint(types) and "string" not in types:
             try:
                 json.loads(text)
             except ValueError:
-                problems.append(f"{variable} must be JSON.")
+                problems.append(f"{variable} must be JSON{_example(name, setting)}.")
     return problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -15,14 +16,14 @@ from filelock import FileLock
 
 CACHE = Path(__file__).parents[2] / ".cache"
 PROGRAMS = "Scripts" if os.name == "nt" else "bin"
-SECONDS_TO_INSTALL = 90
+SECONDS_TO_INSTALL = 180
 
 
 @cache
 def python_with(requirements):
     """Make an environment with what a file of requirements names, unless there is one.
 
-    The test is skipped where that cannot be had from an index; in CI it fails.
+    The test is skipped where no index has these packages; in CI it fails.
 
     Args:
         requirements: Path of the file; its folder gives the environment its name.
@@ -33,16 +34,50 @@ def python_with(requirements):
     version = "{}{}".format(*sys.version_info)
     folder = CACHE / f"{requirements.parent.name}-py{version}"
     python = folder / PROGRAMS / "python"
-    complete = folder / "complete"
-    wanted = requirements.read_text(encoding="utf-8")
+    commands = _installation(folder, python, requirements)
+    _install_once(folder / "complete", python, requirements, commands)
+    return python
+
+
+@cache
+def npm_program(manifest, name):
+    """Install what a `package.json` names, unless it is there, and return one of its programs.
+
+    The test is skipped where there is no npm, or it gets no packages; the latter fails in CI.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip(f"no npm to install {manifest.parent.name} with")
+    folder = CACHE / manifest.parent.name
+    program = folder / "node_modules" / ".bin" / name
+    options = ("--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock")
+    command = [npm, "install", "--prefix", folder, *options, *_named(manifest)]
+    _install_once(folder / "package.json", program, manifest, [command])
+    return program
+
+
+def _named(manifest):
+    wanted = json.loads(manifest.read_text(encoding="utf-8"))["dependencies"]
+    return [f"{name}@{version}" for name, version in wanted.items()]
+
+
+def _install_once(complete, program, source, commands):
+    """Run the commands, unless the program is there and was made from the same source.
+
+    Args:
+        complete: A file in the folder to make, which then holds the text of the source.
+        program: What has to be there.
+        source: Path of the file that names the packages.
+        commands: Make the folder.
+    """
+    folder, wanted = complete.parent, source.read_text(encoding="utf-8")
     CACHE.mkdir(exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # several processes may run the tests
-        if not (python.exists() and complete.exists() and complete.read_text("utf-8") == wanted):
+        if not (program.exists() and complete.exists() and complete.read_text("utf-8") == wanted):
             shutil.rmtree(folder, ignore_errors=True)
-            for command in _installation(folder, python, requirements):
-                _install(command, requirements)
+            for command in commands:
+                _install(command, source)
             complete.write_text(wanted, encoding="utf-8")
-    return python
 
 
 def _installation(folder, python, requirements):

@@ -14,7 +14,7 @@ COUNTS = ("received", "created", "updated", "unchanged", "superseded", "skipped"
 WIDEST = 44  # characters of a cell
 ACCOUNT_COLUMNS = ("name", "domain", "industry", "numberOfEmployees", "tags")
 PROSPECT_COLUMNS = ("emails", "firstName", "lastName", "title", "company", "workPhones")
-# What became of the dirtiest rows of seed.sql, between clean ones.
+# What happened to the dirtiest rows of seed.sql, between clean ones.
 ACCOUNTS = ("Ac", "Am", "Grü", "Velvet", "Wren")
 PROSPECTS = ("amir", "blank", "front", "mei.n", "odd", "r.vance", "sol", "zoe")
 
@@ -87,7 +87,7 @@ def heading(text: str) -> None:
 
 
 def table(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Print the named values of each row in columns, sorted; numbers stand right."""
+    """Print the named values of each row in columns, sorted; numbers are aligned to the right."""
     lines = sorted([shown(row.get(name)) for name in names] for row in rows)
     widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
     for line in [names, ["-" * width for width in widths], *lines]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 
-#: Columns and their types as PostgreSQL calls them. A column that no attribute is for is left out.
+#: Columns and their types as PostgreSQL calls them. Columns without an attribute are ignored.
 TABLES = {
     "companies": {
         "id": "uuid",

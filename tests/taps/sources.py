@@ -56,7 +56,7 @@ def find_postgres():
 
 @contextmanager
 def postgres(programs):
-    """Run a server of our own, of which nothing is left at the end."""
+    """Run a temporary server, and remove all its files at the end."""
     folder = Path(tempfile.mkdtemp(prefix="crm-"))
     try:
         server = PostgresServer(programs, folder)

@@ -1,14 +1,13 @@
 // Which view is shown, and the one loop that asks what is new: not while nobody looks.
 
-import { count, element, read, span } from "./parts.js";
+import { OBJECTS, count, missing, read, element, span } from "./parts.js";
 import { list, record, rest } from "./records.js";
-import { requests } from "./requests.js";
+import { request, requests } from "./requests.js";
 
 const PAUSE_MILLISECONDS = 1000;
 const TROUBLE_MILLISECONDS = 5000;
 
 const main = document.getElementById("main");
-const OBJECTS = main.dataset.objects.split(" ");
 const put = (id, text) => { document.getElementById(id).textContent = text; };
 let view = null;
 let timer;
@@ -18,10 +17,11 @@ function chosen() {
   const [path, query] = (location.hash.slice(2) || OBJECTS[0]).split("?");
   const [name, id] = path.split("/");
   const parameters = new URLSearchParams(query);
-  if (name === "requests") return requests(parameters, wake);
+  if (name === "requests") return id ? request(id) : requests(parameters, wake);
   if (name === "rest") return rest();
   if (!OBJECTS.includes(name)) {
-    return { title: "Nothing here", content: [element("p", {}, "The sandbox has no such page.")] };
+    return { title: "Nothing here",
+      content: missing("The sandbox has no such page.", `#/${OBJECTS[0]}`, "Back to the start") };
   }
   return id ? record(name, id) : list(name, parameters);
 }
@@ -89,6 +89,14 @@ async function wake() {
   timer = setTimeout(wake, asker === view ? pause : 0);
 }
 
+addEventListener("keydown", (event) => {
+  const isTyping = event.target.matches("input, select, textarea");
+  const search = document.getElementById("search");
+  if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && search) {
+    event.preventDefault();
+    search.focus();
+  }
+});
 addEventListener("hashchange", () => {
   if (location.hash && !location.hash.startsWith("#/")) return; // the link that skips
   open();

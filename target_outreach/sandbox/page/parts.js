@@ -40,7 +40,25 @@ export function heading(name) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
+// A name of an object's record: "opportunity stage" for opportunityStages.
+const types = new Map(document.getElementById("main").dataset.objects.split(" ")
+  .map((one) => one.split(":")));
+export const OBJECTS = [...types.keys()];
+export const one = (object) => words(types.get(object) ?? object);
+
 export const recordLink = (object, id, title) => element("a", { href: `#/${object}/${id}` }, title);
+
+const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}/;
+
+// A value of a field: times are written alike everywhere, and tags are chips.
+export function fieldValue(name, value, nothing) {
+  if (typeof value === "string" && TIME.test(value)) {
+    return element("time", { datetime: value }, time(value));
+  }
+  const made = shown(value, nothing);
+  if (name === "tags") made.classList.add("chips");
+  return made;
+}
 
 // A value: a text, a list of texts, a link to another record, or nothing.
 export function shown(value, nothing = "") {
@@ -57,3 +75,24 @@ export function table(kind, names, rows) {
   return element("table", { class: kind },
     element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows));
 }
+
+// Links to the first, previous, next and last page of a list.
+export function paging(address, parameters, last) {
+  const here = Number(parameters.get("page") ?? 1);
+  const to = (number, text) => {
+    const changed = new URLSearchParams(parameters);
+    changed.set("page", number);
+    return element("a", { href: `#/${address}?${changed}` }, text);
+  };
+  if (last <= 1 && here <= 1) return "";
+  return element("nav", { "aria-label": "Pages", class: "paging" },
+    here > 1 ? to(1, "First page") : null,
+    here > 1 ? to(Math.min(here - 1, last), "Previous page") : null,
+    element("span", { class: "quiet" }, `Page ${count(here)} of ${count(last)}`),
+    here < last ? to(here + 1, "Next page") : null,
+    here < last ? to(last, "Last page") : null);
+}
+
+// What an address that leads nowhere says, with a way back.
+export const missing = (said, address, back) => [
+  element("p", {}, said), element("p", {}, element("a", { href: address }, back))];

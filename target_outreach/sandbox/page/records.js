@@ -1,6 +1,8 @@
 // Lists, one record, and everything else.
 
-import { count, element, heading, read, recordLink, shown, table, time, words } from "./parts.js";
+import {
+  count, element, fieldValue, heading, missing, one, paging, read, recordLink, shown, table, time, words,
+} from "./parts.js";
 
 const TYPING_MILLISECONDS = 200;
 
@@ -23,8 +25,13 @@ function freshness(reload) {
   return { line, begin, live };
 }
 
+const FILTERS = { account: "Account", owner: "Owner", tags: "Tag", optedOut: "Opted out" };
+const HINTS = { account: "Name or domain", tags: "Whole tag" };
+
 export function list(object, parameters) {
-  const search = element("input", { type: "search", id: "search", maxlength: 200 });
+  const search = element("input", { type: "search", id: "search", maxlength: 200,
+    placeholder: "Words of any field, or an id", "aria-keyshortcuts": "/" });
+  const filters = element("div", { class: "filters" });
   const status = element("p", { role: "status" });
   const results = element("div");
   const linked = element("p");
@@ -41,12 +48,15 @@ export function list(object, parameters) {
     }
   }
 
+  const isNarrowed = () => ["search", ...Object.keys(FILTERS)].some((name) => parameters.get(name));
+
   function show(page) {
     fresh.begin(page.last_write);
-    const last = page.first + page.rows.length - 1;
+    if (!filters.childElementCount) filters.append(...offered(page.filters));
+    const end = page.first + page.rows.length - 1;
     status.textContent = page.rows.length
-      ? `${count(page.first)} to ${count(last)} of ${count(page.count)}`
-      : parameters.get("search") ? "No record holds all of these words." : "There are none yet.";
+      ? `${count(page.first)} to ${count(end)} of ${count(page.count)}`
+      : isNarrowed() ? "No record holds all of these words." : "There are none yet.";
     linked.replaceChildren(...(page.linked
       ? [`Only with the ${words(parameters.get("link"))} `, shown(page.linked), ". ",
         element("a", { href: `#/${object}` }, "Show all")] : []));
@@ -54,48 +64,68 @@ export function list(object, parameters) {
       element("td", { "data-name": "Id", class: "number" },
         row.cells[0]?.object ? recordLink(object, row.id, row.id) : String(row.id)),
       ...row.cells.map((cell, place) => cellOf(page.columns[place], cell, place, row))));
-    const names = ["Id", ...page.columns.map(heading)];
-    results.replaceChildren(...(rows.length ? [table("cards", names, rows), paging(page, last)] : []));
+    const last = Math.max(1, Math.ceil(page.count / page.page_size));
+    results.replaceChildren(...(rows.length
+      ? [sortable(["id", ...page.columns], rows), paging(object, parameters, last)] : []));
   }
 
   function cellOf(column, value, place, row) {
     const isTime = column.endsWith("At") && value;
     const content = place === 0 && !value?.object
-      ? recordLink(object, row.id, row.title) : isTime ? time(value) : shown(value);
+      ? recordLink(object, row.id, row.title) : fieldValue(column, value);
     return element(place === 0 ? "th" : "td",
       place === 0 ? { scope: "row" }
         : { "data-name": heading(column), class: isTime && "time" }, content);
   }
 
-  function paging(page, last) {
-    const here = Number(parameters.get("page") ?? 1);
-    const to = (number, text) => {
+  // A table whose columns are links that sort by them, and the other way when followed again.
+  function sortable(names, rows) {
+    const sorted = parameters.get("sort") ?? "";
+    const head = names.map((name) => {
       const changed = new URLSearchParams(parameters);
-      changed.set("page", number);
-      return element("a", { href: `#/${object}?${changed}` }, text);
-    };
-    return element("nav", { "aria-label": "Pages", class: "paging" },
-      page.first > 1 ? to(here - 1, "Previous page") : null,
-      last < page.count ? to(here + 1, "Next page") : null);
+      changed.delete("page");
+      changed.set("sort", sorted === name ? `-${name}` : name);
+      const way = sorted === name ? "ascending" : sorted === `-${name}` ? "descending" : null;
+      const arrow = way && element("span", { "aria-hidden": "true" }, way === "ascending" ? " ▲" : " ▼");
+      return element("th", { scope: "col", "aria-sort": way },
+        element("a", { href: `#/${object}?${changed}` }, heading(name), arrow ?? ""));
+    });
+    return element("table", { class: "cards list" },
+      element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows));
   }
 
-  const fresh = freshness(load);
-  const form = element("form", { role: "search" },
-    element("label", { for: "search" }, "Search"), search);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  search.addEventListener("input", () => {
+  function offered(known) {
+    return Object.entries(known).map(([name, choices]) => {
+      const id = `filter-${name}`;
+      const field = choices
+        ? element("select", { id }, element("option", { value: "" }, "any"),
+          ...choices.map(([value, text]) => element("option", { value }, text)))
+        : element("input", { type: "search", id, maxlength: 200, placeholder: HINTS[name] });
+      field.value = parameters.get(name) ?? "";
+      field.addEventListener("input", () => later(name, field));
+      return element("div", {}, element("label", { for: id }, FILTERS[name]), field);
+    });
+  }
+
+  function later(name, field) {
     clearTimeout(typed);
     typed = setTimeout(() => {
       const changed = new URLSearchParams(parameters);
       changed.delete("page");
-      changed.delete("search");
-      if (search.value.trim()) changed.set("search", search.value.trim());
+      changed.delete(name);
+      if (field.value.trim()) changed.set(name, field.value.trim());
       parameters = changed;
       // The address tells what is shown, and each letter is no step back.
       history.replaceState(null, "", `#/${object}?${parameters}`);
       load();
     }, TYPING_MILLISECONDS);
-  });
+  }
+
+  const fresh = freshness(load);
+  const form = element("form", { role: "search" },
+    element("label", { for: "search" }, "Search"), search, filters);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  search.addEventListener("input", () => later("search", search));
   search.value = parameters.get("search") ?? "";
   load();
   return {
@@ -125,34 +155,49 @@ const HOW = {
   seed: "Put there past the API", edit: "Edited past the API",
 };
 
-// What a write changed, as far as the writes before it tell: what it sent otherwise than they did.
-function changed(entry, earlier, isWhole) {
-  const sent = (one) => [...one.attributes, ...one.relationships];
-  const before = new Map(earlier.toReversed().flatMap(sent).map(
-    ([name, value]) => [name, JSON.stringify(value)]));
-  const names = sent(entry)
-    .filter(([name]) => isWhole || before.has(name))
-    .filter(([name, value]) => (before.get(name) ?? "null") !== JSON.stringify(value))
-    .map(([name]) => name);
-  return names.join(", ") || "something";
+const sent = (one) => [...one.attributes, ...one.relationships];
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+// What a write set, with what the writes before it tell of what was there.
+function changes(entry, earlier, isWhole) {
+  const before = new Map(earlier.toReversed().flatMap(sent));
+  return sent(entry).map(([name, value]) => {
+    const isKnown = isWhole || before.has(name);
+    const old = before.get(name) ?? null;
+    return { name, value, old, isKnown, differs: isKnown && !same(old, value) };
+  });
 }
 
-function outcome(entry, earlier, isWhole) {
+function outcome(entry, listed, isFirst) {
   if (!entry.changed) return element("span", { class: "outcome quiet" }, "changed nothing");
-  const isFirst = isWhole && !earlier.length;
   if (isFirst || entry.method === "DELETE") return null;
-  return element("span", { class: "outcome good" },
-    `changed ${changed(entry, earlier, isWhole)}`);
+  const names = listed.filter((one) => one.differs).map((one) => one.name);
+  return element("span", { class: "outcome" }, `changed ${names.join(", ") || "something"}`);
 }
 
-function write(entry, earlier, isWhole) {
-  const sent = [...entry.attributes, ...entry.relationships].flatMap(([name, value]) =>
-    [element("dt", {}, name), element("dd", {}, shown(value, "cleared"))]);
-  const became = outcome(entry, earlier, isWhole);
-  return element("li", { class: entry.changed && "changed" },
+function change({ name, value, old, isKnown, differs }, isFirst) {
+  const now = fieldValue(name, value, "cleared");
+  if (isFirst || !differs) {
+    return element("dd", { class: isFirst || !isKnown ? "" : "quiet" }, now);
+  }
+  const wasEmpty = old === null || same(old, []) || same(old, "");
+  return element("dd", {}, ...(wasEmpty ? [] : [element("del", {}, fieldValue(name, old)), " → "]),
+    element("ins", {}, now));
+}
+
+function write(entry, earlier, isWhole, labels) {
+  const isFirst = isWhole && !earlier.length;
+  const listed = changes(entry, earlier, isWhole);
+  const lines = listed.flatMap((one) => [
+    element("dt", {}, attributeName({ name: one.name, label: labels.get(one.name) })),
+    change(one, isFirst)]);
+  const became = outcome(entry, listed, isFirst);
+  const isCreate = isFirst || ["POST", "company"].includes(entry.method);
+  const kind = entry.method === "DELETE" ? "deleted" : isCreate ? "created" : "updated";
+  return element("li", { class: entry.changed && kind },
     element("strong", {}, HOW[entry.method] ?? entry.method), " ",
     element("time", { datetime: entry.at }, time(entry.at)), became && ", ", became,
-    sent.length ? element("dl", {}, ...sent) : null);
+    lines.length ? element("dl", {}, ...lines) : null);
 }
 
 export function record(object, id) {
@@ -163,8 +208,9 @@ export function record(object, id) {
     try {
       show(await read(`records/${object}/${id}`));
     } catch (error) {
-      place.replaceChildren(element("p", {}, error.status === 404
-        ? `The sandbox never had ${words(object)} ${id}.` : error.message));
+      place.replaceChildren(...missing(
+        error.status === 404 ? `There is no ${one(object)} ${id}.` : error.message,
+        `#/${object}`, `Back to all ${words(object)}`));
     }
   }
 
@@ -172,7 +218,9 @@ export function record(object, id) {
     fresh.begin(found.last_write);
     const set = found.attributes.filter((one) => !one.blank);
     const blank = found.attributes.filter((one) => one.blank);
-    const rows = (some) => some.map((one) => [attributeName(one), shown(one.value, "nothing")]);
+    const rows = (some) => some.map((one) =>
+      [attributeName(one), fieldValue(one.name, one.value, "nothing")]);
+    const labels = new Map(found.attributes.map((one) => [one.name, one.label]));
     const links = found.relationships.filter((one) => one.link);
     const linkRows = links.map((one) => [words(one.name), shown(one.link)]);
     const back = found.linked_from.map((one) => [
@@ -198,7 +246,7 @@ export function record(object, id) {
           found.history.length < found.writes
             ? element("p", { class: "quiet" }, `The last ${found.history.length} writes.`) : null,
           element("ol", { class: "history" }, ...found.history.map((entry, place, all) =>
-            write(entry, all.slice(place + 1), found.history.length === found.writes))))));
+            write(entry, all.slice(place + 1), found.history.length === found.writes, labels))))));
   }
 
   const fresh = freshness(load);

@@ -38,7 +38,7 @@ def load_shard(shard):
 
 @task
 def add_up():
-    """Add up what became of all rows."""
+    """Add up the counts of all rows."""
     folders = [PROJECT / "shards" / f"{shard}-of-{SHARDS}" for shard in range(SHARDS)]
     reports = [json.loads((folder / "report.json").read_text("utf-8")) for folder in folders]
     totals = [report["totals"] for report in reports]

@@ -23,7 +23,7 @@ RETRIES = RetryPolicy(max_retries=2, delay=360)
 
 
 def load_shard(shard):
-    """Make the op that loads one shard and returns what became of its rows."""
+    """Make the op that loads one shard and returns the counts of its rows."""
 
     @op(name=f"load_shard_{shard}", retry_policy=RETRIES)
     def load(context):
@@ -56,7 +56,7 @@ def load_shard(shard):
 
 @op
 def add_up(context, totals):
-    """Add up what became of all rows."""
+    """Add up the counts of all rows."""
     context.add_output_metadata({name: sum(one[name] for one in totals) for name in totals[0]})
 
 
