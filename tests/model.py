@@ -497,7 +497,6 @@ class Ending:
 
     exit_code: int
     report: Message | None
-    log: str
 
 
 @cache
@@ -562,6 +561,8 @@ class Sync:
         self._lock = threading.RLock()
         self._acts = 0
         self._made = 0
+        #: The requests of this run, each with its answer.
+        self._exchanges: list[str] = []
         self._model = Model(
             self.sandbox,
             self.tap,
@@ -583,6 +584,7 @@ class Sync:
         if LONG_WAIT in exchange.headers and exchange.method in {"POST", "PATCH"}:
             with self._lock:
                 self._act(exchange)
+        self._exchanges.append(_told(exchange))
         self._trap(exchange)
 
     def _act(self, exchange: Exchange) -> None:
@@ -631,20 +633,33 @@ class Sync:
         """
         self.begin_at(self.start)
         self._runs += 1
+        self._exchanges = []
+        try:
+            return self._compared(self._config(settings), kill, freshness, may_fail=may_fail)
+        except AssertionError as error:
+            error.add_note("\n".join(["The run:", self._log(), *self._exchanges]))
+            raise
+
+    def _compared(
+        self, config: Message, kill: Kill | None, freshness: float, *, may_fail: bool
+    ) -> Ending:
         before, self._made = self._count(), 0
-        config = self._config(settings)
         ending = self._run(config, kill, freshness)
         # A request of a dead process may still be under way; what it does belongs to this run.
         self.sandbox.stop()
         self.sandbox.start()
         self._model.check(self._covered)
         allowed = self._exit_codes(config, kill, may_fail=may_fail)
-        assert ending.exit_code in allowed, f"exit code {ending.exit_code}: {ending.log[-2000:]}"
+        assert ending.exit_code in allowed, f"exit code {ending.exit_code}"
         if ending.report is not None:
             added = self._count() - before - self._made
             self._check_report(ending, config, added, is_sure=freshness != SHORT_FRESHNESS)
         self.begin_at(self._covered)
         return ending
+
+    def _log(self) -> str:
+        path = self._folder / f"log {self._runs}"
+        return path.read_text("utf-8") if path.exists() else ""
 
     def _count(self) -> int:
         return sum(self.sandbox.store.count(name) for name in ("prospects", "accounts"))
@@ -684,13 +699,13 @@ class Sync:
             is_overdue = stack.enter_context(_Limited(process))
             self._read(ours_out, config)
             process.join()
-            assert not is_overdue.is_set(), f"no end: {log.read_text('utf-8')[-2000:]}"
+            assert not is_overdue.is_set(), "no end"
             code = process.exitcode
         assert code is not None
         # Without its report, whether or not it had begun to write it.
         report = None if code == -signal.SIGKILL else Path(config["report_path"])
         told = json.loads(report.read_text("utf-8")) if report and report.exists() else None
-        return Ending(code, told, log.read_text("utf-8") if log.exists() else "")
+        return Ending(code, told)
 
     def _read(self, stdout: Connection, config: Message) -> None:
         """Check each STATE as it comes."""
@@ -768,6 +783,14 @@ class Sync:
             assert _counted(self._rejected(Path(file).name)) == _counted(self._rows(flawed))
         if not (flawed and _holds(config)):
             assert self._covered == len(self.tap.rows), "the last STATE is missing"
+
+
+def _told(exchange: Exchange) -> str:
+    asked, answered = exchange.request_body[:300], exchange.body[:300]
+    return (
+        f"{time.time():.3f} {exchange.method} {exchange.url} {asked.decode(errors='replace')} -> "
+        f"{exchange.status} {answered.decode(errors='replace')}"
+    )
 
 
 def _holds(config: Message) -> bool:
