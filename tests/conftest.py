@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,8 +215,14 @@ def watcher() -> Iterator[Watcher]:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path, watcher: Watcher) -> Iterator[Sandbox]:
-    with Sandbox(tmp_path / "outreach.db", observer=watcher) as running:
+def clock(request: pytest.FixtureRequest) -> Callable[[], float]:
+    """The clock of the sandbox; a test may bring the class of another one."""
+    return request.param() if hasattr(request, "param") else time.time
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, watcher: Watcher, clock: Callable[[], float]) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path / "outreach.db", observer=watcher, clock=clock) as running:
         yield running
 
 
