@@ -845,13 +845,13 @@ def test_nothing_is_asked_while_nobody_looks(open_page):
 def test_the_page_says_when_the_sandbox_has_gone_and_goes_on_with_the_next(browser):
     context = browser.new_context()
     page = context.new_page()
-    with Sandbox() as first:
-        port = urlsplit(first.url).port
-        page.goto(first.url)
-        page.get_by_text("There are none yet.").wait_for()
-    page.get_by_role("alert").get_by_text("The sandbox does not answer").wait_for()
-    with Sandbox(port=port) as second:
-        second.store.seed("prospects", {"firstName": "Grace"})
-        page.get_by_role("link", name="Grace").wait_for()
-        assert page.get_by_role("alert").inner_text() == ""
-        context.close()
+    with logins.free_port() as port:
+        with Sandbox(port=port) as first:
+            page.goto(first.url)
+            page.get_by_text("There are none yet.").wait_for()
+        page.get_by_role("alert").get_by_text("The sandbox does not answer").wait_for()
+        with Sandbox(port=port) as second:
+            second.store.seed("prospects", {"firstName": "Grace"})
+            page.get_by_role("link", name="Grace").wait_for()
+            assert page.get_by_role("alert").inner_text() == ""
+            context.close()
