@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
@@ -266,7 +267,7 @@ class Run:
         self._reader.discard()
 
     def report(self) -> Report:
-        """Return the figures of the run."""
+        """Return the figures of the run; some are only found out where a file is to hold them."""
         parts, tallies = self.parts, dict(self.parts.tallies)
         end = parts.status.point()
         if (memory := parts.open_memory) is not None:
@@ -274,7 +275,7 @@ class Run:
                 tally.edited_by_others = memory.edits[name]
         has_file = any(tally.outcomes["rejected"] for tally in tallies.values())
         has_file = has_file and not self.settings.dry_run
-        return Report(
+        report = Report(
             streams=tallies,
             unsettled={name: parts.ledger.unsettled(name) for name in tallies},
             requests=end.requests,
@@ -283,6 +284,11 @@ class Run:
             rejects_file=public_name(parts.rejects.path) if has_file else None,
             dry_run=self.settings.dry_run,
             started_at=parts.status.started_at,
+        )
+        if self.settings.report_path is None:
+            return report
+        return replace(
+            report,
             points=parts.progress.timeline.up_to(end),
             destination=parts.destination,
             configuration=shown(self.settings),

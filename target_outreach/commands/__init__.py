@@ -80,12 +80,7 @@ def merge_config(context: click.Context, configs: tuple[str, ...]) -> dict[str, 
     Raises:
         SettingsError: An environment variable cannot be read, or a file.
     """
-    config = read_config(context, configs)
-    if config.parse_env:
-        TargetOutreach.check_environment(os.environ)
-    target = TargetOutreach(
-        config=config.config, parse_env_config=config.parse_env, validate_config=False
-    )
+    target = configuration.make_target(read_config(context, configs), validate=False)
     return dict(target.config)
 
 
