@@ -12,10 +12,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.meters import Meters
-from target_outreach.delivery.status import Moment
+from target_outreach.delivery.status import Moment, Timeline
 from target_outreach.delivery.tally import counted
 from target_outreach.delivery.terminal import printable
-from target_outreach.delivery.timeline import Timeline
 from target_outreach.outreach.pacing import clock_time
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Progress:
             with contextlib.suppress(OSError, ValueError):  # the terminal is gone
                 self._display.close()
         moment = self._status.moment()
-        self._meters.observe(moment.streams, moment.point)
+        self._meters.observe(moment)
         self._meters.close(moment.point.waited)
 
     def _run(self) -> None:
@@ -88,18 +87,16 @@ class Progress:
 
     def _glance(self, moment: Moment) -> None:
         self.timeline.add(moment.point)
-        self._meters.observe(moment.streams, moment.point)
+        self._meters.observe(moment)
         if self._display is not None:
             self._display.show(moment)
-        elif self._is_due(moment):
-            logger.info("%s", line_of(moment, moment.since(self._said)))
-            self._said = moment
-
-    def _is_due(self, moment: Moment) -> bool:
+            return
+        streams = moment.since(self._said)
+        has_news = streams or moment.point.requests != self._said.point.requests
         silent = moment.point.seconds - self._said.point.seconds
-        has_news = bool(moment.since(self._said))
-        has_news |= moment.point.requests != self._said.point.requests
-        return silent >= (INTERVAL if has_news else HEARTBEAT)
+        if silent >= (INTERVAL if has_news else HEARTBEAT):
+            logger.info("%s", line_of(moment, streams))
+            self._said = moment
 
 
 def line_of(moment: Moment, streams: list[str]) -> str:

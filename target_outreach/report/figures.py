@@ -12,8 +12,8 @@ from target_outreach.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from target_outreach.delivery.status import Point
     from target_outreach.delivery.tally import Outcome, Tally
-    from target_outreach.delivery.timeline import Point
 
 #: Runs in a year of a sync that runs every hour.
 HOURS_A_YEAR = 8_760
