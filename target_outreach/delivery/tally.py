@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.records.catalog import load_catalog
@@ -62,19 +62,8 @@ class Reason:
     field: str | None
     count: int = 0
     first_line: int | None = None
-    about: str | None = None
     column: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the reason for the report."""
-        return {
-            "code": self.code,
-            "field": self.field,
-            "count": self.count,
-            "first_line": self.first_line,
-            "column": self.column,
-            "about": self.about,
-        }
+    about: str | None = None
 
 
 @dataclass(slots=True)
@@ -175,7 +164,7 @@ class Tally:
             "unsettled": unsettled,
             "skipped_by_reason": dict(self.skipped),
             "rejected_by_code": dict(self.rejected),
-            "reject_reasons": [reason.as_json() for reason in self.commonest_reasons()],
+            "reject_reasons": [asdict(reason) for reason in self.commonest_reasons()],
             "written": dict(self.written),
             "held_back": dict(self.held_back),
             "kept_differently": dict(self.kept_differently),

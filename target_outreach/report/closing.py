@@ -45,6 +45,16 @@ HOLDERS = {
     **dict.fromkeys(OPT_OUTS, "an opt-out, without allow_opt_in, or field_rules"),
 }
 
+#: What is said of a stream besides its counts: the name of the counter, and the words for it.
+REMARKS = {
+    "kept_differently": "kept differently by Outreach",
+    "edited_by_others": "changed by others since we wrote",
+    "related_created": "created to be linked to",
+    "links_left_out": "delivered without a link by",
+    "values_dropped": "values not delivered",
+    "opt_outs_of_rejects": "opt-outs of rejected records",
+}
+
 #: Seconds below which waiting is not worth a word.
 SHORTEST_WAIT = 0.1
 
@@ -143,16 +153,11 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def remarks(tally: Tally, *, dry_run: bool) -> Iterator[str]:
     """Say what else is worth knowing of a stream."""
-    found = {
+    found: dict[str, Mapping[str, int]] = {
         "skipped because of": tally.skipped,
         "would be written:": tally.written if dry_run else {},
-        **not_changed(tally.held_back),
-        "kept differently by Outreach:": tally.kept_differently,
-        "changed by others since we wrote:": tally.edited_by_others,
-        "created to be linked to:": tally.related_created,
-        "delivered without a link by:": tally.links_left_out,
-        "values not delivered:": tally.values_dropped,
-        "opt-outs of rejected records:": tally.opt_outs_of_rejects,
+        **{f"{words}:": counts for words, counts in not_changed(tally.held_back).items()},
+        **{f"{words}:": getattr(tally, name) for name, words in REMARKS.items()},
         f"{'to be written' if dry_run else 'written'} by imports:": tally.imported,
     }
     for what, counts in found.items():
@@ -171,7 +176,7 @@ def pending(report: Report) -> Iterator[str]:
 
 
 def not_changed(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Sort what was not changed by its possible reasons, which begin a line each.
+    """Sort what was not changed by its possible reasons, in words.
 
     Args:
         counts: Records by the attribute or link that was not written.
@@ -179,7 +184,7 @@ def not_changed(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for name, count in counts.items():
         reasons = HOLDERS.get(name, "field_rules")
-        found.setdefault(f"not changed because of {reasons}:", {})[name] = count
+        found.setdefault(f"not changed because of {reasons}", {})[name] = count
     return found
 
 
