@@ -19,9 +19,10 @@ from target_outreach.delivery.memory_file import copy_memory
 from target_outreach.delivery.memory_object import StoredMemory
 from target_outreach.delivery.memory_reader import MemoryReader
 from target_outreach.delivery.progress import Progress
-from target_outreach.delivery.rejects import RejectsFile
+from target_outreach.delivery.rejects import NoRejects, RejectsFile
 from target_outreach.delivery.resolved_rejects import ResolvedRejects
-from target_outreach.delivery.settlement import NoRejects, Settlement
+from target_outreach.delivery.settlement import Settlement
+from target_outreach.delivery.state_output import NoStateOutput, StateOutput
 from target_outreach.delivery.status import Status
 from target_outreach.delivery.tally import Tally
 from target_outreach.engine.dry_run import DryWriter
@@ -38,10 +39,9 @@ from target_outreach.outreach.pacing import Pacer
 from target_outreach.records.custom_fields import OwnObjects
 from target_outreach.scopes import missing_scopes
 from target_outreach.settings.access import LocalOutreach
-from target_outreach.state_output import NoStateOutput, StateOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from target_outreach.delivery.display import Display
     from target_outreach.delivery.journal import Journal
@@ -225,15 +225,16 @@ class Parts:
             ledger=self.ledger,
             rejects=self.rejects,
             policy=self.settings.reject_policy,
-            journals=[*self._journals()],
+            journals=self._journals(),
             states=self.states,
             tallies=self.tallies,
             resolved_rejects=self.resolved_rejects,
         )
 
-    def _journals(self) -> Iterator[Journal]:
+    def _journals(self) -> list[Journal]:
+        journals: list[Journal] = []
         if self.memory is not None and not self.settings.dry_run:
-            yield self.memory
+            journals.append(self.memory)
         if (path := self.settings.changes_path) is not None:
             # Imported here, since it takes time and most runs have no such file.
             from target_outreach.delivery.changes_file import ChangesFile, Lines  # noqa: PLC0415
@@ -243,7 +244,8 @@ class Parts:
             page = ChangesPage(self.tallies, is_dry=self.settings.dry_run) if is_page else Lines()
             changes = ChangesFile(path, page)
             self._opened.callback(changes.close)
-            yield changes
+            journals.append(changes)
+        return journals
 
     @cached_property
     def engine(self) -> Engine:

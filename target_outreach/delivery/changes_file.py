@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from target_outreach.delivery.journal import Journal
 from target_outreach.errors import OutputError
 from target_outreach.json_reader import read_in_part, read_json
 from target_outreach.private_files import Replacement
@@ -56,11 +57,11 @@ class Lines:
         return ""
 
 
-class ChangesFile:
+class ChangesFile(Journal):
     """Writes an entry for each record: its place, what is done with it, and why.
 
-    It holds values of records, so only its owner may read it. It is whole, or not there: where the
-    run is killed, what an earlier run left is still there.
+    It holds values of records, so only its owner may read it. It gets into its place when the run
+    ends, and no STATE rests on it: where the run is killed, that of an earlier one is still there.
     """
 
     def __init__(self, path: str, form: Form) -> None:
@@ -86,9 +87,6 @@ class ChangesFile:
         self._failed = False
         self._key_properties: dict[str, list[str]] = {}
         self._write(form.begin())
-
-    def commit(self) -> None:
-        """Do nothing: the file gets into its place when the run ends, and no STATE rests on it."""
 
     def close(self) -> None:
         """Write all that was noted, and put the file into its place.

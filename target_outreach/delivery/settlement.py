@@ -7,7 +7,7 @@ file before the ledger counts it as settled.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from target_outreach.delivery.breaker import FORBIDDEN_IN_A_ROW, Breaker
 from target_outreach.delivery.resolved_rejects import ResolvedRejects
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from target_outreach.delivery.journal import Journal
-    from target_outreach.delivery.ledger import Ledger, State
+    from target_outreach.delivery.ledger import Ledger
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.policy import RejectPolicy
+    from target_outreach.delivery.rejects import NoRejects, RejectsFile
+    from target_outreach.delivery.state_output import StateOutput
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.delivery.tally import Tally
     from target_outreach.errors import RecordFault
@@ -29,43 +31,6 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("target-outreach")
-
-
-class Rejects(Protocol):
-    """Takes what cannot be delivered."""
-
-    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
-        """Take a rejected record; return its line, counted from one, or 0 where none is kept."""
-
-    def sync(self) -> None:
-        """Return when all is safe."""
-
-    def close(self) -> None:
-        """Take no more."""
-
-
-class NoRejects:
-    """Takes rejected records and keeps none of them, as a dry run does."""
-
-    path = ""
-
-    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
-        """Forget it."""
-        del stream, schema_line, record_line, fault
-        return 0
-
-    def sync(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class States(Protocol):
-    """Takes the STATE that may be passed on."""
-
-    def emit(self, state: State) -> None:
-        """Pass a STATE on."""
 
 
 class Settlement:
@@ -80,10 +45,10 @@ class Settlement:
         self,
         *,
         ledger: Ledger,
-        rejects: Rejects,
+        rejects: RejectsFile | NoRejects,
         policy: RejectPolicy,
         journals: Sequence[Journal],
-        states: States,
+        states: StateOutput,
         tallies: defaultdict[str, Tally],
         resolved_rejects: ResolvedRejects | None = None,
     ) -> None:
