@@ -14,14 +14,11 @@ from target_outreach.delivery.earlier_rejects import (
     EarlierRejects,
     announce,
     left_over,
-    mark_superseded,
-    mention,
     refuse_foreign,
     unresolved,
 )
 from target_outreach.delivery.rejects import RejectsFile
-from target_outreach.delivery.resolved_rejects import ResolvedRejects
-from target_outreach.delivery.stored_rejects import left_in_store, mention_stored
+from target_outreach.delivery.resolved_rejects import ResolvedRejects, mention
 from target_outreach.errors import (
     EndedEarly,
     InputError,
@@ -75,6 +72,7 @@ class Run:
         self._direct = direct
         self._replayed: list[EarlierRejects] = []
         self._left_over: list[EarlierRejects] = []
+        self._inputs: set[Path] = set()
         self._discarding = False
         self.interrupted: Interrupted | None = None
         reader.tick = self.tick
@@ -95,13 +93,11 @@ class Run:
 
     def retry_rejects(self) -> None:
         """Replay what earlier runs have rejected, if the settings say so."""
-        folder = self.settings.rejects_path or None
-        self._left_over = left_over(folder, folder_glob(self.settings))
         if not self.settings.retry_rejects:
             return
         try:
             place, copies = (lambda: self.parts.place), (lambda: self.parts.copies)
-            self.replay(*unresolved(folder, place, copies))
+            self.replay(*unresolved(self.settings.rejects_path or None, place, copies))
         except (RunError, SettingsError) as error:
             logger.warning("What earlier runs rejected is not sent again: %s", error)
 
@@ -117,8 +113,7 @@ class Run:
             "Standard output": "/dev/fd/1",
         }
         inputs = [*(file.path for file in self._replayed), *_path_of(file_input)]
-        read = {Path(path).resolve() for path in inputs}  # and stays as it is
-        self._left_over = [file for file in self._left_over if file.path.resolve() not in read]
+        self._inputs = {Path(path).resolve() for path in inputs}
         for name, output in outputs.items():
             if output is None or not Path(output).exists():
                 continue
@@ -138,11 +133,12 @@ class Run:
         _ = self.parts.connection
         refuse_foreign(self._replayed, lambda: self.parts.place.tags)
         _ = self.parts.memory
-        rejects = self.settings.rejects_path
-        if rejects and local_path(rejects) is None and not self.settings.retry_rejects:
-            found = left_in_store(rejects, lambda: self.parts.copies)
-            replayed = {file.path for file in self._replayed}
-            self._left_over = [file for file in found if file.path not in replayed]
+        folder, own = self.settings.rejects_path or None, folder_glob(self.settings)
+        self._left_over = [
+            file
+            for file in left_over(folder, own, lambda: self.parts.copies)
+            if file.path.resolve() not in self._inputs  # which stay as they are
+        ]
         self.parts.resolved_rejects = ResolvedRejects.of(self._left_over)
         if (memory := self.parts.memory_reader) is not None:
             self._reader.shortcut = Shortcut(memory, self.parts, self._direct)
@@ -217,14 +213,9 @@ class Run:
         """Mark what is resolved or rejected again in earlier rejects, and mention the others."""
         rejects = self.parts.rejects
         if isinstance(rejects, RejectsFile):  # a dry run has delivered nothing
-            self.parts.resolved_rejects.resolve(lambda: rejects.mark)
-            mark_superseded(self._left_over, rejects)
+            self.parts.resolved_rejects.resolve(rejects)
         if not self.settings.retry_rejects:
-            folder = self.settings.rejects_path
-            if folder and local_path(folder) is None:
-                mention_stored(folder, self._left_over)
-            else:
-                mention(self._left_over)
+            mention(self._left_over)
 
     def _remark_on_input(self) -> None:
         """Say what was to be expected of the tap and did not come."""
