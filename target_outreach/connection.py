@@ -61,17 +61,20 @@ class Connection:
             CredentialsError: There is no refresh token yet, or the file of tokens is unusable.
         """
         self._settings = settings
-        self._guard = SignalGuard(pacer)
-        self._resources = ExitStack()
         with ExitStack() as opened:
             self.api_url = settings.api_url
             self.sandbox_is_new = False
-            if isinstance(settings.access, LocalOutreach):
-                path = settings.access.path
-                self.sandbox_is_new = path != ":memory:" and not Path(path).exists()
-                self.api_url, self.credentials = _open_sandbox(path, opened)
-            else:
-                self.credentials = self._credentials(settings.access, opened)
+            self.credentials: Credentials
+            match settings.access:
+                case LocalOutreach(path):
+                    self.sandbox_is_new = path != ":memory:" and not Path(path).exists()
+                    self.api_url, self.credentials = _open_sandbox(path, opened)
+                case Bearer(access_token):
+                    self.credentials = BearerToken(access_token)
+                case OAuthApp() as app:
+                    self.credentials = self._oauth(app, SignalGuard(pacer), opened)
+                case ServerApp() as app:
+                    self.credentials = self._server(app, SignalGuard(pacer), opened)
             self.client = Client(
                 self.api_url,
                 self.credentials,
@@ -87,10 +90,6 @@ class Connection:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close connections and the sandbox."""
         self._resources.close()
 
     @property
@@ -164,14 +163,7 @@ class Connection:
         except CredentialsError:  # which whoever needs a token will be told
             return None
 
-    def _credentials(self, access: Bearer | OAuthApp | ServerApp, opened: ExitStack) -> Credentials:
-        if isinstance(access, Bearer):
-            return BearerToken(access.access_token)
-        if isinstance(access, OAuthApp):
-            return self._oauth(access, opened)
-        return self._server(access, opened)
-
-    def _oauth(self, app: OAuthApp, opened: ExitStack) -> Credentials:
+    def _oauth(self, app: OAuthApp, guard: SignalGuard, opened: ExitStack) -> Credentials:
         from target_outreach.outreach.auth.token_endpoint import LOGIN, RefreshGrant  # noqa: PLC0415
 
         chain = oauth_chain(self._settings, app)
@@ -182,11 +174,10 @@ class Connection:
                     f"client_id at {self._settings.oauth_url}: correct these settings, or {LOGIN}."
                 )
             raise CredentialsError(f"There is no refresh_token yet in {chain.path}: {LOGIN}.")
-        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, self._guard))
-        grant = RefreshGrant(endpoint, app.refresh_token)
-        return self._renewed(grant, chain, opened)
+        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, guard))
+        return _renewed(RefreshGrant(endpoint, app.refresh_token), chain, guard, opened)
 
-    def _server(self, app: ServerApp, opened: ExitStack) -> Credentials:
+    def _server(self, app: ServerApp, guard: SignalGuard, opened: ExitStack) -> Credentials:
         from target_outreach.outreach.auth.installation import (  # noqa: PLC0415 - few runs need it
             Installation,
             read_private_key,
@@ -200,17 +191,16 @@ class Connection:
             opened.enter_context(closing(_transport(self._settings, url))),
             guid=app.guid,
             private_key=private_key,
-            guard=self._guard,
+            guard=guard,
         )
         chain = _chain(self._settings, url, app.guid, private_key)
-        return self._renewed(installation, chain, opened)
+        return _renewed(installation, chain, guard, opened)
 
-    def _renewed(self, minter: Minter, chain: Chain, opened: ExitStack) -> Credentials:
-        from target_outreach.outreach.auth.renewal import RenewedToken  # noqa: PLC0415 - few need it
 
-        credentials = RenewedToken(minter, chain, guard=self._guard)
-        opened.callback(credentials.close)
-        return credentials
+def _renewed(minter: Minter, chain: Chain, guard: SignalGuard, opened: ExitStack) -> Credentials:
+    from target_outreach.outreach.auth.renewal import RenewedToken  # noqa: PLC0415 - few need it
+
+    return opened.enter_context(closing(RenewedToken(minter, chain, guard=guard)))
 
 
 def _transport(settings: Settings, url: str) -> Transport:

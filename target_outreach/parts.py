@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import defaultdict
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -174,9 +174,7 @@ class Parts:
             copy = str(self.copies / "memory.db")
             copy_memory(path, copy)
             path = copy
-        memory = Memory(path)
-        self._opened.callback(memory.close)
-        return memory
+        return self._opened.enter_context(closing(Memory(path)))
 
     def _memory_in_bucket(self, url: str) -> Memory:
         stored = StoredMemory(url, self.copies)
@@ -185,8 +183,7 @@ class Parts:
         else:
             stored.open(self.settings.on_busy)
             self._opened.callback(stored.close)
-        memory = Memory(str(stored.path), stored.name)
-        self._opened.callback(memory.close)
+        memory = self._opened.enter_context(closing(Memory(str(stored.path), stored.name)))
         if not self.settings.dry_run:
             stored.keep(memory, self._lose_memory)
         elif stored.is_old:
@@ -212,9 +209,7 @@ class Parts:
         is_told = self.settings.dry_run or self.settings.changes_path is not None
         if self.memory is None or is_told:
             return None
-        reader = MemoryReader(self.memory)
-        self._opened.callback(reader.close)
-        return reader
+        return self._opened.enter_context(closing(MemoryReader(self.memory)))
 
     # Delivery
 
@@ -242,9 +237,7 @@ class Parts:
 
             is_page = path.endswith(".html")
             page = ChangesPage(self.tallies, is_dry=self.settings.dry_run) if is_page else Lines()
-            changes = ChangesFile(path, page)
-            self._opened.callback(changes.close)
-            journals.append(changes)
+            journals.append(self._opened.enter_context(closing(ChangesFile(path, page))))
         return journals
 
     @cached_property
