@@ -123,8 +123,9 @@ class Connection:
             return kept.scopes
         return self.identity.scopes if ask or "identity" in vars(self) else None
 
+    @cached_property
     def place(self) -> Place:
-        """Find out which organisation this connects to, from `identity`.
+        """Which organisation this connects to, from `identity`.
 
         Where Outreach says neither the organisation nor the user, the credentials stand for them,
         so that two organisations are never taken for one.

@@ -121,11 +121,6 @@ class Parts:
 
     # What is kept of records
 
-    @cached_property
-    def place(self) -> Place:
-        """The organisation that records go to; it is requested when something needs it."""
-        return self.connection.place()
-
     @property
     def destination(self) -> dict[str, str | None]:
         """Where records go, as far as that is known without a request; nothing before it is."""
@@ -154,7 +149,7 @@ class Parts:
         """Return where rejects belong; where that cannot be asked, they belong to credentials."""
         if not isinstance(self.settings.access, LocalOutreach):
             with suppress(RunError):
-                return self.place
+                return self.connection.place
         return self.connection.place_by_credentials()
 
     @cached_property
@@ -279,7 +274,8 @@ class Parts:
 
     def _open_memory(self, memory: Memory) -> None:
         """Use of the memory what belongs to the organisation that records go to."""
-        if not self.place.is_known:
+        place = self.connection.place
+        if not place.is_known:
             logger.warning(
                 "Outreach does not say whose these credentials are, so the memory %s belongs to "
                 "them: with other credentials, all rows are compared with Outreach once.",
@@ -287,7 +283,7 @@ class Parts:
             )
         if memory.failure is not None:  # since before there was an engine to be stopped
             raise memory.failure
-        memory.belong(self.place.memory, self.place.earlier)
+        memory.belong(place.memory, place.earlier)
 
 
 class Organisation:

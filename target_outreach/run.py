@@ -96,7 +96,7 @@ class Run:
         if not self.settings.retry_rejects:
             return
         try:
-            place, copies = (lambda: self.parts.place), (lambda: self.parts.copies)
+            place, copies = (lambda: self.parts.connection.place), (lambda: self.parts.copies)
             self.replay(*unresolved(self.settings.rejects_path or None, place, copies))
         except (RunError, SettingsError) as error:
             logger.warning("What earlier runs rejected is not sent again: %s", error)
@@ -131,7 +131,7 @@ class Run:
         if self.settings.rejects_path is not None and not self.settings.dry_run:
             _try_folder(self.settings.rejects_path)
         _ = self.parts.connection
-        refuse_foreign(self._replayed, lambda: self.parts.place.tags)
+        refuse_foreign(self._replayed, lambda: self.parts.connection.place.tags)
         _ = self.parts.memory
         folder, own = self.settings.rejects_path or None, folder_glob(self.settings)
         self._left_over = [
@@ -284,11 +284,6 @@ class Run:
             destination=parts.destination,
             configuration=shown(self.settings),
         )
-
-    @property
-    def has_emitted(self) -> bool:
-        """Whether a STATE was emitted."""
-        return self.parts.states.has_emitted
 
 
 def _try_folder(folder: str) -> None:

@@ -99,7 +99,7 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
                 explain(later)
     report, code = _conclude(life, errors, recurs=recurs)
     if code == ExitCode.ENDED_EARLY:
-        if not life.has_emitted:
+        if not life.parts.states.has_emitted:
             logger.warning(
                 "No STATE could be passed on, so the next run begins where this one did. If that "
                 "happens each time, let the tap send STATE more often, or raise the limit."
@@ -156,7 +156,11 @@ def _say_ending(
     if code == ExitCode.REJECTS:
         _say_rejects(life, report, verdict)
     elif code == ExitCode.ENDED_EARLY:
-        goes_on = "goes on from the last STATE" if life.has_emitted else "begins where this one did"
+        goes_on = (
+            "goes on from the last STATE"
+            if life.parts.states.has_emitted
+            else "begins where this one did"
+        )
         logger.warning("The run has ended early, exit code 4: the next one %s.%s", goes_on, verdict)
     elif any(isinstance(error, Unanswered) for error in errors):
         logger.info("The next run goes on from STATE.")
