@@ -93,35 +93,31 @@ class MessageReader(SimpleSingerReader):
     def process_lines(
         self, file_input: IO[str] | None, callbacks: dict[str, Callable[[dict[str, Any]], None]]
     ) -> Counter[str]:
-        counts = self.counts
         if file_input is None and sys.stdin is None:
             raise InputError("Standard input is closed.")
-        self._source = self._all_chunks(file_input or sys.stdin)
+        self._source = self._chunks(file_input or sys.stdin)
         for chunk in self._source:
             if self.shortcut is None:
-                self._take_in(chunk, callbacks, counts)
+                self._take_in(chunk, callbacks)
             else:
                 self.shortcut.look_at(chunk)
                 try:
-                    self._take_in(chunk, callbacks, counts)
+                    self._take_in(chunk, callbacks)
                 finally:
                     self.shortcut.hand_over()
                 self.shortcut.hand_over_known()
             self.tick()
-        return counts
+        return self.counts
 
     def _take_in(
-        self,
-        lines: list[bytes],
-        callbacks: dict[str, Callable[[dict[str, Any]], None]],
-        counts: Counter[str],
+        self, lines: list[bytes], callbacks: dict[str, Callable[[dict[str, Any]], None]]
     ) -> None:
+        shortcut, counts = self.shortcut, self.counts
         for position, raw in enumerate(lines):
             self.line_number += 1
-            if self.shortcut is not None and self.shortcut.settles(position):
-                counts["RECORD"] += 1
-                continue
-            if self.take_plain is not None and self.take_plain(raw):
+            if (shortcut is not None and shortcut.settles(position)) or (
+                self.take_plain is not None and self.take_plain(raw)
+            ):
                 counts["RECORD"] += 1
                 continue
             message = self._message(raw)
@@ -133,16 +129,13 @@ class MessageReader(SimpleSingerReader):
             callback(message)
             counts[message["type"]] += 1
 
-    def _all_chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
+    def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
         """Yield the lines of the files to read first, and then those of the input."""
         for rejects in self.first:
             self.line_number, self._place = 0, str(rejects)
             for lines in lines_of(rejects.path):
                 yield _without_torn_end(lines, self._place)
         self.line_number, self._place = 0, INPUT
-        yield from self._chunks(file)
-
-    def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
         try:
             file.fileno()
         except (AttributeError, OSError):
@@ -163,7 +156,8 @@ class MessageReader(SimpleSingerReader):
         if not raw.strip():
             return None
         if self.line_number == 1 and raw.startswith(tuple(PACKED)):
-            raise self.bad_line(f"is not JSON: it looks like {_packed(raw)}")
+            kind = next(kind for start, kind in PACKED.items() if raw.startswith(start))
+            raise self.bad_line(f"is not JSON: it looks like {kind}")
         self.is_whole = True
         try:
             self.line = raw.decode("utf-8")
@@ -211,11 +205,6 @@ class MessageReader(SimpleSingerReader):
         if self.line_number == 1:
             return "; is it the output of a Singer tap, and does the tap log to stderr?"
         return "; the tap may have died" if raw is self.inbox.torn else ""
-
-
-def _packed(raw: bytes) -> str:
-    """Say which kind of file begins as the input does, if it is one of those known."""
-    return next(kind for start, kind in PACKED.items() if raw.startswith(start))
 
 
 def _encoding(raw: bytes) -> str:

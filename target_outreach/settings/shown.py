@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import TYPE_CHECKING
 
 from target_outreach.records.rules import StreamSettings
 from target_outreach.settings.declared import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 #: The addresses that are known to hold no user, password or query.
 CHECKED = frozenset({"api_url", "oauth_url"})
@@ -40,10 +35,6 @@ def _text(name: str, value: object) -> str:
         scheme, separator, _ = value.partition("://")
         return value if name in CHECKED or not separator else f"{scheme}://…"
     if isinstance(value, tuple | list):
-        return ", ".join(_names(value))
+        # Entries of `streams` are named by the streams that they are for.
+        return ", ".join(str(getattr(one, "pattern", one)) for one in value)
     return json.dumps(value, default=str)
-
-
-def _names(several: Iterable[object]) -> list[str]:
-    """Name entries of `streams` by the streams that they are for."""
-    return [str(getattr(one, "pattern", one)) for one in several]
