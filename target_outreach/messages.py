@@ -70,6 +70,7 @@ class MessageReader(SimpleSingerReader):
         line: The line under way, as received.
         is_whole: Whether all of it could be read.
         line_number: Its number in the file or in the input, counted from one.
+        is_replaying: Whether it is one of a rejects file, which is read before the input.
         source_stream: The stream of the last SCHEMA message, by its name as received.
         counts: How many messages of each type were taken in.
     """
@@ -84,6 +85,7 @@ class MessageReader(SimpleSingerReader):
         self.line = ""
         self.is_whole = True
         self.line_number = 0
+        self.is_replaying = False
         self.source_stream = ""
         self.counts: Counter[str] = Counter()
         self._source: Iterator[list[bytes]] = iter(())
@@ -132,10 +134,10 @@ class MessageReader(SimpleSingerReader):
     def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
         """Yield the lines of the files to read first, and then those of the input."""
         for rejects in self.first:
-            self.line_number, self._place = 0, str(rejects)
+            self.line_number, self._place, self.is_replaying = 0, str(rejects), True
             for lines in lines_of(rejects.path):
                 yield _without_torn_end(lines, self._place)
-        self.line_number, self._place = 0, INPUT
+        self.line_number, self._place, self.is_replaying = 0, INPUT, False
         try:
             file.fileno()
         except (AttributeError, OSError):
@@ -188,11 +190,6 @@ class MessageReader(SimpleSingerReader):
     def deserialize_json(self, line: str) -> Any:
         return read_exact_json(line.encode("utf-8", "surrogatepass"), line)
 
-    @property
-    def is_replaying(self) -> bool:
-        """Whether the line under way is one of a rejects file, which is read before the input."""
-        return self._place != INPUT
-
     def bad_line(self, what: str, kind: type[InputError] = InputError) -> InputError:
         """Word an error about the line under way."""
         end = "" if what.endswith("?") else "."
@@ -200,7 +197,7 @@ class MessageReader(SimpleSingerReader):
 
     def _guess(self, raw: bytes) -> str:
         """Guess from the place of a line why it is no JSON."""
-        if self._place != INPUT:
+        if self.is_replaying:
             return ""
         if self.line_number == 1:
             return "; is it the output of a Singer tap, and does the tap log to stderr?"

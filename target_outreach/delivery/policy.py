@@ -32,11 +32,6 @@ class RejectPolicy:
         """Whether no STATE may pass a rejected record."""
         return self.on_reject in {"hold", "abort"}
 
-    @property
-    def aborts(self) -> bool:
-        """Whether the run stops at the first rejected record, once all before it are settled."""
-        return self.on_reject == "abort"
-
     def verdict(self, rejected: int, received: int) -> str | None:
         """Say in one sentence why the run must stop, or return None.
 

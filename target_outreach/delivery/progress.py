@@ -91,7 +91,8 @@ class Progress:
         if self._display is not None:
             self._display.show(moment)
             return
-        streams = moment.since(self._said)
+        before = self._said.streams
+        streams = [name for name, count in moment.streams.items() if count != before.get(name)]
         has_news = streams or moment.point.requests != self._said.point.requests
         silent = moment.point.seconds - self._said.point.seconds
         if silent >= (INTERVAL if has_news else HEARTBEAT):

@@ -39,6 +39,9 @@ class Settlement:
     Attributes:
         tallies: The counts by stream.
         breaker: Ends the run if Outreach accepts nothing.
+        stops_at_rejects: Whether the first reject ends the run, once all before it are settled.
+        kept_before: All records of lower sequence numbers are settled, and what the journals keep
+            of them is kept.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -71,12 +74,11 @@ class Settlement:
         self._states = states
         self._resolved_rejects = resolved_rejects or ResolvedRejects()
         self.breaker = Breaker()
+        self.stops_at_rejects = policy.on_reject == "abort"
         self._abort_at: int | None = None
         self._unsaved: list[int] = []
         self._received = 0
         self._rejected = 0
-        #: All records of lower sequence numbers are settled, and what the journal keeps of them is
-        #: kept.
         self.kept_before = 0
 
     def received(self, stream: str) -> int:
@@ -139,7 +141,7 @@ class Settlement:
 
     def refused(self, item: Item) -> None:
         """Hear that a record is to be rejected, so that under `abort` nothing behind it begins."""
-        if self._policy.aborts and not self.is_aborted_before(item):
+        if self.stops_at_rejects and not self.is_aborted_before(item):
             self._abort_at = item.number
 
     def rejected(
@@ -208,11 +210,6 @@ class Settlement:
     def has_delivered(self) -> bool:
         """Whether the run has found or brought any record into Outreach as it should be."""
         return self.breaker.has_accepted
-
-    @property
-    def stops_at_rejects(self) -> bool:
-        """Whether the first reject ends the run."""
-        return self._policy.aborts
 
     @property
     def is_aborting(self) -> bool:

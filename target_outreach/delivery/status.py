@@ -129,10 +129,6 @@ class Moment:
                 wait = max(wait, budget.resets_in.total_seconds())
         return timedelta(seconds=seconds + wait)
 
-    def since(self, earlier: Moment) -> list[str]:
-        """Name the streams of which something has changed since another moment."""
-        return [name for name, count in self.streams.items() if count != earlier.streams.get(name)]
-
 
 class Status:
     """Sees how far a run is.
