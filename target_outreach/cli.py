@@ -65,11 +65,7 @@ EXIT_CODES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process.
-
-    Args:
-        arguments: What follows the name of the program; by default the process's own.
-    """
+    """Run the command line, by default with the arguments of the process, and end the process."""
     keep_log_plain()
     code = _run(list(sys.argv[1:] if arguments is None else arguments))
     # Standard output is flushed at each STATE; a flush here could wait for a reader for ever.

@@ -145,11 +145,7 @@ def open_run(config: Any) -> TargetOutreach:  # noqa: ANN401 - idem
 
 
 def make_target(config: Any, *, validate: bool = True) -> TargetOutreach:  # noqa: ANN401 - idem
-    """Make a target from what ``--config`` says.
-
-    Args:
-        config: As `read_config` returns it.
-        validate: Whether its settings must be whole and fit each other.
+    """Make a target from what `read_config` returned, by default of settings that are whole.
 
     Raises:
         SettingsError: A setting, or its environment variable, is wrong.

@@ -109,8 +109,7 @@ class Connection:
     def scopes(self, *, ask: bool) -> tuple[str, ...] | None:
         """Return what the token may do, or None where that is not known.
 
-        Args:
-            ask: Whether to ask Outreach (API reference 1), where no earlier answer says it.
+        Outreach may be asked (API reference 1) where no earlier answer says it.
 
         Raises:
             RunError: As for any request, except where Outreach only refuses to tell.
@@ -254,13 +253,7 @@ def identity_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> Identity:
 def open_token_endpoint(
     settings: Settings, app: OAuthApp, guard: SignalGuard
 ) -> Iterator[TokenEndpoint]:
-    """Open the endpoint that trades codes and refresh tokens of an OAuth app.
-
-    Args:
-        settings: Say where it is.
-        app: The app.
-        guard: Waits between tries, and lets signals wait.
-    """
+    """Open the endpoint that trades codes and refresh tokens of an OAuth app."""
     from target_outreach.outreach.auth.token_endpoint import TokenEndpoint  # noqa: PLC0415 - few need it
 
     _mention_elsewhere(settings)

@@ -32,8 +32,7 @@ LOCAL = frozenset({"file", "local"})
 def public_name(url: str) -> str:
     """Name a path or URL without what may be secret in it: user, password and query.
 
-    Args:
-        url: A path, a URL, or a chain of URLs as fsspec has them, such as ``zip://a::s3://b``.
+    A URL may be a chain, as fsspec has them, such as ``zip://a::s3://b``.
     """
     return "::".join(map(_public_part, url.split("::")))
 
@@ -51,11 +50,7 @@ def _public_part(url: str) -> str:
 
 
 def local_path(place: str) -> str | None:
-    """Return the path that a path or URL names on this machine, or None where it is elsewhere.
-
-    Args:
-        place: A path, or a URL that fsspec knows.
-    """
+    """Return the path that a path or URL names on this machine, or None where it is elsewhere."""
     first, chain, _ = place.partition("::")
     if chain and ("://" in place or first in fsspec.available_protocols()):
         return None

@@ -68,12 +68,7 @@ class Parts:
     """
 
     def __init__(self, settings: Settings, inbox: Inbox) -> None:
-        """Open nothing yet.
-
-        Args:
-            settings: Say what is wanted.
-            inbox: Reads the input; it is woken when the run must end.
-        """
+        """Open nothing yet; the inbox, which reads the input, is woken when the run must end."""
         self.settings = settings
         self.pacer = Pacer(
             budget_percent=settings.request_budget_percent,
@@ -294,11 +289,7 @@ class Organisation:
     """
 
     def __init__(self, parts: Parts) -> None:
-        """Know what all organisations have alike.
-
-        Args:
-            parts: Have the connection to it.
-        """
+        """Know what all organisations have alike; the parts have the connection to this one."""
         self.objects = OwnObjects()
         self._parts = parts
         self._is_asked = False
@@ -321,13 +312,8 @@ class Organisation:
         streams of another object, whose records may be written: with one object the first request
         of a record tells.
 
-        Args:
-            stream: The name of the stream.
-            object_name: What it holds.
-            needed: The scopes that it needs.
-
         Raises:
-            CredentialsError: The token lacks some of them.
+            CredentialsError: The token lacks some of the scopes that are needed.
             RunError: As for any request.
         """
         granted = self._parts.connection.scopes(ask=bool(self._met - {object_name}))

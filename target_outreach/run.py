@@ -59,10 +59,7 @@ class Run:
     def __init__(self, parts: Parts, reader: MessageReader, direct: Mapping[str, RowSink]) -> None:
         """Begin; nothing is opened before it is needed.
 
-        Args:
-            parts: What it is made of.
-            reader: Reads the messages.
-            direct: The sinks of the streams whose records come as they are; they may change.
+        `direct` has the sinks of the streams whose records come as they are; they may change.
         """
         self.parts = parts
         self.settings = parts.settings
@@ -287,10 +284,7 @@ class Run:
 
 
 def _try_folder(folder: str) -> None:
-    """See whether a rejects file could be written, and leave nothing behind.
-
-    Args:
-        folder: A local folder, which may have to be made, or a URL, where an empty object is left.
+    """See whether a rejects file could be written; in a store, an empty object stays behind.
 
     Raises:
         SettingsError: It could not.

@@ -71,10 +71,8 @@ def set_up_logging() -> click.Command:
 def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = True) -> ExitCode:
     """Run a target to its end, whatever happens, and say how it ended.
 
-    Args:
-        target: The target.
-        file_input: Its input, or None for standard input.
-        recurs: Whether runs like it may follow, so that the report may say what they cost.
+    The input is by default standard input. If runs like this one may follow (it `recurs`), the
+    report may say what they cost.
     """
     errors: list[Exception] = []
     life = target.run

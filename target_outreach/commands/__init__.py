@@ -57,12 +57,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help=configuration.DRY_
 def open_target(
     context: click.Context, configs: tuple[str, ...], *, dry_run: bool = False
 ) -> TargetOutreach:
-    """Make a target from what ``--config`` says.
-
-    Args:
-        context: The command under way.
-        configs: What ``--config`` names.
-        dry_run: Whether nothing is to be written, whatever the configuration says.
+    """Make a target from what ``--config`` says; a dry run writes nothing, whatever that says.
 
     Raises:
         SettingsError: A setting, or its environment variable, is wrong, or a file is unreadable.

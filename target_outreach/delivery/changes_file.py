@@ -65,11 +65,7 @@ class ChangesFile(Journal):
     """
 
     def __init__(self, path: str, form: Form) -> None:
-        """Open the file.
-
-        Args:
-            path: The file.
-            form: How entries are written.
+        """Open the file; the form says how entries are written.
 
         Raises:
             OutputError: It cannot be written.

@@ -152,11 +152,8 @@ class StoredMemory:
     def open(self, on_busy: OnBusy) -> None:
         """Put this run into the head, and copy the contents here.
 
-        Args:
-            on_busy: What to do where another run uses the memory.
-
         Raises:
-            EndedEarly: Another run does, and this one is not to wait for it.
+            EndedEarly: Another run uses the memory, and this one is not to wait for it.
             OutputError: The bucket cannot be used.
         """
         try:

@@ -51,11 +51,7 @@ class Meters:
             self._counters[key].increment(added)
 
     def close(self, waited: float) -> None:
-        """Log what was not logged yet.
-
-        Args:
-            waited: Seconds spent waiting in all.
-        """
+        """Log what was not logged yet, and the seconds spent waiting in all."""
         for counter in self._counters.values():
             if counter.value:
                 counter.exit()

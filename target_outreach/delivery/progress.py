@@ -44,12 +44,7 @@ class Progress:
     """
 
     def __init__(self, status: Status, display: Display | None) -> None:
-        """Say nothing yet.
-
-        Args:
-            status: Says how far the run is; asked on a thread of its own.
-            display: Shows it on a terminal, or None to log lines instead.
-        """
+        """Say nothing yet; without a display, log lines will say it."""
         self.timeline = Timeline()
         self._status = status
         self._meters = Meters()
@@ -101,12 +96,7 @@ class Progress:
 
 
 def line_of(moment: Moment, streams: list[str]) -> str:
-    """Word the line for the log.
-
-    Args:
-        moment: How far the run is.
-        streams: The streams that something is to be said of.
-    """
+    """Word the line for the log, which speaks of some of the streams."""
     parts = [
         f"{printable(name)}: {moment.streams[name].words()}" for name in streams[:MOST_STREAMS]
     ]

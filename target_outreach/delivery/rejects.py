@@ -51,11 +51,7 @@ def home() -> Path:
 
 
 def default_folder(place: str) -> str:
-    """Return the folder for rejects in the user's state folder.
-
-    Args:
-        place: Names where the records were to go, so that they are not sent elsewhere.
-    """
+    """Return the folder in the user's state folder for what was to go to one place only."""
     return str(home() / place)
 
 

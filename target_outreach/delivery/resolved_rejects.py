@@ -190,11 +190,7 @@ def _text(rows: Iterable[_Row]) -> bytes:
 
 
 def mention(files: Sequence[EarlierRejects]) -> None:
-    """Say what earlier runs have rejected and nobody has sent again: how many, where, and how to.
-
-    Args:
-        files: The rejects files that are not done.
-    """
+    """Say what earlier runs have rejected and nobody has sent again: how much, where, how to."""
     if files and (folder := files[0].folder) is not None:
         _mention_stored(files, folder)
         return

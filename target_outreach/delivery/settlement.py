@@ -55,17 +55,7 @@ class Settlement:
         tallies: defaultdict[str, Tally],
         resolved_rejects: ResolvedRejects | None = None,
     ) -> None:
-        """Settle nothing yet.
-
-        Args:
-            ledger: Numbers the records and delays STATE.
-            rejects: Takes what cannot be delivered.
-            policy: Says how many rejects are too many.
-            journals: Each receives the outcome of each record.
-            states: Prints the STATE that is released.
-            tallies: The counts by stream, to be added to.
-            resolved_rejects: Hears which rows are delivered that earlier runs have rejected.
-        """
+        """Settle nothing yet; the tallies are added to."""
         self.tallies = tallies
         self._ledger = ledger
         self._rejects = rejects
@@ -117,12 +107,7 @@ class Settlement:
             self.rejected(stream, *one)
 
     def unchanged(self, stream: Stream, numbers: Sequence[int]) -> None:
-        """Settle records that are known to say what they said when they were last delivered.
-
-        Args:
-            stream: Their stream.
-            numbers: Their sequence numbers.
-        """
+        """Settle records, by number, that are known to say what they said when last delivered."""
         if self._abort_at is not None:
             numbers = [number for number in numbers if number < self._abort_at]
         self.tallies[stream.name].outcomes["unchanged"] += len(numbers)
@@ -186,22 +171,11 @@ class Settlement:
             self.breaker.refused(stream.name, fault, _identity(stream), was_rejected=was_rejected)
 
     def delivered_without(self, stream: Stream, left_out: str) -> None:
-        """Count a record that is delivered without its link.
-
-        Args:
-            stream: Whose record it is.
-            left_out: The columns that name what was not found.
-        """
+        """Count a record without its link, by the columns that name what was not found."""
         self.tallies[stream.name].links_left_out[left_out] += 1
 
     def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
-        """Count a record that was made for others to be linked to.
-
-        Args:
-            stream: Whose records are linked.
-            relationship: By which relationship.
-            resource: What was made.
-        """
+        """Count a record that was made for records of a stream to be linked to."""
         self.tallies[stream.name].related_created[relationship] += 1
         for journal in self._journals:
             journal.made(stream, relationship, resource)

@@ -139,13 +139,7 @@ class Status:
     """
 
     def __init__(self, tallies: Mapping[str, Tally], pacer: Pacer, *, dry_run: bool) -> None:
-        """Let the time of the run begin.
-
-        Args:
-            tallies: The counts by stream, to which other threads add.
-            pacer: Knows the requests.
-            dry_run: Whether nothing is written.
-        """
+        """Let the time of the run begin; other threads add to the tallies."""
         self.started_at = datetime.now(UTC)
         self.input_ended = False
         self._started = time.monotonic()

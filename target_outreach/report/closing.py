@@ -60,12 +60,7 @@ SHORTEST_WAIT = 0.1
 
 
 def log_report(report: Report, columns: int | None = None) -> None:
-    """Say what happened.
-
-    Args:
-        report: The figures of the run.
-        columns: The width of the terminal that shows it, or None where it is no terminal.
-    """
+    """Say what happened; `columns` is the width of the terminal, None where it is none."""
     if report.dry_run and report.streams:
         logger.info("This was a dry run: nothing was written, and no STATE is emitted.")
     for line in table(report, columns):
@@ -82,13 +77,7 @@ def log_report(report: Report, columns: int | None = None) -> None:
 
 
 def last_line(report: Report, code: ExitCode, reasons: Sequence[str]) -> str:
-    """Say in one line how the run ended.
-
-    Args:
-        report: The figures of the run.
-        code: Its exit code.
-        reasons: What stopped it, in sentences.
-    """
+    """Say in one line how the run ended, and by which sentences if something stopped it."""
     counts = _counts(report, list(report.streams))
     figures = ", ".join(f"{counts[one]:,} {one}" for one in (*OUTCOMES, PENDING) if counts[one])
     time = clock(report.seconds)
@@ -103,9 +92,7 @@ def last_line(report: Report, code: ExitCode, reasons: Sequence[str]) -> str:
 def table(report: Report, columns: int | None = None) -> list[str]:
     """Lay the counts out as aligned lines, with a line for the total of several streams.
 
-    Args:
-        report: The figures of the run.
-        columns: The width that there is. Where the table is wider, each stream has lines of words.
+    Where that is wider than so many columns, each stream has lines of words.
     """
     counts = [(printable(name), _counts(report, [name])) for name in report.streams]
     if len(counts) > 1:
@@ -176,11 +163,7 @@ def pending(report: Report) -> Iterator[str]:
 
 
 def not_changed(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Sort what was not changed by its possible reasons, in words.
-
-    Args:
-        counts: Records by the attribute or link that was not written.
-    """
+    """Sort records, counted by what was not written, by its possible reasons in words."""
     found: dict[str, dict[str, int]] = {}
     for name, count in counts.items():
         reasons = HOLDERS.get(name, "field_rules")

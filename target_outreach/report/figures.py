@@ -159,12 +159,7 @@ class Report:
         return Cost(self.requests, self.total(*DELIVERED), to_come, is_typical)
 
     def as_json(self, exit_code: ExitCode, problems: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the report as JSON.
-
-        Args:
-            exit_code: How the run ended.
-            problems: What stopped it, in sentences without any value.
-        """
+        """Return the report as JSON; the problems are sentences without any value."""
         totals = {"received": self.received}
         totals |= {outcome: self.total(outcome) for outcome in OUTCOMES}
         return {

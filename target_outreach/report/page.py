@@ -44,14 +44,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def render(figures: Figures) -> str:
-    """Return the page.
-
-    Args:
-        figures: The report as JSON.
-
-    Returns:
-        An HTML document.
-    """
+    """Return the page, a document of HTML, of a report as JSON."""
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     cost = figures["cost"]
     return _template().render(

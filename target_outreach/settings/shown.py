@@ -13,13 +13,9 @@ CHECKED = frozenset({"api_url", "oauth_url"})
 
 
 def shown(settings: Settings) -> dict[str, str]:
-    """Return the settings that differ from their defaults, and of secrets only that they are set.
+    """Return the settings that differ from their defaults, as texts by name.
 
-    Args:
-        settings: The settings of a run.
-
-    Returns:
-        Texts by name; of a URL that may hold a password there is only the scheme.
+    Of secrets they say only that they are set, of a URL that may hold a password only its scheme.
     """
     found = {}
     for declared, of in ((StreamSettings, settings.defaults), (Settings, settings)):

@@ -50,13 +50,7 @@ class Installation:
     ) -> None:
         """Ask for nothing yet.
 
-        Args:
-            url: The installation's address that mints tokens.
-            transport: Sends the requests.
-            guid: The app's GUID.
-            private_key: An RSA key in PEM.
-            guard: Waits between tries, and lets signals wait.
-            clock: Tells the time in seconds since the epoch.
+        The private key is an RSA key in PEM; the clock tells seconds since the epoch.
         """
         self._url = url
         self._transport = transport

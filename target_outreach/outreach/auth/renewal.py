@@ -72,14 +72,7 @@ class RenewedToken:
         guard: SignalGuard,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Ask for nothing yet.
-
-        Args:
-            minter: Gets new tokens.
-            chain: Keeps them between runs, and shares them with other processes.
-            guard: Lets signals wait while tokens are got and kept, and waits between tries.
-            clock: Tells the time in seconds since the epoch.
-        """
+        """Ask for nothing yet; the clock tells seconds since the epoch."""
         self._minter = minter
         self._chain = chain
         self._clock = clock

@@ -77,11 +77,7 @@ class Sample:
 
 
 def probe(asker: ProbeClient, objects: Collection[str]) -> Facts:
-    """Ask everything, in at most `MOST_REQUESTS` requests that only read.
-
-    Args:
-        asker: Sends the requests.
-        objects: The objects to ask about, in the plural.
+    """Ask everything about some objects, in at most `MOST_REQUESTS` requests that only read.
 
     Returns:
         Facts by question, to be written as JSON.
