@@ -23,7 +23,7 @@ from target_outreach.delivery.rejects import (
     mark_of,
 )
 from target_outreach.delivery.tally import counted
-from target_outreach.errors import OutputError, SettingsError
+from target_outreach.errors import OutputError, SettingsError, reason_of
 from target_outreach.object_store import Conflict, StoredObject, local_path, public_name
 from target_outreach.private_files import APPENDED, is_ours, replace_file
 from target_outreach.stores import open_folder
@@ -85,7 +85,7 @@ class EarlierRejects:
             if not self.folder.download(self.name, self.path):
                 raise FileNotFoundError(0, "it is gone")
         except OSError as error:
-            raise OutputError(f"{self} cannot be read ({_reason(error)}).") from None
+            raise OutputError(f"{self} cannot be read ({reason_of(error)}).") from None
 
     def is_done(self) -> bool:
         """Tell whether it has another name by now."""
@@ -112,7 +112,7 @@ class EarlierRejects:
             except OSError as error:
                 raise OutputError(
                     f"{self} was sent again, and cannot be renamed to end in {DONE} "
-                    f"({_reason(error)}): rename it, or it is sent once more."
+                    f"({reason_of(error)}): rename it, or it is sent once more."
                 ) from None
         elif in_use(self.path):
             logger.warning("%s keeps its name, since another run still writes it.", self)
@@ -155,15 +155,11 @@ class EarlierRejects:
         StoredObject(self.folder, self.name).replace(lines, there.version)
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
-
-
 def _names(folder: Folder, prefix: str, shown: str) -> list[str]:
     try:
         names = folder.names(prefix)
     except OSError as error:
-        raise OutputError(f"{shown} cannot be listed ({_reason(error)}).") from None
+        raise OutputError(f"{shown} cannot be listed ({reason_of(error)}).") from None
     jsonl = (name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl"))
     return [f"{name}.jsonl" for name in sorted(jsonl)]  # the first part of a run before the others
 

@@ -24,7 +24,7 @@ import platformdirs
 from singer_sdk.singerlib.json import deserialize_json, serialize_json
 
 from target_outreach.delivery.place import tag
-from target_outreach.errors import OutputError
+from target_outreach.errors import OutputError, reason_of
 from target_outreach.json_reader import read_exact_json
 from target_outreach.object_store import StoredObject, local_path, public_name
 from target_outreach.private_files import NEW
@@ -197,10 +197,9 @@ class RejectsFile:
             self._file.close()
 
     def _unwritable(self, error: OSError) -> OutputError:
-        reason = error.strerror or str(error) or type(error).__name__
         return OutputError(
-            f"The rejects file {public_name(self.path)} cannot be written ({reason}): check "
-            "rejects_path; no STATE has passed what is not saved."
+            f"The rejects file {public_name(self.path)} cannot be written ({reason_of(error)}): "
+            "check rejects_path; no STATE has passed what is not saved."
         )
 
 

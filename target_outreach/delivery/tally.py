@@ -104,12 +104,7 @@ class Tally:
     imported: Counter[str] = field(default_factory=Counter)
 
     def delivered(self, delivered: Delivered, rows: int) -> None:
-        """Count what is in Outreach as it should be.
-
-        Args:
-            delivered: Their outcome.
-            rows: How many rows it stands for; all but the last of them are superseded.
-        """
+        """Count rows that are in Outreach as they should be; all but the last are superseded."""
         decided = delivered.decided
         self.outcomes[delivered.outcome] += 1
         if rows > 1:
@@ -127,12 +122,9 @@ class Tally:
     def reject(
         self, fault: RecordFault, line: int | None, titles: Mapping[str, str] | None = None
     ) -> None:
-        """Count a rejected record.
+        """Count a rejected record, with its line in the rejects file, if there is such a file.
 
-        Args:
-            fault: What is wrong with it.
-            line: Its line in the rejects file, or None where there is no such file.
-            titles: How columns and attributes are shown to people, by their names.
+        The titles are how columns and attributes are shown to people, by their names.
         """
         self.outcomes["rejected"] += 1
         self.rejected[fault.code] += 1
