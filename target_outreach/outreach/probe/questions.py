@@ -15,8 +15,13 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from target_outreach.outreach.answers import read_resource
 from target_outreach.outreach.organisation import read_identity
-from target_outreach.outreach.probe.client import NoAnswer, ProbeClient, Unknown
-from target_outreach.outreach.probe.headers import headers_seen, rate_limit
+from target_outreach.outreach.probe.client import (
+    NoAnswer,
+    ProbeClient,
+    Unknown,
+    headers_seen,
+    rate_limit,
+)
 from target_outreach.outreach.probe.scrubbing import Scrubber
 from target_outreach.outreach.refusals import ERROR
 from target_outreach.records.catalog import load_catalog, stream_objects
