@@ -10,7 +10,7 @@ import hashlib
 import logging
 import secrets
 import sqlite3
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -134,8 +134,11 @@ class Connection:
         """
         return locate(self._settings, self.identity.keys, self._who())
 
-    def place_by_credentials(self) -> Place:
-        """Name the organisation after the credentials, where it cannot be asked for."""
+    def place_of_rejects(self) -> Place:
+        """Return where rejects belong: to the credentials, where nothing else can be found out."""
+        if not isinstance(self._settings.access, LocalOutreach):
+            with suppress(RunError):
+                return self.place
         return locate(self._settings, (), self._who())
 
     def _who(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import defaultdict
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,7 @@ from target_outreach.engine.enrolment import DryEnrolments, Enrolments
 from target_outreach.engine.loop import Engine
 from target_outreach.engine.tools import Tools
 from target_outreach.engine.writing import Writer
-from target_outreach.errors import CredentialsError, OutputError, RunError
+from target_outreach.errors import CredentialsError, OutputError
 from target_outreach.object_store import local_path
 from target_outreach.outreach.imports import Imports
 from target_outreach.outreach.lookup import Lookup
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.display import Display
     from target_outreach.delivery.journal import Journal
-    from target_outreach.delivery.place import Place
     from target_outreach.engine.enrolment import Enrols
     from target_outreach.engine.job import Deliverer
     from target_outreach.inbox import Inbox
@@ -138,14 +137,7 @@ class Parts:
         if self.settings.dry_run:
             return NoRejects()
         folder = self.settings.rejects_path or None
-        return RejectsFile(folder, lambda: self._place_of_rejects().folders[0])
-
-    def _place_of_rejects(self) -> Place:
-        """Return where rejects belong; where that cannot be asked, they belong to credentials."""
-        if not isinstance(self.settings.access, LocalOutreach):
-            with suppress(RunError):
-                return self.connection.place
-        return self.connection.place_by_credentials()
+        return RejectsFile(folder, lambda: self.connection.place_of_rejects().folders[0])
 
     @cached_property
     def copies(self) -> Path:

@@ -186,15 +186,10 @@ class Run:
     # The end
 
     def deliver_rest(self) -> None:
-        """Settle all that was received."""
+        """Settle all that was received, and emit the STATE that this allows."""
         self.batches.hand_over_all()
         if (engine := self.parts.started_engine) is not None:
             engine.finish()
-
-    def end_input(self) -> None:
-        """Deliver what is left, now that no more comes; the engine emits the last STATE."""
-        self.parts.status.input_ended = True
-        self.deliver_rest()
 
     def finish(self) -> None:
         """End a run of which all is settled."""

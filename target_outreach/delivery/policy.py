@@ -27,11 +27,6 @@ class RejectPolicy:
     most: int | None = None
     most_percent: float | None = None
 
-    @property
-    def holds_state(self) -> bool:
-        """Whether no STATE may pass a rejected record."""
-        return self.on_reject in {"hold", "abort"}
-
     def verdict(self, rejected: int, received: int) -> str | None:
         """Say in one sentence why the run must stop after so many rejects, or return None."""
         if self.most is not None and rejected > self.most:

@@ -157,7 +157,7 @@ class Settlement:
         for journal in self._journals:
             journal.rejected(stream, item, fault, opt_out)
         tally.reject(fault, line or None, stream.titles)
-        if self._policy.holds_state:
+        if self._policy.on_reject in {"hold", "abort"}:
             self._ledger.hold(item.number)
         self.refused(item)
         self._unsaved.append(item.number)

@@ -75,7 +75,8 @@ class Installation:
     def _asked(self) -> Tokens:
         now = self._clock()
         answer = self._sent(now)
-        ahead = _clock_difference(answer, now)
+        server = answer.server_time
+        ahead = 0.0 if server is None else server.timestamp() - now
         if answer.status == 401 and abs(ahead) > CLOCK_TOLERANCE:  # noqa: PLR2004
             answer = self._sent(now + ahead)  # sign by the server's clock instead of ours
         _raise_refusal(answer)
@@ -91,11 +92,6 @@ class Installation:
         return self._transport.send(
             requests.Request("POST", self._url, headers, auth=Authorization(signed))
         )
-
-
-def _clock_difference(answer: Answer, now: float) -> float:
-    server = answer.server_time
-    return 0.0 if server is None else server.timestamp() - now
 
 
 def _raise_refusal(answer: Answer) -> None:
