@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from target_outreach.delivery.place import Place
     from target_outreach.outreach.auth import Credentials
     from target_outreach.outreach.auth.credentials_file import Chain
-    from target_outreach.outreach.auth.renewal import Minter
-    from target_outreach.outreach.auth.token_endpoint import TokenEndpoint
+    from target_outreach.outreach.auth.installation import Installation
+    from target_outreach.outreach.auth.token_endpoint import RefreshGrant, TokenEndpoint
     from target_outreach.outreach.auth.tokens import Tokens
     from target_outreach.outreach.pacing import Pacer
     from target_outreach.settings import Settings
@@ -200,7 +200,9 @@ class Connection:
         return _renewed(installation, chain, guard, opened)
 
 
-def _renewed(minter: Minter, chain: Chain, guard: SignalGuard, opened: ExitStack) -> Credentials:
+def _renewed(
+    minter: RefreshGrant | Installation, chain: Chain, guard: SignalGuard, opened: ExitStack
+) -> Credentials:
     from target_outreach.outreach.auth.renewal import RenewedToken  # noqa: PLC0415 - few need it
 
     return opened.enter_context(closing(RenewedToken(minter, chain, guard=guard)))

@@ -30,7 +30,6 @@ from target_outreach.instance_id import folder_glob
 from target_outreach.object_store import Conflict, StoredObject, local_path, public_name
 from target_outreach.report import Report
 from target_outreach.settings.entries import EntryUse, entry_problems, name_labels
-from target_outreach.settings.shown import shown
 from target_outreach.stores import open_folder
 from target_outreach.verbatim import Shortcut
 
@@ -274,7 +273,7 @@ class Run:
             report,
             points=parts.progress.timeline.up_to(end),
             destination=parts.destination,
-            configuration=shown(self.settings),
+            configuration=self.settings.shown(),
         )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from target_outreach.delivery.journal import Journal
 from target_outreach.errors import OutputError
@@ -17,6 +17,7 @@ from target_outreach.records.model import Unchanged, Update
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from target_outreach.delivery.changes_page import ChangesPage
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.errors import RecordFault
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
 
 #: What Outreach would set itself.
 CREATED = "createdAt"
-
-
-class Form(Protocol):
-    """How entries become the text of a file."""
-
-    def begin(self) -> str:
-        """Return what comes before the first entry."""
-
-    def entry(self, stream: Stream, entry: Mapping[str, Any]) -> str:
-        """Return an entry as text."""
-
-    def end(self) -> str:
-        """Return what comes after the last entry."""
 
 
 class Lines:
@@ -64,7 +52,7 @@ class ChangesFile(Journal):
     ends, and no STATE rests on it: where the run is killed, that of an earlier one is still there.
     """
 
-    def __init__(self, path: str, form: Form) -> None:
+    def __init__(self, path: str, form: Lines | ChangesPage) -> None:
         """Open the file; the form says how entries are written.
 
         Raises:
