@@ -1,4 +1,4 @@
-"""What becomes of the rows that earlier runs rejected: delivered, rejected again, or still there.
+"""What happened to the rows that earlier runs rejected: delivered, rejected again, or still there.
 
 A tap that sends whole tables sends the rows again that were rejected. Once such a row is in
 Outreach as its source says it, its reject is resolved: it moves to the file of the same name with
