@@ -97,7 +97,7 @@ class Bucket:
 
     @_worded()
     def read(self, name: str) -> Stored | None:
-        """Return what an object holds, as `Replaced.read` does."""
+        """Return what an object holds, as `Folder.read` does."""
         try:
             found = obstore.get(self._store, name)
         except FileNotFoundError:
@@ -108,7 +108,7 @@ class Bucket:
     def replace(
         self, name: str, content: bytes, version: Mapping[str, str] | None
     ) -> Mapping[str, str]:
-        """Replace what an object holds, as `Replaced.replace` does."""
+        """Replace what an object holds, as `Folder.replace` does."""
         mode: PutMode = "create"
         if version is not None:
             mode = cast("UpdateVersion", dict(version))
@@ -116,7 +116,7 @@ class Bucket:
 
     @_worded()
     def delete(self, name: str) -> None:
-        """Delete an object, as `Replaced.delete` does."""
+        """Delete an object, as `Folder.delete` does."""
         with suppress(FileNotFoundError):
             obstore.delete(self._store, name)
 

@@ -65,22 +65,14 @@ EXIT_CODES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process.
-
-    Args:
-        arguments: What follows the name of the program; by default the process's own.
-    """
+    """Run the command line, by default with the arguments of the process, and end the process."""
     keep_log_plain()
-    _leave(_run(list(sys.argv[1:] if arguments is None else arguments)))
-
-
-def _leave(code: int) -> None:
-    """End the process even where a thread still waits for an answer or for input."""
+    code = _run(list(sys.argv[1:] if arguments is None else arguments))
     # Standard output is flushed at each STATE; a flush here could wait for a reader for ever.
     with contextlib.suppress(AttributeError, OSError, ValueError):  # None where it was closed
         sys.stderr.flush()
     logging.shutdown()
-    os._exit(code)
+    os._exit(code)  # even where a thread still waits for an answer or for input
 
 
 class CommandLine(SingerCommand, click.Group):

@@ -6,17 +6,15 @@ import json
 import logging
 import os
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import SettingsError
 from target_outreach.report.resend import CONFIGS
-from target_outreach.running import make_target
 from target_outreach.settings.problems import unread_variables
 from target_outreach.target import TargetOutreach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
 
     import click
 
@@ -134,22 +132,29 @@ def open_run(config: Any) -> TargetOutreach:  # noqa: ANN401 - idem
     Raises:
         SettingsError: A setting, or its environment variable, is wrong.
     """
-    with _without_preamble():
+    level = logger.level
+    # Else the SDK says first whether it reads the environment: we say what it does not.
+    logger.setLevel(max(level, logging.WARNING))
+    try:
         target = make_target(config)
+    finally:
+        logger.setLevel(level)
     if target.settings.dry_run:
         logger.info("Dry run: nothing will be written.")
     return target
 
 
-@contextmanager
-def _without_preamble() -> Iterator[None]:
-    """Keep the SDK from saying first whether it reads the environment: we say what it does not."""
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def make_target(config: Any, *, validate: bool = True) -> TargetOutreach:  # noqa: ANN401 - idem
+    """Make a target from what `read_config` returned, by default of settings that are whole.
+
+    Raises:
+        SettingsError: A setting, or its environment variable, is wrong.
+    """
+    if config.parse_env:
+        TargetOutreach.check_environment(os.environ)
+    return TargetOutreach(
+        config=config.config, parse_env_config=config.parse_env, validate_config=validate
+    )
 
 
 def insist_on(name: str, config: Any, environment: MutableMapping[str, str]) -> None:  # noqa: ANN401

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import secrets
 import sqlite3
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from target_outreach.delivery.place import Place
     from target_outreach.outreach.auth import Credentials
     from target_outreach.outreach.auth.credentials_file import Chain
-    from target_outreach.outreach.auth.renewal import Minter
-    from target_outreach.outreach.auth.token_endpoint import TokenEndpoint
+    from target_outreach.outreach.auth.installation import Installation
+    from target_outreach.outreach.auth.token_endpoint import RefreshGrant, TokenEndpoint
     from target_outreach.outreach.auth.tokens import Tokens
     from target_outreach.outreach.pacing import Pacer
     from target_outreach.settings import Settings
@@ -61,17 +61,20 @@ class Connection:
             CredentialsError: There is no refresh token yet, or the file of tokens is unusable.
         """
         self._settings = settings
-        self._guard = SignalGuard(pacer)
-        self._resources = ExitStack()
         with ExitStack() as opened:
             self.api_url = settings.api_url
             self.sandbox_is_new = False
-            if isinstance(settings.access, LocalOutreach):
-                path = settings.access.path
-                self.sandbox_is_new = path != ":memory:" and not Path(path).exists()
-                self.api_url, self.credentials = _open_sandbox(path, opened)
-            else:
-                self.credentials = self._credentials(settings.access, opened)
+            self.credentials: Credentials
+            match settings.access:
+                case LocalOutreach(path):
+                    self.sandbox_is_new = path != ":memory:" and not Path(path).exists()
+                    self.api_url, self.credentials = _open_sandbox(path, opened)
+                case Bearer(access_token):
+                    self.credentials = BearerToken(access_token)
+                case OAuthApp() as app:
+                    self.credentials = self._oauth(app, SignalGuard(pacer), opened)
+                case ServerApp() as app:
+                    self.credentials = self._server(app, SignalGuard(pacer), opened)
             self.client = Client(
                 self.api_url,
                 self.credentials,
@@ -87,10 +90,6 @@ class Connection:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close connections and the sandbox."""
         self._resources.close()
 
     @property
@@ -110,8 +109,7 @@ class Connection:
     def scopes(self, *, ask: bool) -> tuple[str, ...] | None:
         """Return what the token may do, or None where that is not known.
 
-        Args:
-            ask: Whether to ask Outreach (API reference 1), where no earlier answer says it.
+        Outreach may be asked (API reference 1) where no earlier answer says it.
 
         Raises:
             RunError: As for any request, except where Outreach only refuses to tell.
@@ -124,8 +122,9 @@ class Connection:
             return kept.scopes
         return self.identity.scopes if ask or "identity" in vars(self) else None
 
+    @cached_property
     def place(self) -> Place:
-        """Find out which organisation this connects to, from `identity`.
+        """Which organisation this connects to, from `identity`.
 
         Where Outreach says neither the organisation nor the user, the credentials stand for them,
         so that two organisations are never taken for one.
@@ -135,8 +134,11 @@ class Connection:
         """
         return locate(self._settings, self.identity.keys, self._who())
 
-    def place_by_credentials(self) -> Place:
-        """Name the organisation after the credentials, where it cannot be asked for."""
+    def place_of_rejects(self) -> Place:
+        """Return where rejects belong: to the credentials, where nothing else can be found out."""
+        if not isinstance(self._settings.access, LocalOutreach):
+            with suppress(RunError):
+                return self.place
         return locate(self._settings, (), self._who())
 
     def _who(self) -> str:
@@ -164,14 +166,7 @@ class Connection:
         except CredentialsError:  # which whoever needs a token will be told
             return None
 
-    def _credentials(self, access: Bearer | OAuthApp | ServerApp, opened: ExitStack) -> Credentials:
-        if isinstance(access, Bearer):
-            return BearerToken(access.access_token)
-        if isinstance(access, OAuthApp):
-            return self._oauth(access, opened)
-        return self._server(access, opened)
-
-    def _oauth(self, app: OAuthApp, opened: ExitStack) -> Credentials:
+    def _oauth(self, app: OAuthApp, guard: SignalGuard, opened: ExitStack) -> Credentials:
         from target_outreach.outreach.auth.token_endpoint import LOGIN, RefreshGrant  # noqa: PLC0415
 
         chain = oauth_chain(self._settings, app)
@@ -182,11 +177,10 @@ class Connection:
                     f"client_id at {self._settings.oauth_url}: correct these settings, or {LOGIN}."
                 )
             raise CredentialsError(f"There is no refresh_token yet in {chain.path}: {LOGIN}.")
-        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, self._guard))
-        grant = RefreshGrant(endpoint, app.refresh_token)
-        return self._renewed(grant, chain, opened)
+        endpoint = opened.enter_context(open_token_endpoint(self._settings, app, guard))
+        return _renewed(RefreshGrant(endpoint, app.refresh_token), chain, guard, opened)
 
-    def _server(self, app: ServerApp, opened: ExitStack) -> Credentials:
+    def _server(self, app: ServerApp, guard: SignalGuard, opened: ExitStack) -> Credentials:
         from target_outreach.outreach.auth.installation import (  # noqa: PLC0415 - few runs need it
             Installation,
             read_private_key,
@@ -200,17 +194,18 @@ class Connection:
             opened.enter_context(closing(_transport(self._settings, url))),
             guid=app.guid,
             private_key=private_key,
-            guard=self._guard,
+            guard=guard,
         )
         chain = _chain(self._settings, url, app.guid, private_key)
-        return self._renewed(installation, chain, opened)
+        return _renewed(installation, chain, guard, opened)
 
-    def _renewed(self, minter: Minter, chain: Chain, opened: ExitStack) -> Credentials:
-        from target_outreach.outreach.auth.renewal import RenewedToken  # noqa: PLC0415 - few need it
 
-        credentials = RenewedToken(minter, chain, guard=self._guard)
-        opened.callback(credentials.close)
-        return credentials
+def _renewed(
+    minter: RefreshGrant | Installation, chain: Chain, guard: SignalGuard, opened: ExitStack
+) -> Credentials:
+    from target_outreach.outreach.auth.renewal import RenewedToken  # noqa: PLC0415 - few need it
+
+    return opened.enter_context(closing(RenewedToken(minter, chain, guard=guard)))
 
 
 def _transport(settings: Settings, url: str) -> Transport:
@@ -263,13 +258,7 @@ def identity_of(settings: Settings, tokens: Tokens, pacer: Pacer) -> Identity:
 def open_token_endpoint(
     settings: Settings, app: OAuthApp, guard: SignalGuard
 ) -> Iterator[TokenEndpoint]:
-    """Open the endpoint that trades codes and refresh tokens of an OAuth app.
-
-    Args:
-        settings: Say where it is.
-        app: The app.
-        guard: Waits between tries, and lets signals wait.
-    """
+    """Open the endpoint that trades codes and refresh tokens of an OAuth app."""
     from target_outreach.outreach.auth.token_endpoint import TokenEndpoint  # noqa: PLC0415 - few need it
 
     _mention_elsewhere(settings)

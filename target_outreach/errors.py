@@ -206,3 +206,8 @@ class AmbiguousMatch(RecordFault):
         message = f"The record fits {len(ids)} records in Outreach: {found}."
         super().__init__("ambiguous_match", message)
         self.ids = tuple(ids)
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a few words, without any value, why a file or a store could not be used."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -47,9 +47,7 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
 def read_exact_json(body: bytes, text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     """Read a JSON document with every digit: numbers with a point or an exponent as `Decimal`.
 
-    Args:
-        body: The document in UTF-8.
-        text: The same, decoded.
+    It comes in UTF-8, and decoded.
 
     Raises:
         ValueError: It is none, or a number in it has too many digits.

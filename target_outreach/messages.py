@@ -70,6 +70,7 @@ class MessageReader(SimpleSingerReader):
         line: The line under way, as received.
         is_whole: Whether all of it could be read.
         line_number: Its number in the file or in the input, counted from one.
+        is_replaying: Whether it is one of a rejects file, which is read before the input.
         source_stream: The stream of the last SCHEMA message, by its name as received.
         counts: How many messages of each type were taken in.
     """
@@ -84,6 +85,7 @@ class MessageReader(SimpleSingerReader):
         self.line = ""
         self.is_whole = True
         self.line_number = 0
+        self.is_replaying = False
         self.source_stream = ""
         self.counts: Counter[str] = Counter()
         self._source: Iterator[list[bytes]] = iter(())
@@ -93,35 +95,31 @@ class MessageReader(SimpleSingerReader):
     def process_lines(
         self, file_input: IO[str] | None, callbacks: dict[str, Callable[[dict[str, Any]], None]]
     ) -> Counter[str]:
-        counts = self.counts
         if file_input is None and sys.stdin is None:
             raise InputError("Standard input is closed.")
-        self._source = self._all_chunks(file_input or sys.stdin)
+        self._source = self._chunks(file_input or sys.stdin)
         for chunk in self._source:
             if self.shortcut is None:
-                self._take_in(chunk, callbacks, counts)
+                self._take_in(chunk, callbacks)
             else:
                 self.shortcut.look_at(chunk)
                 try:
-                    self._take_in(chunk, callbacks, counts)
+                    self._take_in(chunk, callbacks)
                 finally:
                     self.shortcut.hand_over()
                 self.shortcut.hand_over_known()
             self.tick()
-        return counts
+        return self.counts
 
     def _take_in(
-        self,
-        lines: list[bytes],
-        callbacks: dict[str, Callable[[dict[str, Any]], None]],
-        counts: Counter[str],
+        self, lines: list[bytes], callbacks: dict[str, Callable[[dict[str, Any]], None]]
     ) -> None:
+        shortcut, counts = self.shortcut, self.counts
         for position, raw in enumerate(lines):
             self.line_number += 1
-            if self.shortcut is not None and self.shortcut.settles(position):
-                counts["RECORD"] += 1
-                continue
-            if self.take_plain is not None and self.take_plain(raw):
+            if (shortcut is not None and shortcut.settles(position)) or (
+                self.take_plain is not None and self.take_plain(raw)
+            ):
                 counts["RECORD"] += 1
                 continue
             message = self._message(raw)
@@ -133,16 +131,13 @@ class MessageReader(SimpleSingerReader):
             callback(message)
             counts[message["type"]] += 1
 
-    def _all_chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
+    def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
         """Yield the lines of the files to read first, and then those of the input."""
         for rejects in self.first:
-            self.line_number, self._place = 0, str(rejects)
+            self.line_number, self._place, self.is_replaying = 0, str(rejects), True
             for lines in lines_of(rejects.path):
                 yield _without_torn_end(lines, self._place)
-        self.line_number, self._place = 0, INPUT
-        yield from self._chunks(file)
-
-    def _chunks(self, file: IO[str]) -> Iterator[list[bytes]]:
+        self.line_number, self._place, self.is_replaying = 0, INPUT, False
         try:
             file.fileno()
         except (AttributeError, OSError):
@@ -163,7 +158,8 @@ class MessageReader(SimpleSingerReader):
         if not raw.strip():
             return None
         if self.line_number == 1 and raw.startswith(tuple(PACKED)):
-            raise self.bad_line(f"is not JSON: it looks like {_packed(raw)}")
+            kind = next(kind for start, kind in PACKED.items() if raw.startswith(start))
+            raise self.bad_line(f"is not JSON: it looks like {kind}")
         self.is_whole = True
         try:
             self.line = raw.decode("utf-8")
@@ -194,11 +190,6 @@ class MessageReader(SimpleSingerReader):
     def deserialize_json(self, line: str) -> Any:
         return read_exact_json(line.encode("utf-8", "surrogatepass"), line)
 
-    @property
-    def is_replaying(self) -> bool:
-        """Whether the line under way is one of a rejects file, which is read before the input."""
-        return self._place != INPUT
-
     def bad_line(self, what: str, kind: type[InputError] = InputError) -> InputError:
         """Word an error about the line under way."""
         end = "" if what.endswith("?") else "."
@@ -206,16 +197,11 @@ class MessageReader(SimpleSingerReader):
 
     def _guess(self, raw: bytes) -> str:
         """Guess from the place of a line why it is no JSON."""
-        if self._place != INPUT:
+        if self.is_replaying:
             return ""
         if self.line_number == 1:
             return "; is it the output of a Singer tap, and does the tap log to stderr?"
         return "; the tap may have died" if raw is self.inbox.torn else ""
-
-
-def _packed(raw: bytes) -> str:
-    """Say which kind of file begins as the input does, if it is one of those known."""
-    return next(kind for start, kind in PACKED.items() if raw.startswith(start))
 
 
 def _encoding(raw: bytes) -> str:

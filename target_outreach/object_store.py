@@ -32,8 +32,7 @@ LOCAL = frozenset({"file", "local"})
 def public_name(url: str) -> str:
     """Name a path or URL without what may be secret in it: user, password and query.
 
-    Args:
-        url: A path, a URL, or a chain of URLs as fsspec has them, such as ``zip://a::s3://b``.
+    A URL may be a chain, as fsspec has them, such as ``zip://a::s3://b``.
     """
     return "::".join(map(_public_part, url.split("::")))
 
@@ -51,11 +50,7 @@ def _public_part(url: str) -> str:
 
 
 def local_path(place: str) -> str | None:
-    """Return the path that a path or URL names on this machine, or None where it is elsewhere.
-
-    Args:
-        place: A path, or a URL that fsspec knows.
-    """
+    """Return the path that a path or URL names on this machine, or None where it is elsewhere."""
     first, chain, _ = place.partition("::")
     if chain and ("://" in place or first in fsspec.available_protocols()):
         return None
@@ -76,20 +71,22 @@ class Conflict(OSError):  # noqa: N818 - named for what happened
     """Somebody else has made, replaced or deleted an object since it was read."""
 
 
-class Replaced(Protocol):
-    """An object that is replaced as a whole, conditionally."""
+class Folder(Protocol):
+    """Objects of a store below one prefix, by their names.
 
-    def read(self) -> Stored | None:
-        """Return what it holds, None where it is not there.
+    Each method raises `OSError` where it cannot do what it is for.
+    """
 
-        Raises:
-            OSError: It cannot be read.
-        """
+    def read(self, name: str) -> Stored | None:
+        """Return what an object holds, None where it is not there."""
 
-    def replace(self, content: bytes, version: Mapping[str, str] | None) -> Mapping[str, str]:
-        """Replace what it holds.
+    def replace(
+        self, name: str, content: bytes, version: Mapping[str, str] | None
+    ) -> Mapping[str, str]:
+        """Replace what an object holds.
 
         Args:
+            name: The object.
             content: What it is to hold.
             version: What it was when it was read; None where it was not there.
 
@@ -98,62 +95,26 @@ class Replaced(Protocol):
 
         Raises:
             Conflict: It is not that version any more.
-            OSError: It cannot be written.
         """
-
-    def delete(self) -> None:
-        """Delete it; fine where it is not there.
-
-        Raises:
-            OSError: It cannot be deleted.
-        """
-
-
-class Folder(Protocol):
-    """Objects of a store below one prefix, by their names."""
-
-    def read(self, name: str) -> Stored | None:
-        """Return what an object holds, as `Replaced.read` does."""
-
-    def replace(
-        self, name: str, content: bytes, version: Mapping[str, str] | None
-    ) -> Mapping[str, str]:
-        """Replace what an object holds, as `Replaced.replace` does."""
 
     def delete(self, name: str) -> None:
-        """Delete an object, as `Replaced.delete` does."""
+        """Delete an object; fine where it is not there."""
 
     def names(self, prefix: str) -> list[str]:
-        """List the names that begin with a text, in order.
-
-        Raises:
-            OSError: They cannot be listed.
-        """
+        """List the names that begin with a text, in order."""
 
     def rename(self, name: str, new: str) -> None:
-        """Give an object another name.
-
-        Raises:
-            OSError: That cannot be done.
-        """
+        """Give an object another name."""
 
     def download(self, name: str, path: Path) -> bool:
-        """Copy an object into a new file piece by piece; tell whether it is there.
-
-        Raises:
-            OSError: It cannot be read, or the file not be written.
-        """
+        """Copy an object into a new file piece by piece; tell whether it is there."""
 
     def upload(self, path: Path, name: str) -> None:
-        """Copy a file into a new object piece by piece.
-
-        Raises:
-            OSError: The file cannot be read, or the object not be written.
-        """
+        """Copy a file into a new object piece by piece."""
 
 
 class StoredObject:
-    """One object of a folder, as `Replaced` has it."""
+    """One object of a folder; its methods do what those of `Folder` do."""
 
     def __init__(self, folder: Folder, name: str) -> None:
         """Read nothing yet."""

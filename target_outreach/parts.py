@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import defaultdict
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +19,10 @@ from target_outreach.delivery.memory_file import copy_memory
 from target_outreach.delivery.memory_object import StoredMemory
 from target_outreach.delivery.memory_reader import MemoryReader
 from target_outreach.delivery.progress import Progress
-from target_outreach.delivery.rejects import RejectsFile
+from target_outreach.delivery.rejects import NoRejects, RejectsFile
 from target_outreach.delivery.resolved_rejects import ResolvedRejects
-from target_outreach.delivery.settlement import NoRejects, Settlement
+from target_outreach.delivery.settlement import Settlement
+from target_outreach.delivery.state_output import NoStateOutput, StateOutput
 from target_outreach.delivery.status import Status
 from target_outreach.delivery.tally import Tally
 from target_outreach.engine.dry_run import DryWriter
@@ -29,7 +30,7 @@ from target_outreach.engine.enrolment import DryEnrolments, Enrolments
 from target_outreach.engine.loop import Engine
 from target_outreach.engine.tools import Tools
 from target_outreach.engine.writing import Writer
-from target_outreach.errors import CredentialsError, OutputError, RunError
+from target_outreach.errors import CredentialsError, OutputError
 from target_outreach.object_store import local_path
 from target_outreach.outreach.imports import Imports
 from target_outreach.outreach.lookup import Lookup
@@ -38,14 +39,12 @@ from target_outreach.outreach.pacing import Pacer
 from target_outreach.records.custom_fields import OwnObjects
 from target_outreach.scopes import missing_scopes
 from target_outreach.settings.access import LocalOutreach
-from target_outreach.state_output import NoStateOutput, StateOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from target_outreach.delivery.display import Display
     from target_outreach.delivery.journal import Journal
-    from target_outreach.delivery.place import Place
     from target_outreach.engine.enrolment import Enrols
     from target_outreach.engine.job import Deliverer
     from target_outreach.inbox import Inbox
@@ -68,12 +67,7 @@ class Parts:
     """
 
     def __init__(self, settings: Settings, inbox: Inbox) -> None:
-        """Open nothing yet.
-
-        Args:
-            settings: Say what is wanted.
-            inbox: Reads the input; it is woken when the run must end.
-        """
+        """Open nothing yet; the inbox, which reads the input, is woken when the run must end."""
         self.settings = settings
         self.pacer = Pacer(
             budget_percent=settings.request_budget_percent,
@@ -121,11 +115,6 @@ class Parts:
 
     # What is kept of records
 
-    @cached_property
-    def place(self) -> Place:
-        """The organisation that records go to; it is requested when something needs it."""
-        return self.connection.place()
-
     @property
     def destination(self) -> dict[str, str | None]:
         """Where records go, as far as that is known without a request; nothing before it is."""
@@ -148,14 +137,7 @@ class Parts:
         if self.settings.dry_run:
             return NoRejects()
         folder = self.settings.rejects_path or None
-        return RejectsFile(folder, lambda: self._place_of_rejects().folders[0])
-
-    def _place_of_rejects(self) -> Place:
-        """Return where rejects belong; where that cannot be asked, they belong to credentials."""
-        if not isinstance(self.settings.access, LocalOutreach):
-            with suppress(RunError):
-                return self.place
-        return self.connection.place_by_credentials()
+        return RejectsFile(folder, lambda: self.connection.place_of_rejects().folders[0])
 
     @cached_property
     def copies(self) -> Path:
@@ -174,9 +156,7 @@ class Parts:
             copy = str(self.copies / "memory.db")
             copy_memory(path, copy)
             path = copy
-        memory = Memory(path)
-        self._opened.callback(memory.close)
-        return memory
+        return self._opened.enter_context(closing(Memory(path)))
 
     def _memory_in_bucket(self, url: str) -> Memory:
         stored = StoredMemory(url, self.copies)
@@ -185,8 +165,7 @@ class Parts:
         else:
             stored.open(self.settings.on_busy)
             self._opened.callback(stored.close)
-        memory = Memory(str(stored.path), stored.name)
-        self._opened.callback(memory.close)
+        memory = self._opened.enter_context(closing(Memory(str(stored.path), stored.name)))
         if not self.settings.dry_run:
             stored.keep(memory, self._lose_memory)
         elif stored.is_old:
@@ -212,9 +191,7 @@ class Parts:
         is_told = self.settings.dry_run or self.settings.changes_path is not None
         if self.memory is None or is_told:
             return None
-        reader = MemoryReader(self.memory)
-        self._opened.callback(reader.close)
-        return reader
+        return self._opened.enter_context(closing(MemoryReader(self.memory)))
 
     # Delivery
 
@@ -225,15 +202,16 @@ class Parts:
             ledger=self.ledger,
             rejects=self.rejects,
             policy=self.settings.reject_policy,
-            journals=[*self._journals()],
+            journals=self._journals(),
             states=self.states,
             tallies=self.tallies,
             resolved_rejects=self.resolved_rejects,
         )
 
-    def _journals(self) -> Iterator[Journal]:
+    def _journals(self) -> list[Journal]:
+        journals: list[Journal] = []
         if self.memory is not None and not self.settings.dry_run:
-            yield self.memory
+            journals.append(self.memory)
         if (path := self.settings.changes_path) is not None:
             # Imported here, since it takes time and most runs have no such file.
             from target_outreach.delivery.changes_file import ChangesFile, Lines  # noqa: PLC0415
@@ -241,9 +219,8 @@ class Parts:
 
             is_page = path.endswith(".html")
             page = ChangesPage(self.tallies, is_dry=self.settings.dry_run) if is_page else Lines()
-            changes = ChangesFile(path, page)
-            self._opened.callback(changes.close)
-            yield changes
+            journals.append(self._opened.enter_context(closing(ChangesFile(path, page))))
+        return journals
 
     @cached_property
     def engine(self) -> Engine:
@@ -284,7 +261,8 @@ class Parts:
 
     def _open_memory(self, memory: Memory) -> None:
         """Use of the memory what belongs to the organisation that records go to."""
-        if not self.place.is_known:
+        place = self.connection.place
+        if not place.is_known:
             logger.warning(
                 "Outreach does not say whose these credentials are, so the memory %s belongs to "
                 "them: with other credentials, all rows are compared with Outreach once.",
@@ -292,7 +270,7 @@ class Parts:
             )
         if memory.failure is not None:  # since before there was an engine to be stopped
             raise memory.failure
-        memory.belong(self.place.memory, self.place.earlier)
+        memory.belong(place.memory, place.earlier)
 
 
 class Organisation:
@@ -303,11 +281,7 @@ class Organisation:
     """
 
     def __init__(self, parts: Parts) -> None:
-        """Know what all organisations have alike.
-
-        Args:
-            parts: Have the connection to it.
-        """
+        """Know what all organisations have alike; the parts have the connection to this one."""
         self.objects = OwnObjects()
         self._parts = parts
         self._is_asked = False
@@ -330,13 +304,8 @@ class Organisation:
         streams of another object, whose records may be written: with one object the first request
         of a record tells.
 
-        Args:
-            stream: The name of the stream.
-            object_name: What it holds.
-            needed: The scopes that it needs.
-
         Raises:
-            CredentialsError: The token lacks some of them.
+            CredentialsError: The token lacks some of the scopes that are needed.
             RunError: As for any request.
         """
         granted = self._parts.connection.scopes(ask=bool(self._met - {object_name}))

@@ -35,13 +35,7 @@ def on_one_line(text: str) -> str:
 
 
 def say(*lines: str, err: bool = False, nl: bool = True) -> None:
-    """Print lines of words, none wider than the terminal if they go to one.
-
-    Args:
-        lines: The lines.
-        err: Whether to print to standard error.
-        nl: Whether the last line ends with a line end.
-    """
+    """Print lines of words, none wider than the terminal if they go to one."""
     columns = terminal_columns(sys.stderr if err else sys.stdout)
     click.echo("\n".join(fitted(on_one_line(line), columns) for line in lines), err=err, nl=nl)
 
@@ -62,13 +56,9 @@ def terminal_columns(stream: IO[str] | None) -> int | None:
 
 
 def fitted(line: str, columns: int | None) -> str:
-    """Break a line between words where it is too wide.
+    """Break a line between words where it is wider than so many columns.
 
     What is to be copied stays whole: words without a blank in them, and lines that begin with one.
-
-    Args:
-        line: The line.
-        columns: The width that there is, or None for any.
     """
     if columns is None or len(line) <= columns or line.startswith(" "):
         return line

@@ -156,7 +156,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 class LocalFile:
-    """A file of this machine that is replaced as a whole, as `stored.Replaced` has it."""
+    """A file of this machine that is replaced as a whole, like a `StoredObject`."""
 
     def __init__(self, path: str, look: float) -> None:
         """Read nothing yet.

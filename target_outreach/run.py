@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
@@ -13,14 +14,11 @@ from target_outreach.delivery.earlier_rejects import (
     EarlierRejects,
     announce,
     left_over,
-    mark_superseded,
-    mention,
     refuse_foreign,
     unresolved,
 )
 from target_outreach.delivery.rejects import RejectsFile
-from target_outreach.delivery.resolved_rejects import ResolvedRejects
-from target_outreach.delivery.stored_rejects import left_in_store, mention_stored
+from target_outreach.delivery.resolved_rejects import ResolvedRejects, mention
 from target_outreach.errors import (
     EndedEarly,
     InputError,
@@ -32,7 +30,6 @@ from target_outreach.instance_id import folder_glob
 from target_outreach.object_store import Conflict, StoredObject, local_path, public_name
 from target_outreach.report import Report
 from target_outreach.settings.entries import EntryUse, entry_problems, name_labels
-from target_outreach.settings.shown import shown
 from target_outreach.stores import open_folder
 from target_outreach.verbatim import Shortcut
 
@@ -61,10 +58,7 @@ class Run:
     def __init__(self, parts: Parts, reader: MessageReader, direct: Mapping[str, RowSink]) -> None:
         """Begin; nothing is opened before it is needed.
 
-        Args:
-            parts: What it is made of.
-            reader: Reads the messages.
-            direct: The sinks of the streams whose records come as they are; they may change.
+        `direct` has the sinks of the streams whose records come as they are; they may change.
         """
         self.parts = parts
         self.settings = parts.settings
@@ -74,6 +68,7 @@ class Run:
         self._direct = direct
         self._replayed: list[EarlierRejects] = []
         self._left_over: list[EarlierRejects] = []
+        self._inputs: set[Path] = set()
         self._discarding = False
         self.interrupted: Interrupted | None = None
         reader.tick = self.tick
@@ -94,13 +89,11 @@ class Run:
 
     def retry_rejects(self) -> None:
         """Replay what earlier runs have rejected, if the settings say so."""
-        folder = self.settings.rejects_path or None
-        self._left_over = left_over(folder, folder_glob(self.settings))
         if not self.settings.retry_rejects:
             return
         try:
-            place, copies = (lambda: self.parts.place), (lambda: self.parts.copies)
-            self.replay(*unresolved(folder, place, copies))
+            place, copies = (lambda: self.parts.connection.place), (lambda: self.parts.copies)
+            self.replay(*unresolved(self.settings.rejects_path or None, place, copies))
         except (RunError, SettingsError) as error:
             logger.warning("What earlier runs rejected is not sent again: %s", error)
 
@@ -116,8 +109,7 @@ class Run:
             "Standard output": "/dev/fd/1",
         }
         inputs = [*(file.path for file in self._replayed), *_path_of(file_input)]
-        read = {Path(path).resolve() for path in inputs}  # and stays as it is
-        self._left_over = [file for file in self._left_over if file.path.resolve() not in read]
+        self._inputs = {Path(path).resolve() for path in inputs}
         for name, output in outputs.items():
             if output is None or not Path(output).exists():
                 continue
@@ -135,13 +127,14 @@ class Run:
         if self.settings.rejects_path is not None and not self.settings.dry_run:
             _try_folder(self.settings.rejects_path)
         _ = self.parts.connection
-        refuse_foreign(self._replayed, lambda: self.parts.place.tags)
+        refuse_foreign(self._replayed, lambda: self.parts.connection.place.tags)
         _ = self.parts.memory
-        rejects = self.settings.rejects_path
-        if rejects and local_path(rejects) is None and not self.settings.retry_rejects:
-            found = left_in_store(rejects, lambda: self.parts.copies)
-            replayed = {file.path for file in self._replayed}
-            self._left_over = [file for file in found if file.path not in replayed]
+        folder, own = self.settings.rejects_path or None, folder_glob(self.settings)
+        self._left_over = [
+            file
+            for file in left_over(folder, own, lambda: self.parts.copies)
+            if file.path.resolve() not in self._inputs  # which stay as they are
+        ]
         self.parts.resolved_rejects = ResolvedRejects.of(self._left_over)
         if (memory := self.parts.memory_reader) is not None:
             self._reader.shortcut = Shortcut(memory, self.parts, self._direct)
@@ -192,15 +185,10 @@ class Run:
     # The end
 
     def deliver_rest(self) -> None:
-        """Settle all that was received."""
+        """Settle all that was received, and emit the STATE that this allows."""
         self.batches.hand_over_all()
         if (engine := self.parts.started_engine) is not None:
             engine.finish()
-
-    def end_input(self) -> None:
-        """Deliver what is left, now that no more comes; the engine emits the last STATE."""
-        self.parts.status.input_ended = True
-        self.deliver_rest()
 
     def finish(self) -> None:
         """End a run of which all is settled."""
@@ -216,14 +204,9 @@ class Run:
         """Mark what is resolved or rejected again in earlier rejects, and mention the others."""
         rejects = self.parts.rejects
         if isinstance(rejects, RejectsFile):  # a dry run has delivered nothing
-            self.parts.resolved_rejects.resolve(lambda: rejects.mark)
-            mark_superseded(self._left_over, rejects)
+            self.parts.resolved_rejects.resolve(rejects)
         if not self.settings.retry_rejects:
-            folder = self.settings.rejects_path
-            if folder and local_path(folder) is None:
-                mention_stored(folder, self._left_over)
-            else:
-                mention(self._left_over)
+            mention(self._left_over)
 
     def _remark_on_input(self) -> None:
         """Say what was to be expected of the tap and did not come."""
@@ -266,7 +249,7 @@ class Run:
         self._reader.discard()
 
     def report(self) -> Report:
-        """Return the figures of the run."""
+        """Return the figures of the run; some are only found out where a file is to hold them."""
         parts, tallies = self.parts, dict(self.parts.tallies)
         end = parts.status.point()
         if (memory := parts.open_memory) is not None:
@@ -274,7 +257,7 @@ class Run:
                 tally.edited_by_others = memory.edits[name]
         has_file = any(tally.outcomes["rejected"] for tally in tallies.values())
         has_file = has_file and not self.settings.dry_run
-        return Report(
+        report = Report(
             streams=tallies,
             unsettled={name: parts.ledger.unsettled(name) for name in tallies},
             requests=end.requests,
@@ -283,22 +266,19 @@ class Run:
             rejects_file=public_name(parts.rejects.path) if has_file else None,
             dry_run=self.settings.dry_run,
             started_at=parts.status.started_at,
+        )
+        if self.settings.report_path is None:
+            return report
+        return replace(
+            report,
             points=parts.progress.timeline.up_to(end),
             destination=parts.destination,
-            configuration=shown(self.settings),
+            configuration=self.settings.shown(),
         )
-
-    @property
-    def has_emitted(self) -> bool:
-        """Whether a STATE was emitted."""
-        return self.parts.states.has_emitted
 
 
 def _try_folder(folder: str) -> None:
-    """See whether a rejects file could be written, and leave nothing behind.
-
-    Args:
-        folder: A local folder, which may have to be made, or a URL, where an empty object is left.
+    """See whether a rejects file could be written; in a store, an empty object stays behind.
 
     Raises:
         SettingsError: It could not.

@@ -13,7 +13,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from singer_sdk.exceptions import ConfigValidationError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import click
 
+    from target_outreach.report import Report
     from target_outreach.run import Run
 
 logger = logging.getLogger("target-outreach")
@@ -67,24 +68,11 @@ def set_up_logging() -> click.Command:
     return command
 
 
-def make_target(config: Any) -> TargetOutreach:  # noqa: ANN401 - a private type of the SDK
-    """Make a target from what ``--config`` says.
-
-    Raises:
-        SettingsError: A setting, or its environment variable, is wrong.
-    """
-    if config.parse_env:
-        TargetOutreach.check_environment(os.environ)
-    return TargetOutreach(config=config.config, parse_env_config=config.parse_env)
-
-
 def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = True) -> ExitCode:
     """Run a target to its end, whatever happens, and say how it ended.
 
-    Args:
-        target: The target.
-        file_input: Its input, or None for standard input.
-        recurs: Whether runs like it may follow, so that the report may say what they cost.
+    The input is by default standard input. If runs like this one may follow (it `recurs`), the
+    report may say what they cost.
     """
     errors: list[Exception] = []
     life = target.run
@@ -107,9 +95,9 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
             if later is not reason:
                 errors.append(later)
                 explain(later)
-    code = _conclude(life, errors, recurs=recurs)
+    report, code = _conclude(life, errors, recurs=recurs)
     if code == ExitCode.ENDED_EARLY:
-        if not life.has_emitted:
+        if not life.parts.states.has_emitted:
             logger.warning(
                 "No STATE could be passed on, so the next run begins where this one did. If that "
                 "happens each time, let the tap send STATE more often, or raise the limit."
@@ -122,16 +110,15 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
         life.parts.close()
     except RunError as error:
         code = explain(error)
-    _say_ending(life, code, errors, recurs=recurs)
+    _say_ending(life, report, code, errors, recurs=recurs)
     return code
 
 
-def _conclude(life: Run, errors: Sequence[Exception], *, recurs: bool) -> ExitCode:
+def _conclude(life: Run, errors: Sequence[Exception], *, recurs: bool) -> tuple[Report, ExitCode]:
     """Report on the run, successful or not; its first error decides the exit code."""
     life.parts.progress.close()
-    report = life.report()
+    report, settings = life.report(), life.settings
     failure = _exit_code(errors[0]) if errors else None
-    settings = life.settings
     count = settings.fail_on_rejects if settings.dry_run else settings.on_reject != "ignore"
     code = report.exit_code(failure, rejects_count=count)
     # What a run cost that did not get to its end says nothing of those to come.
@@ -139,13 +126,13 @@ def _conclude(life: Run, errors: Sequence[Exception], *, recurs: bool) -> ExitCo
     if not report.adds_up:
         logger.error("Internal error: the counts do not add up. Please report it.")
     log_report(report, _columns())
-    if life.settings.report_path:
+    if settings.report_path:
         problems = [sentence for error in errors for sentence in _sentences(error)]
         try:
-            write_report(report, life.settings.report_path, code, problems)
+            write_report(report, settings.report_path, code, problems)
         except RunError as error:
             code = explain(error)
-    return code
+    return report, code
 
 
 def _columns() -> int | None:
@@ -158,26 +145,32 @@ def _columns() -> int | None:
     return None if console is None else console.width
 
 
-def _say_ending(life: Run, code: ExitCode, errors: Sequence[Exception], *, recurs: bool) -> None:
+def _say_ending(
+    life: Run, report: Report, code: ExitCode, errors: Sequence[Exception], *, recurs: bool
+) -> None:
     """Say what an exit code means that whoever started the run may have no words for."""
     failed = recurs and "MELTANO_LOADER_NAME" in os.environ
     verdict = " meltano run calls this a failed loader." if failed else ""
     if code == ExitCode.REJECTS:
-        _say_rejects(life, verdict)
+        _say_rejects(life, report, verdict)
     elif code == ExitCode.ENDED_EARLY:
-        goes_on = "goes on from the last STATE" if life.has_emitted else "begins where this one did"
+        goes_on = (
+            "goes on from the last STATE"
+            if life.parts.states.has_emitted
+            else "begins where this one did"
+        )
         logger.warning("The run has ended early, exit code 4: the next one %s.%s", goes_on, verdict)
     elif any(isinstance(error, Unanswered) for error in errors):
         logger.info("The next run goes on from STATE.")
     if (columns := _columns()) is not None:
         # On a terminal the last line says it all, so that nobody has to read upwards.
         reasons = [sentence for error in errors[:1] for sentence in _sentences(error)]
-        line = last_line(life.report(), code, reasons)
+        line = last_line(report, code, reasons)
         say(*wrap(line, columns, break_long_words=False), err=True)
 
 
-def _say_rejects(life: Run, verdict: str) -> None:
-    rejected = life.report().total("rejected")
+def _say_rejects(life: Run, report: Report, verdict: str) -> None:
+    rejected = report.total("rejected")
     records, policy = counted(rejected, "record"), life.settings.on_reject
     if life.settings.dry_run:
         logger.warning(
@@ -185,7 +178,7 @@ def _say_rejects(life: Run, verdict: str) -> None:
         )
         return
     were, them = ("was", "it") if rejected == 1 else ("were", "them")
-    command = replay_command(life.report().rejects_file or "FILE")
+    command = replay_command(report.rejects_file or "FILE")
     logger.warning(
         "%s %s rejected, all others are delivered: exit code 3 (on_reject is %s).%s Fix %s in the "
         "rejects file, then send %s again by: %s",

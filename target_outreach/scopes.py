@@ -53,14 +53,7 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
 def stream_scopes(
     object_type: ObjectType, goals: Iterable[str], *, creates_links: bool, in_bulk: bool
 ) -> tuple[str, ...]:
-    """List the scopes that a stream needs.
-
-    Args:
-        object_type: What it holds.
-        goals: What its columns go to, as `StreamMapping.goals` has it.
-        creates_links: Whether missing records are created to be linked to.
-        in_bulk: Whether updates are sent as imports.
-    """
+    """List the scopes that a stream needs, by what its columns go to and its settings."""
     names = [object_type.name, *["imports"] * in_bulk]
     scopes = [f"{name}.{action}" for name in names for action in ("read", "write")]
     if creates_links:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import fsspec
@@ -12,7 +13,7 @@ from target_outreach.errors import SettingsError
 from target_outreach.object_store import EXTRAS, LOCAL, Conflict, Stored, StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from target_outreach.object_store import Folder
@@ -81,6 +82,24 @@ def open_folder(url: str, setting: str) -> Folder:
         mute_stores()
 
 
+@contextmanager
+def _worded() -> Iterator[None]:
+    """Make one kind of all errors; a store's own words may hold more than a log should.
+
+    Raises:
+        Conflict: Somebody else has written the object.
+        OSError: Anything else.
+    """
+    try:
+        yield
+    except Conflict:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise
+        raise OSError(type(error).__name__) from None
+
+
 class _Files:
     """Files wherever fsspec gets, below one URL."""
 
@@ -107,67 +126,55 @@ class _Files:
     def _at(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"
 
+    @_worded()
     def read(self, name: str) -> Stored | None:
         try:
             content: bytes = self._filesystem.cat_file(self._at(name))
         except FileNotFoundError:
             return None
-        except Exception as error:  # noqa: BLE001 - each store has errors of its own
-            raise _failed(error) from None
         return Stored(content, _digest(content))
 
+    @_worded()
     def replace(
         self, name: str, content: bytes, version: Mapping[str, str] | None
     ) -> Mapping[str, str]:
         there = self.read(name)
         if (None if there is None else there.version) != version:
             raise Conflict
-        try:
-            self._filesystem.makedirs(self._path, exist_ok=True)
-            self._filesystem.pipe_file(self._at(name), content)
-        except Exception as error:  # noqa: BLE001 - idem
-            raise _failed(error) from None
+        self._filesystem.makedirs(self._path, exist_ok=True)
+        self._filesystem.pipe_file(self._at(name), content)
         return _digest(content)
 
+    @_worded()
     def delete(self, name: str) -> None:
-        try:
+        with suppress(FileNotFoundError):
             self._filesystem.rm_file(self._at(name))
-        except FileNotFoundError:
-            return
-        except Exception as error:  # noqa: BLE001 - idem
-            raise _failed(error) from None
 
+    @_worded()
     def names(self, prefix: str) -> list[str]:
         try:
             found = self._filesystem.ls(self._path, detail=False)
         except FileNotFoundError:
             return []
-        except Exception as error:  # noqa: BLE001 - idem
-            raise _failed(error) from None
         names = (str(path).rstrip("/").rpartition("/")[2] for path in found)
         return sorted(name for name in names if name.startswith(prefix))
 
+    @_worded()
     def rename(self, name: str, new: str) -> None:
-        try:
-            self._filesystem.mv(self._at(name), self._at(new))
-        except Exception as error:  # noqa: BLE001 - idem
-            raise _failed(error) from None
+        self._filesystem.mv(self._at(name), self._at(new))
 
+    @_worded()
     def download(self, name: str, path: Path) -> bool:
         try:
             self._filesystem.get_file(self._at(name), str(path))
         except FileNotFoundError:
             return False
-        except Exception as error:  # noqa: BLE001 - idem
-            raise _failed(error) from None
         return True
 
+    @_worded()
     def upload(self, path: Path, name: str) -> None:
-        try:
-            self._filesystem.makedirs(self._path, exist_ok=True)
-            self._filesystem.put_file(str(path), self._at(name))
-        except Exception as error:  # noqa: BLE001 - idem
-            raise _failed(error) from None
+        self._filesystem.makedirs(self._path, exist_ok=True)
+        self._filesystem.put_file(str(path), self._at(name))
 
 
 def _digest(content: bytes) -> Mapping[str, str]:
@@ -187,8 +194,3 @@ def _ends_here(url: str, filesystem: object) -> bool:
             return True
         filesystem = getattr(filesystem, "fs", None)
     return False
-
-
-def _failed(error: Exception) -> OSError:
-    """Make one kind of all errors; a store's own words may hold more than a log should."""
-    return error if isinstance(error, OSError) and error.strerror else OSError(type(error).__name__)

@@ -91,7 +91,8 @@ class TargetOutreach(ExactTarget):
     @override
     def process_endofpipe(self) -> None:
         """Deliver what is left, and end the run."""
-        self.run.end_input()
+        self.run.parts.status.input_ended = True
+        self.run.deliver_rest()
         for sink in self.sinks():
             sink.clean_up()
         self.run.finish()

@@ -24,8 +24,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from target_outreach.delivery.rejects import RejectsFile
+from target_outreach.delivery.status import Point
 from target_outreach.delivery.tally import MOST_REASONS, OUTCOMES, Tally, counted
-from target_outreach.delivery.timeline import Point
 from target_outreach.errors import ExitCode, RecordFault
 from target_outreach.report import Report
 from target_outreach.report.closing import (

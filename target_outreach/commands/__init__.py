@@ -57,12 +57,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help=configuration.DRY_
 def open_target(
     context: click.Context, configs: tuple[str, ...], *, dry_run: bool = False
 ) -> TargetOutreach:
-    """Make a target from what ``--config`` says.
-
-    Args:
-        context: The command under way.
-        configs: What ``--config`` names.
-        dry_run: Whether nothing is to be written, whatever the configuration says.
+    """Make a target from what ``--config`` says; a dry run writes nothing, whatever that says.
 
     Raises:
         SettingsError: A setting, or its environment variable, is wrong, or a file is unreadable.
@@ -80,12 +75,7 @@ def merge_config(context: click.Context, configs: tuple[str, ...]) -> dict[str, 
     Raises:
         SettingsError: An environment variable cannot be read, or a file.
     """
-    config = read_config(context, configs)
-    if config.parse_env:
-        TargetOutreach.check_environment(os.environ)
-    target = TargetOutreach(
-        config=config.config, parse_env_config=config.parse_env, validate_config=False
-    )
+    target = configuration.make_target(read_config(context, configs), validate=False)
     return dict(target.config)
 
 

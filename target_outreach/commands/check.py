@@ -199,13 +199,9 @@ def _whose(identity: Identity) -> str:
 def _mention_untried(
     connection: Connection, settings: Settings, began: float, findings: Findings
 ) -> None:
-    """Say that an access token was at hand, so that what brings the next one was not shown.
+    """Say if the token was there before the check, so that what brings the next one is untried.
 
-    Args:
-        connection: Has the token.
-        settings: Say what brings the next one.
-        began: When the check began, in seconds since the epoch.
-        findings: Take the note.
+    The check began at so many seconds since the epoch.
     """
     tokens = connection.tokens
     if tokens is None or tokens.issued_at >= began:

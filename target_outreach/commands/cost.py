@@ -71,12 +71,7 @@ class Sync:
 
 
 def requests_of(sync: Sync, detection: ChangeDetection) -> int:
-    """Estimate the requests of one run.
-
-    Args:
-        sync: What is to be synced.
-        detection: How unchanged rows are known.
-    """
+    """Estimate the requests of one run."""
     written = sync.rows if detection == "none" else sync.written
     if detection in {"outreach", "drift"}:
         written += sync.edited  # which is written over

@@ -128,12 +128,7 @@ class Acquaintance(Organisation):
     """
 
     def __init__(self, parts: Parts, unasked: str | None) -> None:
-        """Know what all organisations have alike.
-
-        Args:
-            parts: Have the connection to it.
-            unasked: Why it is not to be asked.
-        """
+        """Know what all organisations have alike."""
         super().__init__(parts)
         self.unasked = unasked
         self._matters = False

@@ -131,12 +131,7 @@ class Answers:
     """What options say, or else whoever is asked, or else a default."""
 
     def __init__(self, given: dict[str, str | None], *, may_ask: bool) -> None:
-        """Ask nothing yet.
-
-        Args:
-            given: What the options say.
-            may_ask: Whether somebody is there.
-        """
+        """Know what the options say, and whether somebody is there to be asked."""
         self._given = given
         self._may_ask = may_ask
 

@@ -35,13 +35,7 @@ LONGEST_ANSWER = 30.0
 
 
 def write_facts(connection: Connection, settings: Settings, pacer: Pacer, path: str | None) -> None:
-    """Ask for the facts, and write them as JSON.
-
-    Args:
-        connection: Leads to the organisation.
-        settings: How requests are sent.
-        pacer: Grants each request.
-        path: The file to write, or None for standard output.
+    """Ask for the facts, and write them as JSON to a file, or to standard output.
 
     Raises:
         OutputError: The file cannot be written.

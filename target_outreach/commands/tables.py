@@ -27,12 +27,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def lines_of_table(rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
-    """Lay rows out as lines.
-
-    Args:
-        rows: The cells; the first row is the header.
-        columns: The width that there is, or None for any.
-    """
+    """Lay rows out as lines of at most so many columns; the first row is the header."""
     widths = [max(map(width, cells)) for cells in zip(*rows, strict=True)]
     before = sum(widths[:-1]) + GAP * (len(widths) - 1)
     if columns is not None and before + widths[-1] > columns:

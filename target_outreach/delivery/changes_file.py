@@ -6,8 +6,9 @@ import contextlib
 import json
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from target_outreach.delivery.journal import Journal
 from target_outreach.errors import OutputError
 from target_outreach.json_reader import read_in_part, read_json
 from target_outreach.private_files import Replacement
@@ -16,6 +17,7 @@ from target_outreach.records.model import Unchanged, Update
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from target_outreach.delivery.changes_page import ChangesPage
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.errors import RecordFault
@@ -24,19 +26,6 @@ if TYPE_CHECKING:
 
 #: What Outreach would set itself.
 CREATED = "createdAt"
-
-
-class Form(Protocol):
-    """How entries become the text of a file."""
-
-    def begin(self) -> str:
-        """Return what comes before the first entry."""
-
-    def entry(self, stream: Stream, entry: Mapping[str, Any]) -> str:
-        """Return an entry as text."""
-
-    def end(self) -> str:
-        """Return what comes after the last entry."""
 
 
 class Lines:
@@ -56,19 +45,15 @@ class Lines:
         return ""
 
 
-class ChangesFile:
+class ChangesFile(Journal):
     """Writes an entry for each record: its place, what is done with it, and why.
 
-    It holds values of records, so only its owner may read it. It is whole, or not there: where the
-    run is killed, what an earlier run left is still there.
+    It holds values of records, so only its owner may read it. It gets into its place when the run
+    ends, and no STATE rests on it: where the run is killed, that of an earlier one is still there.
     """
 
-    def __init__(self, path: str, form: Form) -> None:
-        """Open the file.
-
-        Args:
-            path: The file.
-            form: How entries are written.
+    def __init__(self, path: str, form: Lines | ChangesPage) -> None:
+        """Open the file; the form says how entries are written.
 
         Raises:
             OutputError: It cannot be written.
@@ -86,9 +71,6 @@ class ChangesFile:
         self._failed = False
         self._key_properties: dict[str, list[str]] = {}
         self._write(form.begin())
-
-    def commit(self) -> None:
-        """Do nothing: the file gets into its place when the run ends, and no STATE rests on it."""
 
     def close(self) -> None:
         """Write all that was noted, and put the file into its place.

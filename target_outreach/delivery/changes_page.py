@@ -44,12 +44,7 @@ class ChangesPage:
     """Entries as lines of JSON within a page, which lists them by a script of its own."""
 
     def __init__(self, tallies: Mapping[str, Tally], *, is_dry: bool) -> None:
-        """Begin without an entry.
-
-        Args:
-            tallies: The counts of the run by stream, which go on changing.
-            is_dry: Whether nothing is written.
-        """
+        """Begin without an entry; the counts of the run go on changing."""
         self._tallies = tallies
         self._is_dry = is_dry
         self._counts: Counter[tuple[str, str]] = Counter()

@@ -106,11 +106,7 @@ class Display:
     """The last lines of a terminal, which show how far a run is."""
 
     def __init__(self, console: Console) -> None:
-        """Show nothing yet.
-
-        Args:
-            console: The one that the log is written by, so that its lines appear above.
-        """
+        """Show nothing yet; the console is that of the log, so that its lines appear above."""
         self._console = console
         self._live = self._new()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -18,17 +17,14 @@ from typing import TYPE_CHECKING
 
 from target_outreach.delivery.place import tag
 from target_outreach.delivery.rejects import (
-    RejectsFile,
     default_folder,
     home,
     in_use,
     mark_of,
-    now_utc,
 )
 from target_outreach.delivery.tally import counted
-from target_outreach.errors import OutputError, SettingsError
+from target_outreach.errors import OutputError, SettingsError, reason_of
 from target_outreach.object_store import Conflict, StoredObject, local_path, public_name
-from target_outreach.plain_text import COMMAND
 from target_outreach.private_files import APPENDED, is_ours, replace_file
 from target_outreach.stores import open_folder
 
@@ -42,6 +38,9 @@ logger = logging.getLogger("target-outreach")
 
 #: The ending of files whose records are all settled.
 DONE = ".done"
+
+#: Files in a store that a run reads to find out which of their rows it delivers: the newest ones.
+MOST_READ = 5
 
 #: From here on, rejects that are sent again are worth a warning.
 STALE = timedelta(days=2)
@@ -86,7 +85,7 @@ class EarlierRejects:
             if not self.folder.download(self.name, self.path):
                 raise FileNotFoundError(0, "it is gone")
         except OSError as error:
-            raise OutputError(f"{self} cannot be read ({_reason(error)}).") from None
+            raise OutputError(f"{self} cannot be read ({reason_of(error)}).") from None
 
     def is_done(self) -> bool:
         """Tell whether it has another name by now."""
@@ -113,7 +112,7 @@ class EarlierRejects:
             except OSError as error:
                 raise OutputError(
                     f"{self} was sent again, and cannot be renamed to end in {DONE} "
-                    f"({_reason(error)}): rename it, or it is sent once more."
+                    f"({reason_of(error)}): rename it, or it is sent once more."
                 ) from None
         elif in_use(self.path):
             logger.warning("%s keeps its name, since another run still writes it.", self)
@@ -156,15 +155,11 @@ class EarlierRejects:
         StoredObject(self.folder, self.name).replace(lines, there.version)
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
-
-
 def _names(folder: Folder, prefix: str, shown: str) -> list[str]:
     try:
         names = folder.names(prefix)
     except OSError as error:
-        raise OutputError(f"{shown} cannot be listed ({_reason(error)}).") from None
+        raise OutputError(f"{shown} cannot be listed ({reason_of(error)}).") from None
     jsonl = (name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl"))
     return [f"{name}.jsonl" for name in sorted(jsonl)]  # the first part of a run before the others
 
@@ -258,73 +253,29 @@ def _not_in_use(folder: str | None, copies: Callable[[], Path]) -> list[EarlierR
     return [EarlierRejects(file) for file in found if file not in planted and not in_use(file)]
 
 
-def left_over(folder: str | None, own: str) -> list[EarlierRejects]:
+def left_over(folder: str | None, own: str, copies: Callable[[], Path]) -> list[EarlierRejects]:
     """List the rejects files that are not done, without asking whose they are.
 
     Args:
-        folder: The folder that is configured, if one is; none is looked at behind a URL.
+        folder: The folder that is configured, if one is, or its URL.
         own: A glob for the names that folders of this Outreach have in the user's state folder.
+        copies: Makes a private folder of this machine for copies.
 
     Returns:
-        The files, the oldest first.
+        The files, the oldest first. Of those in a store the newest are copied; there are none where
+        they may be written and not be read.
     """
-    if folder is None:
-        return [EarlierRejects(file) for file in sorted(home().glob(f"{own}/*.jsonl"), key=_by_age)]
-    local = folder.removeprefix("file://")
-    found = [] if "://" in local else sorted(Path(local).glob("*.jsonl"), key=_by_age)
-    return [EarlierRejects(file) for file in found]
-
-
-def mention(files: Sequence[EarlierRejects]) -> None:
-    """Say what earlier runs have rejected and nobody has sent again: how many, where, and how to.
-
-    Args:
-        files: The rejects files that are not done.
-    """
-    counts = {file: count for file in files if (count := _records_in(file.path))}
-    if not counts:
-        return
-    folders = dict.fromkeys(file.path.parent for file in counts)
-    shown = (shlex.quote(str(folder)) + "/*.jsonl" for folder in folders)
-    if len(counts) == 1:
-        shown = (shlex.quote(str(file)) for file in counts)
-    command = f"target-outreach replay {' '.join(shown)}"
-    logger.warning(
-        "%s of earlier runs, in %s, not resolved yet. Fix what is wrong with them, and send them "
-        "with the options of this run by: %s",
-        counted(sum(counts.values()), "rejected record"),
-        counted(len(counts), "file"),
-        command,
-        extra={COMMAND: command},
-    )
-
-
-def _records_in(file: Path) -> int:
-    """Count the records in a rejects file, as far as it can be read."""
+    local = folder if folder is None else local_path(folder)
+    if folder is None or local is not None:
+        found = home().glob(f"{own}/*.jsonl") if local is None else Path(local).glob("*.jsonl")
+        return [EarlierRejects(file) for file in sorted(found, key=_by_age)]
     try:
-        with file.open("rb") as opened:
-            return sum(b'"RECORD"' in line and b'"error"' in line for line in opened)
-    except OSError:
-        return 0
-
-
-def mark_superseded(files: Sequence[EarlierRejects], rejects: object) -> None:
-    """Mark those files done whose rows this run has all rejected again, with the same text.
-
-    So the same rows do not pile up, run by run, in files that all have to be fixed. A file with
-    any other row, or with one that has been fixed, stays.
-
-    Args:
-        files: Rejects files of earlier runs.
-        rejects: Where this run has written what it rejected.
-    """
-    if not isinstance(rejects, RejectsFile) or not rejects.lines:
-        return
-    for file in files:
-        is_copy = file.folder is not None
-        if mark_of(file.name) == rejects.mark and rejects.has_all_of(file.path, is_copy=is_copy):
-            file.mark_done()
-            logger.info("All rows in %s were rejected again; they are in %s.", file, rejects.path)
+        files = find(f"{folder.rstrip('/')}/*.jsonl", copies)
+        for file in files[-MOST_READ:]:
+            file.fetch()
+    except OutputError:
+        return []
+    return files
 
 
 def refuse_foreign(files: Sequence[EarlierRejects], tags: Callable[[], Collection[str]]) -> None:
@@ -351,18 +302,11 @@ def _by_age(file: Path) -> tuple[str, str]:
     return file.name, str(file)
 
 
-def announce(
-    files: Sequence[EarlierRejects], *, clock: Callable[[], datetime] | None = None
-) -> None:
-    """Say that rejects files are sent again, and how old the oldest is.
-
-    Args:
-        files: The files, the oldest first.
-        clock: Tells the time.
-    """
+def announce(files: Sequence[EarlierRejects]) -> None:
+    """Say that rejects files are sent again, and how old the oldest, which is the first, is."""
     if not files:
         return
-    age = (clock or now_utc)() - _written_at(files[0].path)
+    age = datetime.now(UTC) - _written_at(files[0].path)
     others = f" and {counted(len(files) - 1, 'later file')}" if len(files) > 1 else ""
     logger.log(
         logging.INFO if age < STALE else logging.WARNING,

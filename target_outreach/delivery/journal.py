@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from target_outreach.records.model import Resource
 
 
-class Journal(Protocol):
-    """Receives the outcome of each record."""
+class Journal:
+    """Receives the outcome of each record; what it does not need, it ignores."""
 
     def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
         """Hear that a group is created, updated or unchanged; all but its last are superseded."""

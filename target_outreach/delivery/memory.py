@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from target_outreach.delivery.journal import Journal
 from target_outreach.delivery.memory_file import (
     DOUBTED,
     EDITED,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
-    from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
 
 KEEP = """
@@ -87,8 +87,8 @@ class Known(Struct, frozen=True):
 NOTHING_RECALLED: tuple[int, int, set[str], dict[str, Known]] = (-1, -1, set(), {})
 
 
-class Memory(MemoryFile):
-    """A memory in a SQLite file, used on the engine's thread only; also a journal.
+class Memory(MemoryFile, Journal):
+    """A memory in a SQLite file, used on the engine's thread only.
 
     Attributes:
         writes: How many records were written in this run.
@@ -96,15 +96,7 @@ class Memory(MemoryFile):
     """
 
     def __init__(self, path: str, name: str | None = None) -> None:
-        """Open the file, and make it if there is none.
-
-        Args:
-            path: The path of the file.
-            name: What it is called in messages, where it is the copy of another.
-
-        Raises:
-            SettingsError: It is no such file, or cannot be opened.
-        """
+        """Open the file as `MemoryFile` does."""
         super().__init__(path, name)
         self.edits: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._news: dict[tuple[int, bytes], _News | None] = {}
@@ -271,14 +263,6 @@ class Memory(MemoryFile):
             for item in items:
                 if item.desired is not None and (key := item.desired.source_key) is not None:
                     self.forget(stream, key)
-
-    def rejected(
-        self, stream: Stream, item: Item, fault: RecordFault, opt_out: Delivered | None = None
-    ) -> None:
-        """Do nothing: the record comes again, or not at all."""
-
-    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
-        """Do nothing: no row of a source says it."""
 
     def commit(self) -> None:
         """Keep all that was noted, in one transaction.

@@ -66,11 +66,7 @@ class RememberedChanges:
             raise self._file.damaged() from None
 
     def note_asked(self, stream: Stream, asked: Asked) -> None:
-        """Remember what was shown when Outreach was asked what has changed.
-
-        Args:
-            stream: The stream that it was asked for.
-            asked: What was shown, all of which is taken in.
+        """Remember what Outreach showed when it was asked what has changed; all of it is taken in.
 
         Raises:
             OutputError: The file cannot be written.

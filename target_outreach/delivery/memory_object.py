@@ -27,7 +27,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from target_outreach.errors import EndedEarly, OutputError, SettingsError
+from target_outreach.errors import EndedEarly, OutputError, SettingsError, reason_of
 from target_outreach.object_store import Conflict, StoredObject, public_name
 from target_outreach.private_files import NEW
 from target_outreach.stores import open_folder
@@ -152,11 +152,8 @@ class StoredMemory:
     def open(self, on_busy: OnBusy) -> None:
         """Put this run into the head, and copy the contents here.
 
-        Args:
-            on_busy: What to do where another run uses the memory.
-
         Raises:
-            EndedEarly: Another run does, and this one is not to wait for it.
+            EndedEarly: Another run uses the memory, and this one is not to wait for it.
             OutputError: The bucket cannot be used.
         """
         try:
@@ -396,4 +393,4 @@ class _Repeated:
 def _reason(error: OSError | sqlite3.Error) -> str:
     if isinstance(error, Conflict):
         return "another run has taken it over"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return reason_of(error)

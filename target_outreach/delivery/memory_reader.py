@@ -21,9 +21,6 @@ class MemoryReader:
     def __init__(self, memory: MemoryFile) -> None:
         """Open the file once more, for another thread.
 
-        Args:
-            memory: The same file; it knows which part of it a stream has.
-
         Raises:
             SettingsError: It cannot be opened.
         """

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, cast
 from singer_sdk.metrics import Counter, Metric, Point, Tag, get_metrics_logger, log
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from target_outreach.delivery import timeline
-    from target_outreach.delivery.tally import Count, Outcome
+    from target_outreach.delivery.status import Moment
 
 
 class OutreachMetric(enum.StrEnum):
@@ -36,17 +33,13 @@ class Meters:
         self._counters: dict[tuple[str, str | None], Counter] = {}
         self._seen: dict[tuple[str, str | None], int] = {}
 
-    def observe(self, streams: Mapping[str, Count], point: timeline.Point) -> None:
-        """Count what has been added since the last call.
-
-        Args:
-            streams: The counts by stream.
-            point: The figures of the run.
-        """
-        self._count(Metric.HTTP_REQUEST_COUNT, None, point.requests)
-        for stream, count in streams.items():
+    def observe(self, moment: Moment) -> None:
+        """Count what has been added since the last call."""
+        self._count(Metric.HTTP_REQUEST_COUNT, None, moment.point.requests)
+        for stream, count in moment.streams.items():
             for outcome, number in count.outcomes.items():
-                self._count(_of(outcome), stream, number)
+                # The SDK's counters take any metric that has a value.
+                self._count(cast("Metric", OutreachMetric[outcome.upper()]), stream, number)
 
     def _count(self, metric: Metric, stream: str | None, number: int) -> None:
         key = (metric.value, stream)
@@ -58,24 +51,11 @@ class Meters:
             self._counters[key].increment(added)
 
     def close(self, waited: float) -> None:
-        """Log what was not logged yet.
-
-        Args:
-            waited: Seconds spent waiting in all.
-        """
+        """Log what was not logged yet, and the seconds spent waiting in all."""
         for counter in self._counters.values():
             if counter.value:
                 counter.exit()
         if waited:
             metric = cast("Metric", OutreachMetric.WAIT_DURATION)
-            log(get_metrics_logger(), Point("timer", metric, round(waited, 3), _tags()))
-
-
-def _of(outcome: Outcome) -> Metric:
-    """Name the metric of an outcome; the SDK's counters take any that has a value."""
-    return cast("Metric", OutreachMetric[outcome.upper()])
-
-
-def _tags() -> dict[str, int]:
-    """Return the tags that the SDK gives each of its meters."""
-    return Counter(Metric.HTTP_REQUEST_COUNT).tags
+            tags = Counter(Metric.HTTP_REQUEST_COUNT).tags  # which the SDK gives each of its meters
+            log(get_metrics_logger(), Point("timer", metric, round(waited, 3), tags))

@@ -27,23 +27,8 @@ class RejectPolicy:
     most: int | None = None
     most_percent: float | None = None
 
-    @property
-    def holds_state(self) -> bool:
-        """Whether no STATE may pass a rejected record."""
-        return self.on_reject in {"hold", "abort"}
-
-    @property
-    def aborts(self) -> bool:
-        """Whether the run stops at the first rejected record, once all before it are settled."""
-        return self.on_reject == "abort"
-
     def verdict(self, rejected: int, received: int) -> str | None:
-        """Say in one sentence why the run must stop, or return None.
-
-        Args:
-            rejected: Records rejected so far.
-            received: Records received so far.
-        """
+        """Say in one sentence why the run must stop after so many rejects, or return None."""
         if self.most is not None and rejected > self.most:
             return f"More than max_rejects ({self.most}) records were rejected."
         if self.most_percent is not None and received > FEWEST_RECEIVED:

@@ -12,10 +12,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.meters import Meters
-from target_outreach.delivery.status import Moment
+from target_outreach.delivery.status import Moment, Timeline
 from target_outreach.delivery.tally import counted
 from target_outreach.delivery.terminal import printable
-from target_outreach.delivery.timeline import Timeline
 from target_outreach.outreach.pacing import clock_time
 
 if TYPE_CHECKING:
@@ -45,12 +44,7 @@ class Progress:
     """
 
     def __init__(self, status: Status, display: Display | None) -> None:
-        """Say nothing yet.
-
-        Args:
-            status: Says how far the run is; asked on a thread of its own.
-            display: Shows it on a terminal, or None to log lines instead.
-        """
+        """Say nothing yet; without a display, log lines will say it."""
         self.timeline = Timeline()
         self._status = status
         self._meters = Meters()
@@ -76,7 +70,7 @@ class Progress:
             with contextlib.suppress(OSError, ValueError):  # the terminal is gone
                 self._display.close()
         moment = self._status.moment()
-        self._meters.observe(moment.streams, moment.point)
+        self._meters.observe(moment)
         self._meters.close(moment.point.waited)
 
     def _run(self) -> None:
@@ -88,27 +82,21 @@ class Progress:
 
     def _glance(self, moment: Moment) -> None:
         self.timeline.add(moment.point)
-        self._meters.observe(moment.streams, moment.point)
+        self._meters.observe(moment)
         if self._display is not None:
             self._display.show(moment)
-        elif self._is_due(moment):
-            logger.info("%s", line_of(moment, moment.since(self._said)))
-            self._said = moment
-
-    def _is_due(self, moment: Moment) -> bool:
+            return
+        before = self._said.streams
+        streams = [name for name, count in moment.streams.items() if count != before.get(name)]
+        has_news = streams or moment.point.requests != self._said.point.requests
         silent = moment.point.seconds - self._said.point.seconds
-        has_news = bool(moment.since(self._said))
-        has_news |= moment.point.requests != self._said.point.requests
-        return silent >= (INTERVAL if has_news else HEARTBEAT)
+        if silent >= (INTERVAL if has_news else HEARTBEAT):
+            logger.info("%s", line_of(moment, streams))
+            self._said = moment
 
 
 def line_of(moment: Moment, streams: list[str]) -> str:
-    """Word the line for the log.
-
-    Args:
-        moment: How far the run is.
-        streams: The streams that something is to be said of.
-    """
+    """Word the line for the log, which speaks of some of the streams."""
     parts = [
         f"{printable(name)}: {moment.streams[name].words()}" for name in streams[:MOST_STREAMS]
     ]

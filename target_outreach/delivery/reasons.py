@@ -37,13 +37,9 @@ SKIPPED = {
 
 
 def in_words(code: str) -> str:
-    """Say why a record is rejected or skipped.
+    """Say why a record is rejected or skipped, without a full stop.
 
-    Args:
-        code: As the rejects file or the report has it.
-
-    Returns:
-        Words without a full stop; those of the code itself where it is not known.
+    A code of a report or a rejects file that is not known here is taken for words itself.
     """
     known = REJECTED.get(code) or SKIPPED.get(code)
     return known or code.replace("_", " ").capitalize()

@@ -24,7 +24,7 @@ import platformdirs
 from singer_sdk.singerlib.json import deserialize_json, serialize_json
 
 from target_outreach.delivery.place import tag
-from target_outreach.errors import OutputError
+from target_outreach.errors import OutputError, reason_of
 from target_outreach.json_reader import read_exact_json
 from target_outreach.object_store import StoredObject, local_path, public_name
 from target_outreach.private_files import NEW
@@ -51,11 +51,7 @@ def home() -> Path:
 
 
 def default_folder(place: str) -> str:
-    """Return the folder for rejects in the user's state folder.
-
-    Args:
-        place: Names where the records were to go, so that they are not sent elsewhere.
-    """
+    """Return the folder in the user's state folder for what was to go to one place only."""
     return str(home() / place)
 
 
@@ -81,20 +77,18 @@ def mark_of(name: str) -> str | None:
     return None if found is None else found[1]
 
 
-def now_utc() -> datetime:
-    """Return the time, with its zone."""
-    return datetime.now(UTC)
-
-
 class RejectsFile:
-    """The rejects of one run, under a folder or an fsspec URL."""
+    """The rejects of one run, under a folder or an fsspec URL.
+
+    Attributes:
+        begun_at: When the run began.
+        lines: How many lines were written.
+    """
 
     def __init__(
         self,
         folder: str | None,
         place: Callable[[], str] | None = None,
-        *,
-        clock: Callable[[], datetime] = now_utc,
     ) -> None:
         """Write nothing yet: a run without rejects leaves no file.
 
@@ -102,16 +96,14 @@ class RejectsFile:
             folder: A local folder, or a URL that fsspec knows; None for the user's state folder.
             place: Names where the records were to go; called for the first reject. The name of the
                 file says it, so that it is not sent elsewhere.
-            clock: Tells the time.
         """
-        self._clock = clock
         local = folder if folder is None else local_path(folder)
         self._store: Folder | None = None
         if folder is not None and local is None:
             self._store = open_folder(folder, "rejects_path")
         self._folder = folder if local is None else local
         self._place = place
-        self._begun = clock()
+        self.begun_at = datetime.now(UTC)
         self._file: _LocalFile | _StoredParts | None = None
         self._schemas: dict[str, str] = {}
         self._seen: dict[bytes, int] = {}
@@ -123,7 +115,7 @@ class RejectsFile:
         place = "" if self._place is None else self._place()
         folder = default_folder(place) if self._folder is None else self._folder
         marks = [tag(place)] * bool(place) + [secrets.token_hex(4)]
-        name = f"{self._begun:%Y%m%dT%H%M%SZ}-{'-'.join(marks)}.jsonl"
+        name = f"{self.begun_at:%Y%m%dT%H%M%SZ}-{'-'.join(marks)}.jsonl"
         return (
             f"{folder.rstrip('/')}/{name}" if self._store is not None else str(Path(folder) / name)
         )
@@ -156,7 +148,7 @@ class RejectsFile:
             "field": fault.field,
             "status": fault.status,
             "attempts": fault.attempts,
-            "at": self._clock().isoformat(timespec="seconds"),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
             **({"opt_out": fault.opt_out} if fault.opt_out else {}),
         }
         if self._schemas.get(stream) != schema_line:
@@ -172,27 +164,9 @@ class RejectsFile:
         """What the name of the file says of where its records belong."""
         return mark_of(Path(self.path).name)
 
-    def has_all_of(self, file: Path, *, is_copy: bool = False) -> bool:
-        """Whether each record of another rejects file is in this one as well.
-
-        One that was written to since this run began may be that of a run beside this one.
-
-        Args:
-            file: The other file.
-            is_copy: Whether it was copied from a store at the beginning, where each is whole.
-        """
-        stream_lines = []
-        try:
-            if not is_copy and file.stat().st_mtime >= self._begun.timestamp():
-                return False
-            with file.open(encoding="utf-8", errors="surrogatepass") as opened:
-                for line in opened:
-                    message = deserialize_json(line)
-                    if message.get("type") == "RECORD":
-                        stream_lines.append((str(message.get("stream")), line))
-        except (OSError, ValueError, ArithmeticError, RecursionError, AttributeError):
-            return False
-        return bool(stream_lines) and all(_digest(*one) in self._seen for one in stream_lines)
+    def has(self, stream: str, record_line: str) -> bool:
+        """Whether a record was rejected in this run, by the RECORD message of an earlier one."""
+        return _digest(stream, record_line) in self._seen
 
     def _write(self, line: str) -> None:
         try:
@@ -223,11 +197,27 @@ class RejectsFile:
             self._file.close()
 
     def _unwritable(self, error: OSError) -> OutputError:
-        reason = error.strerror or str(error) or type(error).__name__
         return OutputError(
-            f"The rejects file {public_name(self.path)} cannot be written ({reason}): check "
-            "rejects_path; no STATE has passed what is not saved."
+            f"The rejects file {public_name(self.path)} cannot be written ({reason_of(error)}): "
+            "check rejects_path; no STATE has passed what is not saved."
         )
+
+
+class NoRejects:
+    """Takes rejected records and keeps none of them, as a dry run does."""
+
+    path = ""
+
+    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
+        """Return 0, which is the number of no line."""
+        del stream, schema_line, record_line, fault
+        return 0
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def _digest(stream: str, record_line: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Which of the rows that earlier runs rejected this run has delivered.
+"""What happened to the rows that earlier runs rejected: delivered, rejected again, or still there.
 
 A tap that sends whole tables sends the rows again that were rejected. Once such a row is in
 Outreach as its source says it, its reject is resolved: it moves to the file of the same name with
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -18,15 +20,18 @@ from singer_sdk.singerlib.json import deserialize_json
 
 from target_outreach.delivery.rejects import in_use, mark_of
 from target_outreach.delivery.tally import counted
+from target_outreach.plain_text import COMMAND
 from target_outreach.records.fingerprints import key_hash
 from target_outreach.records.rows import SourceKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from target_outreach.delivery.earlier_rejects import EarlierRejects
+    from target_outreach.delivery.rejects import RejectsFile
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.object_store import Folder
     from target_outreach.records.folding import Group
 
 logger = logging.getLogger("target-outreach")
@@ -72,19 +77,28 @@ class ResolvedRejects:
                 if key is not None:
                     self._delivered.add(_place(stream.source, key))
 
-    def resolve(self, mark: Callable[[], str | None]) -> None:
+    def resolve(self, rejects: RejectsFile) -> None:
         """Move the rejects that are resolved out of the files that contain them.
 
+        Files whose rows were all rejected again, with the same text, are marked done: so the same
+        rows do not pile up, run by run, in files that all have to be fixed. A file with any other
+        row, or with one that has been fixed, stays.
+
         Args:
-            mark: Returns what the names of files say that are for this Outreach; called only where
-                something was delivered.
+            rejects: Where this run has written what it rejected.
         """
-        if not self._delivered:
-            return
-        ours = {None, mark()}
-        for file in self._files:
-            if file.path.exists() and mark_of(file.name) in ours:
-                _resolve(file, self._delivered)
+        if self._delivered:
+            ours = {None, rejects.mark}
+            for file in self._files:
+                if file.path.exists() and mark_of(file.name) in ours:
+                    _resolve(file, self._delivered)
+        if rejects.lines:
+            for file in self._files:
+                if mark_of(file.name) == rejects.mark and _is_repeated(file, rejects):
+                    file.mark_done()
+                    logger.info(
+                        "All rows in %s were rejected again; they are in %s.", file, rejects.path
+                    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +111,7 @@ class _Row:
     key: str | None
 
 
-def _rows(file: Path) -> Iterator[_Row]:
+def _rows(file: Path) -> list[_Row]:
     """Read the lines of a rejects file; of one that cannot be read, none."""
     keys: defaultdict[str, list[str]] = defaultdict(list)
     found: list[_Row] = []
@@ -113,17 +127,11 @@ def _rows(file: Path) -> Iterator[_Row]:
                     values = [message["record"].get(name) for name in keys[stream]]
                     key = SourceKey(stream, keys[stream]).of(values)
                 found.append(_Row(line, kind, stream, key))
-    except (
-        OSError,
-        ValueError,
-        ArithmeticError,
-        RecursionError,
-        AttributeError,
-        KeyError,
-        TypeError,
-    ):
-        return iter(())
-    return iter(found)
+    except (OSError, ValueError, ArithmeticError, RecursionError):
+        return []
+    except (AttributeError, KeyError, TypeError):  # it is JSON, and no message
+        return []
+    return found
 
 
 def _place(source: str, key: str) -> bytes:
@@ -139,7 +147,7 @@ def _is_resolved(row: _Row, delivered: Collection[bytes]) -> bool:
 
 def _resolve(file: EarlierRejects, delivered: Collection[bytes]) -> None:
     """Move the rows that were delivered to the file that is done."""
-    rows = [*_rows(file.path)]
+    rows = _rows(file.path)
     resolved = [row for row in rows if _is_resolved(row, delivered)]
     if not resolved or in_use(file.path):
         return
@@ -163,6 +171,66 @@ def _resolve(file: EarlierRejects, delivered: Collection[bytes]) -> None:
     )
 
 
+def _is_repeated(file: EarlierRejects, rejects: RejectsFile) -> bool:
+    """Whether each record in a file was rejected again by this run.
+
+    One that was written to since the run began may be that of a run beside this one; in a store
+    each is whole.
+    """
+    with suppress(OSError):
+        if file.folder is None and file.path.stat().st_mtime >= rejects.begun_at.timestamp():
+            return False
+    records = [row for row in _rows(file.path) if row.type == "RECORD"]
+    return bool(records) and all(rejects.has(row.stream, row.line) for row in records)
+
+
 def _text(rows: Iterable[_Row]) -> bytes:
     lines = (f"{row.line.rstrip()}\n" for row in rows)
     return "".join(lines).encode("utf-8", "surrogatepass")
+
+
+def mention(files: Sequence[EarlierRejects]) -> None:
+    """Say what earlier runs have rejected and nobody has sent again: how much, where, how to."""
+    if files and (folder := files[0].folder) is not None:
+        _mention_stored(files, folder)
+        return
+    counts = {file: count for file in files if (count := _records_in(file.path))}
+    if not counts:
+        return
+    folders = dict.fromkeys(file.path.parent for file in counts)
+    shown = (shlex.quote(str(folder)) + "/*.jsonl" for folder in folders)
+    if len(counts) == 1:
+        shown = (shlex.quote(str(file)) for file in counts)
+    command = f"target-outreach replay {' '.join(shown)}"
+    logger.warning(
+        "%s of earlier runs, in %s, not resolved yet. Fix what is wrong with them, and send them "
+        "with the options of this run by: %s",
+        counted(sum(counts.values()), "rejected record"),
+        counted(len(counts), "file"),
+        command,
+        extra={COMMAND: command},
+    )
+
+
+def _mention_stored(files: Sequence[EarlierRejects], folder: Folder) -> None:
+    """Say how many of the files are still there, without another request for each."""
+    try:
+        left = {file.name for file in files}.intersection(folder.names(""))
+    except OSError:
+        return
+    if left:
+        logger.warning(
+            "What earlier runs rejected, in %s, is not resolved yet. Fix what is wrong with it, "
+            "and send it with the options of this run by: target-outreach replay %s",
+            counted(len(left), "object"),
+            shlex.quote(f"{str(files[0]).rpartition('/')[0]}/*.jsonl"),
+        )
+
+
+def _records_in(file: Path) -> int:
+    """Count the records in a rejects file, as far as it can be read."""
+    try:
+        with file.open("rb") as opened:
+            return sum(b'"RECORD"' in line and b'"error"' in line for line in opened)
+    except OSError:
+        return 0

@@ -7,7 +7,7 @@ file before the ledger counts it as settled.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from target_outreach.delivery.breaker import FORBIDDEN_IN_A_ROW, Breaker
 from target_outreach.delivery.resolved_rejects import ResolvedRejects
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from target_outreach.delivery.journal import Journal
-    from target_outreach.delivery.ledger import Ledger, State
+    from target_outreach.delivery.ledger import Ledger
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.policy import RejectPolicy
+    from target_outreach.delivery.rejects import NoRejects, RejectsFile
+    from target_outreach.delivery.state_output import StateOutput
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.delivery.tally import Tally
     from target_outreach.errors import RecordFault
@@ -31,73 +33,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger("target-outreach")
 
 
-class Rejects(Protocol):
-    """Takes what cannot be delivered."""
-
-    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
-        """Take a rejected record; return its line, counted from one, or 0 where none is kept."""
-
-    def sync(self) -> None:
-        """Return when all is safe."""
-
-    def close(self) -> None:
-        """Take no more."""
-
-
-class NoRejects:
-    """Takes rejected records and keeps none of them, as a dry run does."""
-
-    path = ""
-
-    def add(self, stream: str, schema_line: str, record_line: str, fault: RecordFault) -> int:
-        """Forget it."""
-        del stream, schema_line, record_line, fault
-        return 0
-
-    def sync(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class States(Protocol):
-    """Takes the STATE that may be passed on."""
-
-    def emit(self, state: State) -> None:
-        """Pass a STATE on."""
-
-
 class Settlement:
     """Counts and settles records, and releases the STATE that this allows.
 
     Attributes:
         tallies: The counts by stream.
         breaker: Ends the run if Outreach accepts nothing.
+        stops_at_rejects: Whether the first reject ends the run, once all before it are settled.
+        kept_before: All records of lower sequence numbers are settled, and what the journals keep
+            of them is kept.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
         self,
         *,
         ledger: Ledger,
-        rejects: Rejects,
+        rejects: RejectsFile | NoRejects,
         policy: RejectPolicy,
         journals: Sequence[Journal],
-        states: States,
+        states: StateOutput,
         tallies: defaultdict[str, Tally],
         resolved_rejects: ResolvedRejects | None = None,
     ) -> None:
-        """Settle nothing yet.
-
-        Args:
-            ledger: Numbers the records and delays STATE.
-            rejects: Takes what cannot be delivered.
-            policy: Says how many rejects are too many.
-            journals: Each receives the outcome of each record.
-            states: Prints the STATE that is released.
-            tallies: The counts by stream, to be added to.
-            resolved_rejects: Hears which rows are delivered that earlier runs have rejected.
-        """
+        """Settle nothing yet; the tallies are added to."""
         self.tallies = tallies
         self._ledger = ledger
         self._rejects = rejects
@@ -106,12 +64,11 @@ class Settlement:
         self._states = states
         self._resolved_rejects = resolved_rejects or ResolvedRejects()
         self.breaker = Breaker()
+        self.stops_at_rejects = policy.on_reject == "abort"
         self._abort_at: int | None = None
         self._unsaved: list[int] = []
         self._received = 0
         self._rejected = 0
-        #: All records of lower sequence numbers are settled, and what the journal keeps of them is
-        #: kept.
         self.kept_before = 0
 
     def received(self, stream: str) -> int:
@@ -150,12 +107,7 @@ class Settlement:
             self.rejected(stream, *one)
 
     def unchanged(self, stream: Stream, numbers: Sequence[int]) -> None:
-        """Settle records that are known to say what they said when they were last delivered.
-
-        Args:
-            stream: Their stream.
-            numbers: Their sequence numbers.
-        """
+        """Settle records, by number, that are known to say what they said when last delivered."""
         if self._abort_at is not None:
             numbers = [number for number in numbers if number < self._abort_at]
         self.tallies[stream.name].outcomes["unchanged"] += len(numbers)
@@ -174,7 +126,7 @@ class Settlement:
 
     def refused(self, item: Item) -> None:
         """Hear that a record is to be rejected, so that under `abort` nothing behind it begins."""
-        if self._policy.aborts and not self.is_aborted_before(item):
+        if self.stops_at_rejects and not self.is_aborted_before(item):
             self._abort_at = item.number
 
     def rejected(
@@ -205,7 +157,7 @@ class Settlement:
         for journal in self._journals:
             journal.rejected(stream, item, fault, opt_out)
         tally.reject(fault, line or None, stream.titles)
-        if self._policy.holds_state:
+        if self._policy.on_reject in {"hold", "abort"}:
             self._ledger.hold(item.number)
         self.refused(item)
         self._unsaved.append(item.number)
@@ -219,22 +171,11 @@ class Settlement:
             self.breaker.refused(stream.name, fault, _identity(stream), was_rejected=was_rejected)
 
     def delivered_without(self, stream: Stream, left_out: str) -> None:
-        """Count a record that is delivered without its link.
-
-        Args:
-            stream: Whose record it is.
-            left_out: The columns that name what was not found.
-        """
+        """Count a record without its link, by the columns that name what was not found."""
         self.tallies[stream.name].links_left_out[left_out] += 1
 
     def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
-        """Count a record that was made for others to be linked to.
-
-        Args:
-            stream: Whose records are linked.
-            relationship: By which relationship.
-            resource: What was made.
-        """
+        """Count a record that was made for records of a stream to be linked to."""
         self.tallies[stream.name].related_created[relationship] += 1
         for journal in self._journals:
             journal.made(stream, relationship, resource)
@@ -243,11 +184,6 @@ class Settlement:
     def has_delivered(self) -> bool:
         """Whether the run has found or brought any record into Outreach as it should be."""
         return self.breaker.has_accepted
-
-    @property
-    def stops_at_rejects(self) -> bool:
-        """Whether the first reject ends the run."""
-        return self._policy.aborts
 
     @property
     def is_aborting(self) -> bool:

@@ -1,4 +1,7 @@
-"""How far a run is, for whoever asks on whatever thread; nothing is noted where records pass."""
+"""How far a run is, and how far it was when.
+
+Whoever asks looks at the counts, on whatever thread; nothing is noted where records pass.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,74 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from target_outreach.delivery.tally import Count
-from target_outreach.delivery.timeline import Point
+from target_outreach.delivery.tally import OUTCOMES, Count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_outreach.delivery.tally import Tally
     from target_outreach.outreach.pacing import Budget, Pacer
+
+#: The most points that are kept of a run.
+MOST_POINTS = 200
+
+#: Seconds between two points at first; doubled whenever points are dropped.
+FIRST_SPACING = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The counts of a run at one time.
+
+    Attributes:
+        seconds: Since the run began.
+        received: Records received so far.
+        settled: Records settled so far.
+        requests: Requests sent so far.
+        waited: Seconds spent waiting so far.
+    """
+
+    seconds: float = 0.0
+    received: int = 0
+    settled: int = 0
+    requests: int = 0
+    waited: float = 0.0
+
+    def as_json(self) -> dict[str, float]:
+        """Return the point for the report."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "received": self.received,
+            "settled": self.settled,
+            "requests": self.requests,
+            "seconds_waited": round(self.waited, 3),
+        }
+
+
+class Timeline:
+    """The points of a run, evenly spaced and never more than `MOST_POINTS`.
+
+    Attributes:
+        spacing: Seconds between two points.
+    """
+
+    def __init__(self) -> None:
+        self.spacing = FIRST_SPACING
+        self._points = [Point()]
+
+    def add(self, point: Point) -> None:
+        """Keep a point, if enough time has passed since the one before."""
+        if point.seconds - self._points[-1].seconds < self.spacing:
+            return
+        self._points.append(point)
+        if len(self._points) >= MOST_POINTS:
+            del self._points[1::2]
+            self.spacing *= 2
+
+    def up_to(self, end: Point) -> tuple[Point, ...]:
+        """Return the points up to the end of the run, the end included."""
+        earlier = (point for point in self._points if point.seconds < end.seconds)
+        return (*earlier, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +129,6 @@ class Moment:
                 wait = max(wait, budget.resets_in.total_seconds())
         return timedelta(seconds=seconds + wait)
 
-    def since(self, earlier: Moment) -> list[str]:
-        """Name the streams of which something has changed since another moment."""
-        return [name for name, count in self.streams.items() if count != earlier.streams.get(name)]
-
 
 class Status:
     """Sees how far a run is.
@@ -80,13 +139,7 @@ class Status:
     """
 
     def __init__(self, tallies: Mapping[str, Tally], pacer: Pacer, *, dry_run: bool) -> None:
-        """Let the time of the run begin.
-
-        Args:
-            tallies: The counts by stream, to which other threads add.
-            pacer: Knows the requests.
-            dry_run: Whether nothing is written.
-        """
+        """Let the time of the run begin; other threads add to the tallies."""
         self.started_at = datetime.now(UTC)
         self.input_ended = False
         self._started = time.monotonic()
@@ -96,7 +149,14 @@ class Status:
 
     def point(self) -> Point:
         """Return the figures of the run in all."""
-        return Point.of(dict(self._tallies), self._pacer, time.monotonic() - self._started)
+        tallies = tuple(self._tallies.values())  # in one step: another thread may add a stream
+        return Point(
+            time.monotonic() - self._started,
+            sum(tally.received for tally in tallies),
+            sum(tally.outcomes[outcome] for tally in tallies for outcome in OUTCOMES),
+            self._pacer.sent,
+            self._pacer.waited,
+        )
 
     def moment(self) -> Moment:
         """Return the figures of the run, by stream too, and what is known of its end."""

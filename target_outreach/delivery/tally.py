@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.records.catalog import load_catalog
@@ -62,19 +62,8 @@ class Reason:
     field: str | None
     count: int = 0
     first_line: int | None = None
-    about: str | None = None
     column: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the reason for the report."""
-        return {
-            "code": self.code,
-            "field": self.field,
-            "count": self.count,
-            "first_line": self.first_line,
-            "column": self.column,
-            "about": self.about,
-        }
+    about: str | None = None
 
 
 @dataclass(slots=True)
@@ -115,12 +104,7 @@ class Tally:
     imported: Counter[str] = field(default_factory=Counter)
 
     def delivered(self, delivered: Delivered, rows: int) -> None:
-        """Count what is in Outreach as it should be.
-
-        Args:
-            delivered: Their outcome.
-            rows: How many rows it stands for; all but the last of them are superseded.
-        """
+        """Count rows that are in Outreach as they should be; all but the last are superseded."""
         decided = delivered.decided
         self.outcomes[delivered.outcome] += 1
         if rows > 1:
@@ -138,12 +122,9 @@ class Tally:
     def reject(
         self, fault: RecordFault, line: int | None, titles: Mapping[str, str] | None = None
     ) -> None:
-        """Count a rejected record.
+        """Count a rejected record, with its line in the rejects file, if there is such a file.
 
-        Args:
-            fault: What is wrong with it.
-            line: Its line in the rejects file, or None where there is no such file.
-            titles: How columns and attributes are shown to people, by their names.
+        The titles are how columns and attributes are shown to people, by their names.
         """
         self.outcomes["rejected"] += 1
         self.rejected[fault.code] += 1
@@ -175,7 +156,7 @@ class Tally:
             "unsettled": unsettled,
             "skipped_by_reason": dict(self.skipped),
             "rejected_by_code": dict(self.rejected),
-            "reject_reasons": [reason.as_json() for reason in self.commonest_reasons()],
+            "reject_reasons": [asdict(reason) for reason in self.commonest_reasons()],
             "written": dict(self.written),
             "held_back": dict(self.held_back),
             "kept_differently": dict(self.kept_differently),

@@ -16,7 +16,11 @@ def width(text: str) -> int:
 def printable(text: str, columns: int = 40) -> str:
     """Return a name that cannot move a cursor, cut to so many columns."""
     text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-    return text if width(text) <= columns else _cut(text, columns - 1) + "…"
+    if width(text) <= columns:
+        return text
+    while width(text) >= columns:
+        text = text[: max(0, min(len(text), columns) - 1)]
+    return f"{text}…"
 
 
 def clock(seconds: float) -> str:
@@ -27,9 +31,3 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(whole, MINUTE)
     hours, minutes = divmod(minutes, MINUTE)
     return f"{hours}:{minutes:02}:{seconds:02} h" if hours else f"{minutes}:{seconds:02} min"
-
-
-def _cut(text: str, columns: int) -> str:
-    while width(text) > columns:
-        text = text[: max(0, min(len(text) - 1, columns))]
-    return text

@@ -90,11 +90,7 @@ class Imports:
     ) -> None:
         """Start nothing yet.
 
-        Args:
-            client: Sends the requests.
-            pacer: Waits between looks, unless the run ends.
-            mode: What imports are used for.
-            clock: A monotonic clock in seconds.
+        The pacer waits between looks, unless the run ends; the clock is monotonic, in seconds.
         """
         self.mode = mode
         self._client = client

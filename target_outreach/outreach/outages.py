@@ -45,10 +45,6 @@ def wait_before_next(error: Retriable, tries: int) -> float:
 
     A 429 without any header comes from a layer in front of the application (API reference 5), which
     takes longer to calm down.
-
-    Args:
-        error: Why the last one failed.
-        tries: How many there were.
     """
     asked = error.wait or 0.0
     if asked and tries <= TRUSTED_WAITS:
@@ -121,22 +117,13 @@ class Outages:
         raise AssertionError  # the count has no end
 
     def retrying(self, tries: int) -> str:
-        """Say which try is next, and how many there may be.
-
-        Args:
-            tries: How often it was tried.
-        """
+        """Say which try is next after so many, and how many there may be."""
         minutes = self._longest / MINUTE
         longer = f", for at least {minutes:g} minute{'s' * (minutes != 1)}" if minutes else ""
         return f"Retrying {tries} of {TRIES}{longer}"
 
     def _is_news(self, error: Exception, tries: int) -> bool:
-        """Whether a request is said to be tried again: its first time, and once a minute a reason.
-
-        Args:
-            error: What is wrong, in a sentence without any value of a record.
-            tries: How often it was tried.
-        """
+        """Whether another try is said: that after the first one, and once a minute a reason."""
         now, why = self.now(), str(error)
         with self._lock:
             if tries > 1 or now - self._reasons.get(why, float("-inf")) < MINUTE:
@@ -145,12 +132,9 @@ class Outages:
         return True
 
     def is_over(self, tries: int, since: float, least: int | None = None) -> bool:
-        """Whether nothing is to be tried again.
+        """Whether nothing is to be tried again after so many tries since a time, by `now`.
 
-        Args:
-            tries: How often it was tried.
-            since: When it was first tried, by `now`.
-            least: How often it is tried at least; None for `TRIES`.
+        It is tried as often as is said, else `TRIES` times, at least.
         """
         return tries >= (least or TRIES) and self.now() - since >= self._longest
 
@@ -173,8 +157,7 @@ class Outages:
     def served(self, sent_at: float) -> None:
         """Hear that Outreach has carried a write out, or refused it for what it says.
 
-        Args:
-            sent_at: When it was sent, by `now`: its answer may come long after an outage began.
+        Its answer may come long after an outage began, so the time when it was sent counts.
         """
         with self._lock:
             self.served_at, self._silent_since = max(self.served_at, sent_at), None

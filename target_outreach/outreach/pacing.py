@@ -194,10 +194,7 @@ class Pacer:
             self._wait()
 
     def rest(self, seconds: float) -> None:
-        """Wait for something else than the limit, unless the run ends meanwhile.
-
-        Args:
-            seconds: From now.
+        """Wait some seconds for something else than the limit, unless the run ends meanwhile.
 
         Raises:
             EndedEarly: That is longer than `max_wait` and no short rest between tries, or the run
@@ -214,11 +211,7 @@ class Pacer:
 
     @contextmanager
     def retry_in(self, seconds: float) -> Iterator[None]:
-        """Let `retries_in` say that something is tried again in so many seconds.
-
-        Args:
-            seconds: From now.
-        """
+        """Let `retries_in` say that something is tried again in so many seconds."""
         at = self._clock() + seconds
         with self._changed:
             self.retries_at.append(at)
@@ -256,7 +249,9 @@ class Pacer:
             )
         now = self._clock()
         left = self._left(now)
-        is_enough = left is None or left >= self._enough
+        # Others are taken to have as many in flight as we, and to be about to send one more each.
+        enough = (self._in_flight + 2) * max(self._sharers, 1.0) - 1
+        is_enough = left is None or left >= enough
         if left is not None and (left <= 0 or not (is_enough or self._in_flight)):
             self._paused_until = max(self._paused_until, self._reset_at + MARGIN)
         wait = self._paused_until - now
@@ -269,14 +264,6 @@ class Pacer:
             return ANSWER_DUE  # the answers in flight will say how much is really left
         return wait
 
-    @property
-    def _enough(self) -> float:
-        """How much must be left for one more request.
-
-        Others are taken to have as many in flight as we, and to be about to send one more each.
-        """
-        return (self._in_flight + 2) * max(self._sharers, 1.0) - 1
-
     def _left(self, now: float) -> int | None:
         """Return what may still be spent in this window, None where that is not known."""
         if self._remaining is None or now >= self._reset_at:
@@ -286,9 +273,7 @@ class Pacer:
     def release(self, headers: Mapping[str, str] | None, server_now: datetime | None) -> None:
         """Hear that a request is answered, or lost where there are no headers.
 
-        Args:
-            headers: The answer's headers.
-            server_now: The server's time, or None where it did not say.
+        The server's time is None where the answer did not say it.
         """
         with self._changed:
             self._in_flight -= 1
@@ -316,11 +301,7 @@ class Pacer:
             self._reset_at = min(self._reset_at, ends_at)
 
     def pause(self, seconds: float) -> None:
-        """Hold every thread back for some time, as a refusal asked for.
-
-        Args:
-            seconds: From now.
-        """
+        """Hold every thread back for so many seconds, as a refusal asked for."""
         with self._changed:
             self._paused_until = max(self._paused_until, self._clock() + seconds + MARGIN)
             if seconds < SHORT_REST:  # the refusal itself is said
@@ -336,12 +317,9 @@ class Pacer:
 
 
 def clock_time(later: timedelta) -> str:
-    """Say what time it will be, as ``17:59:00 -05:00`` or ``22:59:00 UTC``.
+    """Say what time it will be so much later, as ``17:59:00 -05:00`` or ``22:59:00 UTC``.
 
     The local time needs its offset: whoever shows the log may put another one before each line.
-
-    Args:
-        later: From now.
     """
     then = datetime.now().astimezone() + later
     zone = f"{then:%z}"

@@ -40,11 +40,7 @@ class NextPage:
     mark: str = ""
 
     def then(self, address: str, records: int) -> NextPage:
-        """Go on to the page after this one.
-
-        Args:
-            address: Its address.
-            records: How many records this page has.
+        """Go on to the page after this one, which has so many records.
 
         Raises:
             OutreachError: There is no end to it.
@@ -78,12 +74,7 @@ class Page:
 
 
 def read_page(answer: Answer, asked: NextPage, address: str) -> Page:
-    """Read one page of a list.
-
-    Args:
-        answer: What Outreach answered.
-        asked: What was asked for.
-        address: The whole address that it was read from.
+    """Read one page of a list, which was asked for at a whole address.
 
     Raises:
         OutreachError: The answer is no list of resources, or the list has no end.

@@ -45,12 +45,10 @@ CODES = {
 
 
 def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None:
-    """Turn an answer into the error that it means.
+    """Turn an answer to a request of some method into the error that it means.
 
-    Args:
-        answer: Outreach's answer; the client handles 401 itself, since it may have a newer token.
-        method: The HTTP method of the request.
-        wait: Seconds that the answer asks to wait, or None.
+    The client handles 401 itself, since it may have a newer token. The answer may ask to wait for
+    some seconds.
 
     Returns:
         The error to raise, or None where the request was carried out.
@@ -118,11 +116,7 @@ def _misconfigured(answer: Answer, said: str) -> RunError | None:
 
 
 def no_such_address(said: object) -> str:
-    """Say that nothing exists at an address.
-
-    Args:
-        said: The status, and Outreach's code if it gave one.
-    """
+    """Say that nothing exists at an address, with the status and Outreach's code if it gave one."""
     return f"Outreach knows no such address ({said}): check api_url."
 
 

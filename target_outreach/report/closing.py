@@ -45,17 +45,22 @@ HOLDERS = {
     **dict.fromkeys(OPT_OUTS, "an opt-out, without allow_opt_in, or field_rules"),
 }
 
+#: What is said of a stream besides its counts: the name of the counter, and the words for it.
+REMARKS = {
+    "kept_differently": "kept differently by Outreach",
+    "edited_by_others": "changed by others since we wrote",
+    "related_created": "created to be linked to",
+    "links_left_out": "delivered without a link by",
+    "values_dropped": "values not delivered",
+    "opt_outs_of_rejects": "opt-outs of rejected records",
+}
+
 #: Seconds below which waiting is not worth a word.
 SHORTEST_WAIT = 0.1
 
 
 def log_report(report: Report, columns: int | None = None) -> None:
-    """Say what happened.
-
-    Args:
-        report: The figures of the run.
-        columns: The width of the terminal that shows it, or None where it is no terminal.
-    """
+    """Say what happened; `columns` is the width of the terminal, None where it is none."""
     if report.dry_run and report.streams:
         logger.info("This was a dry run: nothing was written, and no STATE is emitted.")
     for line in table(report, columns):
@@ -72,13 +77,7 @@ def log_report(report: Report, columns: int | None = None) -> None:
 
 
 def last_line(report: Report, code: ExitCode, reasons: Sequence[str]) -> str:
-    """Say in one line how the run ended.
-
-    Args:
-        report: The figures of the run.
-        code: Its exit code.
-        reasons: What stopped it, in sentences.
-    """
+    """Say in one line how the run ended, and by which sentences if something stopped it."""
     counts = _counts(report, list(report.streams))
     figures = ", ".join(f"{counts[one]:,} {one}" for one in (*OUTCOMES, PENDING) if counts[one])
     time = clock(report.seconds)
@@ -93,9 +92,7 @@ def last_line(report: Report, code: ExitCode, reasons: Sequence[str]) -> str:
 def table(report: Report, columns: int | None = None) -> list[str]:
     """Lay the counts out as aligned lines, with a line for the total of several streams.
 
-    Args:
-        report: The figures of the run.
-        columns: The width that there is. Where the table is wider, each stream has lines of words.
+    Where that is wider than so many columns, each stream has lines of words.
     """
     counts = [(printable(name), _counts(report, [name])) for name in report.streams]
     if len(counts) > 1:
@@ -143,16 +140,11 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def remarks(tally: Tally, *, dry_run: bool) -> Iterator[str]:
     """Say what else is worth knowing of a stream."""
-    found = {
+    found: dict[str, Mapping[str, int]] = {
         "skipped because of": tally.skipped,
         "would be written:": tally.written if dry_run else {},
-        **not_changed(tally.held_back),
-        "kept differently by Outreach:": tally.kept_differently,
-        "changed by others since we wrote:": tally.edited_by_others,
-        "created to be linked to:": tally.related_created,
-        "delivered without a link by:": tally.links_left_out,
-        "values not delivered:": tally.values_dropped,
-        "opt-outs of rejected records:": tally.opt_outs_of_rejects,
+        **{f"{words}:": counts for words, counts in not_changed(tally.held_back).items()},
+        **{f"{words}:": getattr(tally, name) for name, words in REMARKS.items()},
         f"{'to be written' if dry_run else 'written'} by imports:": tally.imported,
     }
     for what, counts in found.items():
@@ -171,15 +163,11 @@ def pending(report: Report) -> Iterator[str]:
 
 
 def not_changed(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Sort what was not changed by its possible reasons, which begin a line each.
-
-    Args:
-        counts: Records by the attribute or link that was not written.
-    """
+    """Sort records, counted by what was not written, by its possible reasons in words."""
     found: dict[str, dict[str, int]] = {}
     for name, count in counts.items():
         reasons = HOLDERS.get(name, "field_rules")
-        found.setdefault(f"not changed because of {reasons}:", {})[name] = count
+        found.setdefault(f"not changed because of {reasons}", {})[name] = count
     return found
 
 

@@ -12,8 +12,8 @@ from target_outreach.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from target_outreach.delivery.status import Point
     from target_outreach.delivery.tally import Outcome, Tally
-    from target_outreach.delivery.timeline import Point
 
 #: Runs in a year of a sync that runs every hour.
 HOURS_A_YEAR = 8_760
@@ -159,12 +159,7 @@ class Report:
         return Cost(self.requests, self.total(*DELIVERED), to_come, is_typical)
 
     def as_json(self, exit_code: ExitCode, problems: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the report as JSON.
-
-        Args:
-            exit_code: How the run ended.
-            problems: What stopped it, in sentences without any value.
-        """
+        """Return the report as JSON; the problems are sentences without any value."""
         totals = {"received": self.received}
         totals |= {outcome: self.total(outcome) for outcome in OUTCOMES}
         return {

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 def write_report(
     report: Report, path: str, exit_code: ExitCode, problems: Sequence[str] = ()
 ) -> None:
-    """Write a report to a file.
-
-    Args:
-        report: The figures of the run.
-        path: The file.
-        exit_code: How the run ended.
-        problems: What stopped it, in sentences without any value.
+    """Write a report to a file; the problems are sentences without any value.
 
     Raises:
         OutputError: It cannot be written.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import metadata, resources
@@ -15,8 +16,10 @@ from target_outreach.delivery.reasons import in_words
 from target_outreach.delivery.tally import OUTCOMES, counted
 from target_outreach.report import chart
 from target_outreach.report.closing import (
+    ALWAYS,
     COMMONEST,
     PENDING,
+    REMARKS,
     duration,
     not_changed,
     yearly,
@@ -30,19 +33,6 @@ if TYPE_CHECKING:
 
 Figures = dict[str, Any]
 
-#: Outcomes that a stream shows although no record had them.
-ALWAYS = frozenset({"created", "updated", "unchanged", "rejected"})
-
-#: What is said of a stream besides its counts: the name in the report, and the words for it.
-REMARKS = {
-    "kept_differently": "Kept differently by Outreach",
-    "edited_by_others": "Changed by others since we wrote",
-    "related_created": "Created to be linked to",
-    "links_left_out": "Delivered without a link by",
-    "values_dropped": "Values not delivered",
-    "opt_outs_of_rejects": "Opt-outs of rejected records",
-}
-
 #: From here on, the digits behind the point say nothing.
 TELLING = 100
 
@@ -54,14 +44,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def render(figures: Figures) -> str:
-    """Return the page.
-
-    Args:
-        figures: The report as JSON.
-
-    Returns:
-        An HTML document.
-    """
+    """Return the page, a document of HTML, of a report as JSON."""
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     cost = figures["cost"]
     return _template().render(
@@ -143,21 +126,17 @@ def _stream(name: str, counts: Figures, figures: Figures) -> Figures:
     parts = _parts(counts)
     words = ", ".join(f"{count:,} {part}" for part, count in parts.items() if count)
     skipped = {in_words(reason): count for reason, count in counts["skipped_by_reason"].items()}
-    remarks = {"Skipped because": skipped}
+    remarks = {"would be written": counts["written"]} if figures["dry_run"] else {}
+    remarks |= {"skipped because": skipped}
     remarks |= {words: counts[key] for key, words in REMARKS.items()}
-    remarks |= {
-        f"{what[0].upper()}{what[1:]}".rstrip(":"): of
-        for what, of in not_changed(counts["held_back"]).items()
-    }
-    if figures["dry_run"]:
-        remarks = {"Would be written": counts["written"]} | remarks
+    remarks |= not_changed(counts["held_back"])
     return {
         "name": name,
         "label": f"Of {counts['received']:,} records: {words or 'none'}",
         "bar": chart.bar(parts),
         "counts": {"received": counts["received"]}
         | {part: count for part, count in parts.items() if count or part in ALWAYS},
-        "remarks": {words: _listed(of) for words, of in remarks.items() if of},
+        "remarks": {f"{it[0].upper()}{it[1:]}": _listed(of) for it, of in remarks.items() if of},
     }
 
 
@@ -217,8 +196,6 @@ def _file(name: str) -> dict[str, str | None]:
     """Say where rejected records are, and how they are sent again."""
     link = None
     if "://" not in name and "\0" not in name:
-        try:
+        with suppress(ValueError):  # half a surrogate pair, which is in the name of no file
             link = Path(name).absolute().as_uri()
-        except ValueError:  # half a surrogate pair, which is in the name of no file
-            link = None
     return {"name": name, "link": link, "command": replay_command(name)}

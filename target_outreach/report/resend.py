@@ -12,11 +12,7 @@ CONFIGS = "target-outreach.configs"
 
 
 def replay_command(file: str) -> str:
-    """Return the command that sends the records of a rejects file again, as it can be pasted.
-
-    Args:
-        file: Path or URL of the file.
-    """
+    """Return the command that sends a rejects file (a path or URL) again, as it can be pasted."""
     if (loader := os.environ.get("MELTANO_LOADER_NAME")) is not None:
         return f"meltano invoke {shlex.quote(loader)}:replay {shlex.quote(file)}"
     context = click.get_current_context(silent=True)

@@ -32,12 +32,7 @@ NO_MEMORY = (
 
 
 def contradictions(values: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say which settings make no sense, alone or together.
-
-    Args:
-        values: All settings, with their defaults.
-        entries: What `streams` holds.
-    """
+    """Say which settings, and which entries of `streams`, make no sense, alone or together."""
     problems = [
         problem
         for name in ("api_url", "oauth_url")

@@ -6,6 +6,7 @@ Schema of all, which the SDK uses to check the configuration and to read the env
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -29,6 +30,9 @@ from target_outreach.settings.problems import first_of, without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: The addresses that are known to hold no user, password or query.
+CHECKED = frozenset({"api_url", "oauth_url"})
 
 #: The settings that an entry of `streams` can have, besides the name of its streams.
 OF_ENTRIES = [
@@ -245,6 +249,30 @@ class Settings(Credentials):
         if problems:
             raise SettingsError(*first_of(problems))
         return replace(settings, defaults=defaults, streams=streams, reject_policy=policy)
+
+    def shown(self) -> dict[str, str]:
+        """Return the settings that differ from their defaults, as texts by name.
+
+        Of secrets they say only that they are set, of a URL that may hold a password only its
+        scheme.
+        """
+        found = {}
+        for declared, of in ((StreamSettings, self.defaults), (Settings, self)):
+            for one in fields(declared):
+                value = getattr(of, one.name)
+                if "tier" in one.metadata and value != one.default and value is not None:
+                    found[one.name] = "set" if one.metadata["secret"] else _text(one.name, value)
+        return found
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str):
+        scheme, separator, _ = value.partition("://")
+        return value if name in CHECKED or not separator else f"{scheme}://…"
+    if isinstance(value, tuple | list):
+        # Entries of `streams` are named by the streams that they are for.
+        return ", ".join(str(getattr(one, "pattern", one)) for one in value)
+    return json.dumps(value, default=str)
 
 
 def _of_streams(given: Mapping[str, Any], defaults: StreamSettings) -> StreamSettings:

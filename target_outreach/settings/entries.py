@@ -48,13 +48,7 @@ GLOB = frozenset("*?[]")
 def for_object(
     object_type: ObjectType, settings: StreamSettings, defaults: StreamSettings
 ) -> StreamSettings:
-    """Remove the `array_fields` of all streams that name attributes of other objects.
-
-    Args:
-        object_type: The object of the stream.
-        settings: The settings of the stream.
-        defaults: The settings of all streams.
-    """
+    """Remove the `array_fields` of all streams that name attributes of other objects."""
     arrays = settings.array_fields
     if isinstance(arrays, str) or arrays is not defaults.array_fields:
         return settings

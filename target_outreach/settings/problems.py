@@ -131,9 +131,6 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[
     Args:
         config: The configuration.
         schema: Its JSON Schema, the SDK's settings included.
-
-    Returns:
-        One sentence for each problem.
     """
     known = schema["properties"]
     problems = [
@@ -147,12 +144,7 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[
 
 
 def foreign(config: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
-    """Say what a file seems to be if it is none for this target.
-
-    Args:
-        config: What the file holds.
-        schema: The JSON Schema of the configuration.
-    """
+    """Say what a file seems to be if it is none for this target, whose settings the schema has."""
     then = "--config takes the settings of target-outreach, which `target-outreach init` writes."
     streams = config.get("streams")
     entries = streams if isinstance(streams, list) else []
@@ -223,9 +215,7 @@ def _worded(
 def shown_value(value: Any, *, is_secret: bool = False) -> str:  # noqa: ANN401 - as configured
     """Name a value that does not fit: scalars as JSON writes them, of others only the kind.
 
-    Args:
-        value: The value.
-        is_secret: Whether not even a scalar is to be seen.
+    Of a secret, not even a scalar is to be seen.
     """
     if isinstance(value, dict | list):
         return TYPES["object"] if isinstance(value, dict) else TYPES["array"]
@@ -274,13 +264,7 @@ def _choices(allowed: Any) -> str:  # noqa: ANN401 - one, or a list of them
 def environment_problems(
     environment: Mapping[str, str], prefix: str, schema: Mapping[str, Any]
 ) -> list[str]:
-    """Say which environment variables cannot be read as their settings.
-
-    Args:
-        environment: The variables of the process.
-        prefix: What the names of those for this target begin with.
-        schema: The JSON Schema of the configuration.
-    """
+    """Say which environment variables, all with a prefix, cannot be read as their settings."""
     problems = []
     for name, setting in schema["properties"].items():
         variable = f"{prefix}{name.upper()}"
@@ -310,11 +294,7 @@ def unread_variables(
 ) -> list[str]:
     """List the environment variables whose settings have another value in a configuration.
 
-    Args:
-        environment: The variables of the process; a blank one counts as unset.
-        prefix: What the names of those for this target begin with.
-        schema: The JSON Schema of the configuration.
-        config: What is read instead of the environment.
+    That is read instead of them. A blank variable counts as unset.
     """
     return [
         variable

@@ -115,10 +115,7 @@ class Authorization:
         return hmac.compare_digest(state.encode(errors="replace"), self.state.encode())
 
     def code(self, redirected_to: str) -> str:
-        """Take the code from the address that the browser was sent to.
-
-        Args:
-            redirected_to: The whole address, or its path and query.
+        """Take the code from the address that the browser was sent to, or from its path and query.
 
         Raises:
             CredentialsError: There is no code, or it is not for this request.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from target_outreach.errors import CredentialsError, SettingsError
+from target_outreach.errors import CredentialsError, SettingsError, reason_of
 from target_outreach.object_store import Conflict, StoredObject, local_path, public_name
 from target_outreach.outreach.auth.tokens import Tokens
 from target_outreach.private_files import LocalFile
@@ -321,7 +321,7 @@ class Chain:
         )
 
     def _unusable(self, what: str, error: OSError) -> CredentialsError:
-        reason = error.strerror or str(error) or type(error).__name__
         return CredentialsError(
-            f"The tokens in {self.path} cannot be {what} ({reason}): check credentials_path."
+            f"The tokens in {self.path} cannot be {what} ({reason_of(error)}): check "
+            "credentials_path."
         )

@@ -50,13 +50,7 @@ class Installation:
     ) -> None:
         """Ask for nothing yet.
 
-        Args:
-            url: The installation's address that mints tokens.
-            transport: Sends the requests.
-            guid: The app's GUID.
-            private_key: An RSA key in PEM.
-            guard: Waits between tries, and lets signals wait.
-            clock: Tells the time in seconds since the epoch.
+        The private key is an RSA key in PEM; the clock tells seconds since the epoch.
         """
         self._url = url
         self._transport = transport
@@ -81,7 +75,8 @@ class Installation:
     def _asked(self) -> Tokens:
         now = self._clock()
         answer = self._sent(now)
-        ahead = _clock_difference(answer, now)
+        server = answer.server_time
+        ahead = 0.0 if server is None else server.timestamp() - now
         if answer.status == 401 and abs(ahead) > CLOCK_TOLERANCE:  # noqa: PLR2004
             answer = self._sent(now + ahead)  # sign by the server's clock instead of ours
         _raise_refusal(answer)
@@ -97,11 +92,6 @@ class Installation:
         return self._transport.send(
             requests.Request("POST", self._url, headers, auth=Authorization(signed))
         )
-
-
-def _clock_difference(answer: Answer, now: float) -> float:
-    server = answer.server_time
-    return 0.0 if server is None else server.timestamp() - now
 
 
 def _raise_refusal(answer: Answer) -> None:

@@ -346,11 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _read_request(connection: socket.socket, deadline: float) -> bytes:
-    """Read a request up to the blank line behind its headers.
-
-    Args:
-        connection: Where it comes from.
-        deadline: When it must be there, by the monotonic clock.
+    """Read a request up to the blank line behind its headers, by a deadline of the monotonic clock.
 
     Raises:
         OSError: It is too slow, too long or not whole.

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from target_outreach.errors import CredentialsError, GrantRefused, OutreachError, RunError
 from target_outreach.outreach.auth import Successor
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_outreach.outreach.auth.credentials_file import Chain
+    from target_outreach.outreach.auth.installation import Installation
     from target_outreach.outreach.auth.signal_guard import SignalGuard
+    from target_outreach.outreach.auth.token_endpoint import RefreshGrant
     from target_outreach.outreach.auth.tokens import Tokens
 
 logger = logging.getLogger("target-outreach")
@@ -41,21 +43,6 @@ BETWEEN_TRIES = 20.0
 REMEMBERED_DEAD = 100
 
 
-class Minter(Protocol):
-    """Gets new tokens."""
-
-    def mint(self, held: Tokens | None) -> Tokens:
-        """Ask for new tokens.
-
-        Args:
-            held: The newest that are known.
-
-        Raises:
-            GrantRefused: What we have to show is not accepted any more.
-            RunError: No tokens are available.
-        """
-
-
 class RenewedToken:
     """The newest access token of a chain, renewed when that is due."""
 
@@ -66,20 +53,13 @@ class RenewedToken:
 
     def __init__(
         self,
-        minter: Minter,
+        minter: RefreshGrant | Installation,
         chain: Chain,
         *,
         guard: SignalGuard,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Ask for nothing yet.
-
-        Args:
-            minter: Gets new tokens.
-            chain: Keeps them between runs, and shares them with other processes.
-            guard: Lets signals wait while tokens are got and kept, and waits between tries.
-            clock: Tells the time in seconds since the epoch.
-        """
+        """Ask for nothing yet; the clock tells seconds since the epoch."""
         self._minter = minter
         self._chain = chain
         self._clock = clock

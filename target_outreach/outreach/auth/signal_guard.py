@@ -34,11 +34,7 @@ class SignalGuard:
     """A context manager that lets signals wait, on the main thread, which they are for."""
 
     def __init__(self, pacer: Pacer) -> None:
-        """Defer nothing yet.
-
-        Args:
-            pacer: Waits, or raises because the run ends.
-        """
+        """Defer nothing yet; the pacer waits, or raises because the run ends."""
         self._pacer = pacer
         self._before: dict[int, Any] = {}
         self._received: list[int] = []
@@ -73,23 +69,12 @@ class SignalGuard:
         self._timer.start()
 
     def rest_before_retry(self, seconds: float) -> None:
-        """Rest, and have the progress say until when.
-
-        Args:
-            seconds: From now.
-
-        Raises:
-            Interrupted: As for `rest`.
-            EndedEarly: As for `rest`.
-        """
+        """Rest as `rest` does, and have the progress say until when."""
         with self._pacer.retry_in(seconds):
             self.rest(seconds)
 
     def rest(self, seconds: float) -> None:
-        """Wait between two tries, in which nothing is cut in two by a signal.
-
-        Args:
-            seconds: From now.
+        """Wait some seconds between two tries, in which nothing is cut in two by a signal.
 
         Raises:
             Interrupted: A signal has come.

@@ -47,16 +47,9 @@ class TokenEndpoint:
         guard: SignalGuard,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Ask for nothing yet.
+        """Ask for nothing yet; the clock tells seconds since the epoch.
 
-        Args:
-            url: Address of the endpoint.
-            transport: Sends the requests.
-            client_id: The app's id.
-            client_secret: The app's secret.
-            redirect_uri: The app's redirect URI; clients send it with a refresh as well.
-            guard: Waits between tries, and lets signals wait.
-            clock: Tells the time in seconds since the epoch.
+        Clients send the redirect URI with a refresh as well.
         """
         self._url = url
         self._transport = transport
@@ -69,10 +62,8 @@ class TokenEndpoint:
     def exchange(self, code: str, verifier: str) -> Tokens:
         """Trade the code that a login brought.
 
-        Args:
-            code: What the browser came back with.
-            verifier: The secret whose hash the login began with (PKCE, RFC 7636); a server that
-                does not know it ignores it.
+        The verifier is the secret whose hash the login began with (PKCE, RFC 7636); a server that
+        does not know it ignores it.
 
         Raises:
             CredentialsError: The code or the app is refused.
@@ -84,9 +75,7 @@ class TokenEndpoint:
     def refresh(self, refresh_token: str, *, minted_at: float | None = None) -> Tokens:
         """Trade a refresh token.
 
-        Args:
-            refresh_token: The token to show.
-            minted_at: When the last access token was issued, in seconds since the epoch.
+        `minted_at` is when the last access token was issued, in seconds since the epoch.
 
         Raises:
             GrantRefused: The refresh token is not accepted any more.
@@ -133,12 +122,7 @@ class RefreshGrant:
     """Gets new tokens for a refresh token, or for the one before it."""
 
     def __init__(self, endpoint: TokenEndpoint, configured: str | None) -> None:
-        """Ask for nothing yet.
-
-        Args:
-            endpoint: Trades them.
-            configured: The refresh token that the user configured, if any.
-        """
+        """Ask for nothing yet; the user may have configured a refresh token."""
         self._endpoint = endpoint
         self._configured = configured
 

@@ -71,10 +71,6 @@ def ask_patiently(
 def check_for_delay(answer: Answer, who: str) -> None:
     """Tell an endpoint that is throttled or unavailable from one that refuses for good.
 
-    Args:
-        answer: What it answered.
-        who: Names it at the beginning of a sentence.
-
     Raises:
         Retriable: It is throttled or unavailable.
     """

@@ -8,10 +8,9 @@ so the one that was used stays at hand behind the one that it brought.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import msgspec
 
 #: Seconds that an access token lives if the answer does not say (API reference 7).
 USUAL_LIFETIME = 7200.0
@@ -91,40 +90,17 @@ class Tokens:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as it is kept in the credentials file."""
-        return {
-            "access_token": self.access_token,
-            "expires_at": self.expires_at,
-            "issued_at": self.issued_at,
-            "refresh_tokens": list(self.refresh_tokens),
-            "scopes": None if self.scopes is None else list(self.scopes),
-            "refresh_issued_at": self.refresh_issued_at,
-            "organisation": self.organisation,
-            "login": self.login,
-        }
+        kept: dict[str, Any] = msgspec.to_builtins(self)
+        return kept
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> Tokens:
+    def from_json(cls, kept: object) -> Tokens:
         """Read what `to_json` wrote.
 
         Raises:
             ValueError: It is something else.
         """
-        try:
-            scopes, refresh_issued_at = kept["scopes"], kept.get("refresh_issued_at")
-            if not isinstance(kept["access_token"], str) or isinstance(scopes, str):
-                raise ValueError("no tokens")  # noqa: TRY301, TRY004 - as the others below
-            return cls(
-                access_token=kept["access_token"],
-                expires_at=float(kept["expires_at"]),
-                issued_at=float(kept["issued_at"]),
-                refresh_tokens=tuple(map(str, kept["refresh_tokens"])),
-                scopes=None if scopes is None else tuple(map(str, scopes)),
-                refresh_issued_at=None if refresh_issued_at is None else float(refresh_issued_at),
-                organisation=kept.get("organisation"),
-                login=kept.get("login"),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise ValueError("no tokens") from None
+        return msgspec.convert(kept, cls)
 
 
 def _is_plain(token: str) -> bool:

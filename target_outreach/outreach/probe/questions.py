@@ -15,8 +15,13 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from target_outreach.outreach.answers import read_resource
 from target_outreach.outreach.organisation import read_identity
-from target_outreach.outreach.probe.client import NoAnswer, ProbeClient, Unknown
-from target_outreach.outreach.probe.headers import headers_seen, rate_limit
+from target_outreach.outreach.probe.client import (
+    NoAnswer,
+    ProbeClient,
+    Unknown,
+    headers_seen,
+    rate_limit,
+)
 from target_outreach.outreach.probe.scrubbing import Scrubber
 from target_outreach.outreach.refusals import ERROR
 from target_outreach.records.catalog import load_catalog, stream_objects
@@ -77,11 +82,7 @@ class Sample:
 
 
 def probe(asker: ProbeClient, objects: Collection[str]) -> Facts:
-    """Ask everything, in at most `MOST_REQUESTS` requests that only read.
-
-    Args:
-        asker: Sends the requests.
-        objects: The objects to ask about, in the plural.
+    """Ask everything about some objects, in at most `MOST_REQUESTS` requests that only read.
 
     Returns:
         Facts by question, to be written as JSON.

@@ -23,11 +23,7 @@ class StateOutput:
     """
 
     def __init__(self, display: Display | None = None) -> None:
-        """Have printed nothing yet.
-
-        Args:
-            display: What shows the progress of the run on a terminal, if anything does.
-        """
+        """Have printed nothing yet; a display on a terminal makes room for what is printed."""
         self.has_emitted = False
         self._display = display
 
