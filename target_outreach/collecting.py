@@ -81,8 +81,8 @@ class OpenBatches:
         """Put a record into a batch, and hand that over if it is full."""
         if not batch.items:
             batch.opened_at = time.monotonic()
+            self._open[batch] = None
         batch.items.append(item)
-        self._open[batch] = None
         if len(batch.items) >= self._size:
             self.hand_over(batch)
 

@@ -360,7 +360,8 @@ class OutreachSink(Sink):
         values: list[Any] = [*map(record.get, self._source_key.names)]
         if not values:
             fields = self.stream.rules.match_fields
-            values = [list(key) for key in keys_of(self._mapping.object, desired, fields)]
+            keys = keys_of(self._mapping.object, desired, fields)
+            values = [[key.field, key.value] for key in keys]
         return self._source_key.of(values)
 
     @property

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -126,7 +126,7 @@ class RowSink(Protocol):
         """Hand over what waits."""
 
 
-class _Row(NamedTuple):
+class _Row(Struct, frozen=True):
     """A row that may be known again."""
 
     sink: RowSink

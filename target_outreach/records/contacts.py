@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 EMAIL = re.compile(
     r"(?!['`])[^\s@<>()\[\],;:\"\\]+@[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+"
 )
+#: An address that needs no further look.
+PLAIN_EMAIL = re.compile(r"[A-Za-z0-9.+_-]++@[A-Za-z0-9]++(?:\.[A-Za-z0-9]++)++")
 LONGEST_EMAIL = 254
 NO_DIGITS = re.compile(r"[^0-9]+")
 SCHEMES = re.compile(r"\A(?:[a-z][a-z0-9+-]*:/+)+", re.IGNORECASE)
@@ -70,7 +72,9 @@ def as_emails(value: Any) -> list[str]:  # noqa: ANN401
 
 def is_email(address: str) -> bool:
     """Whether the text has the form of an address; Outreach judges the rest."""
-    return len(address) <= LONGEST_EMAIL and EMAIL.fullmatch(address) is not None
+    if len(address) > LONGEST_EMAIL:
+        return False
+    return (PLAIN_EMAIL.fullmatch(address) or EMAIL.fullmatch(address)) is not None
 
 
 def email_key(address: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -215,7 +215,7 @@ class ObjectType:
         return "custom1" in self.attributes
 
 
-class Key(NamedTuple):
+class Key(Struct, frozen=True):
     """What identifies a record: a match field and the value's comparable form."""
 
     field: str

@@ -108,7 +108,7 @@ class PlainRows:
         for column, one in checked.items():
             if (types := plain_types(one)) and types <= DECODED:
                 fields[column] = Union[tuple(types)]  # noqa: UP007 - of types known at run time
-        self._texts: list[tuple[str, Coercion]] = []
+        self._texts: list[str] = []
         self._others: list[tuple[str, Coercion, int]] = []
         for _, name, column, plain, longest, coerce, _ in mapping.steps:
             types = plain_types(checked.get(column, ANY_TEXT))
@@ -116,15 +116,20 @@ class PlainRows:
                 text = Annotated[str, Meta(max_length=plain)]
                 nothing = types & {type(None)}
                 fields[column] = Union[(text, *nothing)]
-                self._texts.append((name, coerce))
+                self._texts.append(name)
             else:
                 self._others.append((name, coerce, longest))
-        rest = {name: one for name, one in checked.items() if fields[name] is Any}
+        left = {column: one for column, one in checked.items() if fields[column] is Any}
+        typed = {column: types for column, one in left.items() if (types := plain_types(one))}
+        self._typed = [*typed.items()]
+        rest = {column: one for column, one in left.items() if column not in typed}
         self._rest: RecordSchema | None = None
         if rest or dict not in plain_types({"type": rules.get("type", "object")}):
             whole = {key: one for key, one in rules.items() if key != "required"}
             self._rest = RecordSchema({**whole, "properties": rest}, code="schema_violation")
-        self._columns = [*fields]
+        links = [one.values() for one in mapping.relationships.values()]
+        texts = {mapping.attributes[name][0] for name in self._texts}.difference(keys, *links)
+        self._places = [(one, place) for place, one in enumerate(fields) if one not in texts]
         self._decode = _decoder(stream, fields, schema["properties"], deletion_columns)
 
     def read(self, line: bytes) -> tuple[str, dict[str, Any], Desired] | None:
@@ -138,9 +143,8 @@ class PlainRows:
             return None
         try:
             values = msgspec.structs.astuple(self._decode(line).record)
-            record = dict(zip(self._columns, values, strict=False))
-            if self._rest is not None:
-                self._rest.check(record)
+            record = {column: values[place] for column, place in self._places}
+            self._check(record)
             attributes: dict[str, Value] = dict(zip(self._names, values, strict=False))
             desired = self._mapping.complete(record, *self._coerced(attributes))
             text = line.decode("utf-8")
@@ -150,20 +154,34 @@ class PlainRows:
         self._in_vain = max(0, self._in_vain - 1)
         return None if desired.too_long else (text, record, desired)
 
+    def _check(self, record: dict[str, Any]) -> None:
+        """Check what the decoder could not.
+
+        Raises:
+            ValueError: A column has a value of another type than the SCHEMA says.
+            RecordFault: It breaks another rule.
+        """
+        for column, types in self._typed:
+            if type(record[column]) not in types:
+                raise ValueError
+        if self._rest is not None:
+            self._rest.check(record)
+
     def _coerced(
         self, attributes: dict[str, Value]
     ) -> tuple[dict[str, Value], list[Dropped], list[str]]:
         """Turn what is not plain text yet into what the attributes take."""
         dropped: list[Dropped] = []
         too_long: list[str] = []
-        for name, coerce in self._texts:
+        for name in self._texts:
             text: Any = attributes[name]
-            if text is not None and not (text.isascii() and text.strip()):
-                attributes[name] = coerce(text, dropped)
+            if not text or text.isspace():
+                attributes[name] = None
         for name, coerce, longest in self._others:
-            attributes[name] = read = coerce(attributes[name], dropped)
-            if type(read) is str and len(read) > longest:
-                too_long.append(name)
+            if (value := attributes[name]) is not None:
+                attributes[name] = read = coerce(value, dropped)
+                if type(read) is str and len(read) > longest:
+                    too_long.append(name)
         return attributes, dropped, too_long
 
 
