@@ -32,6 +32,7 @@ repeat a value; it goes into the rejects file and nowhere else.
 from __future__ import annotations
 
 import enum
+import signal
 from typing import TYPE_CHECKING, Literal
 
 from singer_sdk.exceptions import (
@@ -117,9 +118,10 @@ class Interrupted(RunError):  # noqa: N818 - named for what happened
     """A signal asks the run to end."""
 
     def __init__(self, signum: int) -> None:
+        sent = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
         super().__init__(
-            f"Ended by signal {signum}, after the requests in flight. Run again: the next run "
-            "continues from the last STATE."
+            f"Ended by {sent}, after the requests in flight. Run again: the next run continues "
+            "from the last STATE."
         )
         self.exit_code = ExitCode(128 + signum)
 

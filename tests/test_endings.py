@@ -94,9 +94,12 @@ def test_an_early_end_without_a_state_says_where_the_next_run_begins(sync):
     assert last_line(run).endswith("exit code 4: the next one begins where this one did.")
 
 
-def test_an_interrupted_run_says_that_the_next_one_continues():
-    assert str(Interrupted(signal.SIGTERM)) == (
-        "Ended by signal 15, after the requests in flight. Run again: the next run continues from "
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+)
+def test_an_interrupted_run_says_by_what_and_that_the_next_one_continues(number, name):
+    assert str(Interrupted(number)) == (
+        f"Ended by {name}, after the requests in flight. Run again: the next run continues from "
         "the last STATE."
     )
 

@@ -377,6 +377,25 @@ def test_state_stays_where_the_display_has_several_lines(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("columns", [20, 40, 80, 120])
+def test_what_one_line_cannot_hold_goes_on_in_the_next(columns):
+    terminal = io.StringIO()
+    display = Display(
+        Console(file=terminal, force_terminal=True, width=columns, legacy_windows=False)
+    )
+    budget = Budget(10_000, 7_990, 7_990, timedelta(minutes=20))
+    point = Point(seconds=160, received=3_000, settled=2_055, requests=2_002)
+    display.start()
+    display.show(Moment(point, budget=budget, dry_run=True))
+    shown = rows(terminal.getvalue().replace("\n", "\r\n"), columns)
+    display.close()
+    assert max(map(len, shown)) <= columns
+    assert " · ".join(shown) == (
+        "2,055 records · 13/s · 2:40 min · 0 rejected · 2,002 requests · 7,990 of 10,000 left"
+        " · dry run"
+    )
+
+
 @pytest.mark.slow
 def test_the_end_of_the_input_brings_a_bar_and_a_wait_a_countdown(terminal, sandbox):
     sandbox.profile = type(sandbox.profile)(rate_limit=12, rate_window_seconds=3)

@@ -134,7 +134,7 @@ class Display:
 
     def show(self, moment: Moment) -> None:
         """Show how far the run is."""
-        self._live.update(Group(*_lines(moment)), refresh=True)
+        self._live.update(Group(*_lines(moment, self._console.width)), refresh=True)
 
     @contextlib.contextmanager
     def cleared(self) -> Iterator[None]:
@@ -149,7 +149,20 @@ class Display:
             self.start()
 
 
-def _lines(moment: Moment) -> Iterator[Text | Table]:
+def _rows(parts: list[str], columns: int) -> Iterator[str]:
+    """Join parts to rows of at most so many columns; a part is never broken."""
+    row = parts[0]
+    for part in parts[1:]:
+        longer = f"{row} · {part}"
+        if len(longer) > columns:
+            yield row
+            row = part
+        else:
+            row = longer
+    yield row
+
+
+def _lines(moment: Moment, columns: int) -> Iterator[Text | Table]:
     """Word the lines of the display; each takes one row, however narrow the terminal is."""
     point = moment.point
     rejected = sum(count.outcomes["rejected"] for count in moment.streams.values())
@@ -164,7 +177,8 @@ def _lines(moment: Moment) -> Iterator[Text | Table]:
         parts.append(f"{budget.remaining:,} of {budget.limit:,} left")
     if moment.dry_run:
         parts.append("dry run")
-    yield Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
+    for row in _rows(parts, columns):
+        yield Text(row, no_wrap=True, overflow="ellipsis")
     if moment.input_ended and point.received:
         bar = Table.grid(padding=(0, 1))
         percent = f"{100 * point.settled // point.received} %"
