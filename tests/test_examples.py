@@ -215,6 +215,21 @@ def test_a_csv_file_is_loaded_by_the_script_and_read_again_only_if_it_has_change
     assert broken.returncode == 1, "a tap that fails is noticed"
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_csv_tap_reads_what_spreadsheets_write(tmp_path, delimiter):
+    rows = [["Record ID", "Email"], ["7", "ana@larkspur.example.com"]]
+    text = "".join(f"{delimiter.join(row)}\r\n" for row in rows)
+    (tmp_path / "contacts.csv").write_text(text, encoding="utf-8-sig", newline="")
+    tap = [sys.executable, str(EXAMPLES / "csv-cron" / "csv_tap.py"), "contacts.csv"]
+    done = run(tmp_path, *tap, "--key", "Record ID")
+    schema, record, _ = map(json.loads, done.stdout.splitlines())
+    assert list(schema["schema"]["properties"]) == ["Record ID", "Email"]
+    assert record["record"] == {"Record ID": "7", "Email": "ana@larkspur.example.com"}
+    done = run(tmp_path, *tap)
+    assert done.returncode == 2
+    assert "contacts.csv has no column 'id'; name one with --key." in done.stderr
+
+
 @needs_bash
 @pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock")
 @pytest.mark.parametrize(

@@ -26,6 +26,15 @@ QUERIES = {
     "on_null": "settings",
     "superseded": "glossary",
     "allow_enrolment": "sequences",
+    "401 unauthorized": "questions",
+    "429 too many requests": "questions",
+    "duplicates": "questions",
+    "hangs": "questions",
+    "unsubscribed": "questions",
+    "csv excel": "mapping-exports",
+    "two runs": "reliability",
+    "migrate from hightouch": "comparison",
+    "prometheus": "reports",
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -25,8 +25,12 @@ def main() -> None:
     now = {"bytes": about.st_size, "modified": about.st_mtime}
     if known.get(stream) != now:
         with options.file.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
+            header = file.readline()
+            file.seek(0)
+            rows = csv.DictReader(file, delimiter=max(",;\t", key=header.count))
             columns = {name: {"type": ["null", "string"]} for name in rows.fieldnames or ()}
+            if options.key not in columns:
+                parser.error(f"{options.file} has no column {options.key!r}; name one with --key.")
             say(
                 "SCHEMA",
                 stream=stream,

@@ -211,7 +211,8 @@ def _assemble(object_type: ObjectType, goals: Mapping[str, Goal]) -> StreamMappi
         if goal.kind != "nowhere":
             grouped[Goal(goal.kind, goal.name)].append(column)
     problems = [
-        f"columns {' and '.join(columns)} both map to {goal.name}; leave one out by ignore_columns"
+        f"columns {' and '.join(columns)} both map to {goal.name}; put all but one under "
+        "ignore_columns"
         for goal, columns in grouped.items()
         if len(columns) > 1 and not _takes_several(object_type, goal)
     ]

@@ -88,7 +88,7 @@ def route(
         raise SettingsError(
             f"its name does not say whether it holds {', '.join(others)} or {last_one}"
             f"{_missed(stream, patterns)}; set outreach_object, or add an entry to streams: "
-            f'{entry_for(stream)} ("none" leaves it out).'
+            f'{entry_for(stream)} ("none" ignores it).'
         )
     return name
 

@@ -88,8 +88,8 @@ class StreamSettings:
     column_prefixes: tuple[str, ...] = setting(
         TUNING,
         "Prefixes of columns",
-        "What a column whose name says nothing is also looked at without; a column that has the "
-        "name already wins.",
+        "Prefixes that are ignored at the start of a column's name, if the whole name is unknown "
+        "and no other column has the name without the prefix.",
         ("property_", "properties__"),
     )
     field_rules: Mapping[str, FieldRule] = field(default_factory=dict, metadata=SHAPES)

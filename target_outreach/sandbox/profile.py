@@ -44,144 +44,153 @@ class Profile:
     The numbers in brackets are sections of the API reference.
 
     Attributes:
-        only_token: The one bearer token that is good, for everything, and there is no page: as
-            in a run that has a sandbox of its own. None for what follows.
-        tokens: Accepted bearer tokens with their scopes (``prospects.read``, ``prospects.all``,
-            …); None accepts every token that was not revoked, for everything, unless `apps` or
-            `installations` are listed: then only tokens that the sandbox issued are good (7).
-            Issued tokens are good beside these in any case, for their scopes and their time.
-        apps: The OAuth clients. Empty means `SANDBOX_APP` (``sandbox-client``,
-            ``sandbox-secret``), and a token endpoint that also takes clients, codes and refresh
-            tokens that it has never seen, unless they were revoked (7).
-        http_redirects: Whether an app that lists no redirect URIs may use the http addresses of
-            this machine beside the https ones; Outreach registers only https ones (7).
+        only_token: The only bearer token that is accepted; it may do everything, and the sandbox
+            has no page. A run with a sandbox of its own uses this. None if the switches below
+            decide.
+        tokens: Accepted bearer tokens with their scopes (``prospects.read``, ``prospects.all``, …).
+            None accepts every token for everything, unless it was revoked. If `apps` or
+            `installations` are listed, None accepts only tokens that the sandbox issued (7). Issued
+            tokens are always accepted too, for their scopes, until they expire.
+        apps: The OAuth clients. If there are none, the only app is `SANDBOX_APP`
+            (``sandbox-client``, ``sandbox-secret``). Then the token endpoint also takes unknown
+            clients, codes and refresh tokens, unless they were revoked (7).
+        http_redirects: Whether an app that lists no redirect URIs may also use the http addresses
+            of this machine. Outreach registers only https ones (7).
         installations: The installed server-to-server apps (7).
-        strict_rotation: Whether a refresh token is good for one use, as four clients of 2026 say;
-            otherwise it lives on until it is too old or too many newer ones exist (7).
-        rotation_grace: Whether under `strict_rotation` the used refresh token lives on until the
-            tokens that it brought are first used, as with many OAuth servers; no source says so
-            of Outreach.
-        refresh_token_days: Life of a refresh token from its issue (7).
-        refresh_token_cap: How many refresh tokens of an app live at once; the oldest die (7).
-        access_token_seconds: Life of an access token, told as `expires_in` (7). Those of
-            `installations` live for an hour.
-        access_token_calls: For how many requests an access token is good, whatever its life; None
-            for no such limit.
-        mint_throttle_seconds: For how long after an access token the token endpoint answers 429
-            to the same client, at 60 as documented; 0 for no such limit (5).
+        strict_rotation: Whether a refresh token works once only, as four clients of 2026 say.
+            Otherwise it works until it expires, or until there are too many newer ones (7).
+        rotation_grace: Whether under `strict_rotation` a used refresh token works until the new
+            tokens are first used. Many OAuth servers do so; no source says it of Outreach.
+        refresh_token_days: Days after which a refresh token expires (7).
+        refresh_token_cap: How many refresh tokens an app may have; then the oldest expire (7).
+        access_token_seconds: Seconds after which an access token expires; the answer says so as
+            `expires_in` (7). Tokens of `installations` expire after an hour.
+        access_token_calls: For how many requests an access token may be used; None for no such
+            limit.
+        mint_throttle_seconds: Seconds in which a client gets only one access token; more requests
+            get a 429. Outreach documents 60; 0 for no such limit (5).
         mint_throttle_style: Body of that 429: ``errors`` with a ``Retry-After`` in the form of
-            `retry_after`, or the plain ``text`` of a throttle in front, without any header (5).
-        grant_refusal: Body with which the token endpoint refuses a grant or a client: an error of
-            ``oauth``, or ``empty``; the statuses are known (7).
-        unauthorized_style: Form of a 401: plain ``text`` (2018), the ``gateway``'s JSON (2026),
-            a list of ``errors``, or one error, ``flat``, at the top level (3.3).
-        organisation: Id of the organisation, as ``GET /`` tells it; None for one that the file
-            made up.
+            `retry_after`, or plain ``text`` without any header, as from a proxy (5).
+        grant_refusal: Body of a refusal of the token endpoint: an error of ``oauth``, or ``empty``.
+            The statuses are known (7).
+        unauthorized_style: Form of a 401: plain ``text`` (2018), the JSON of the ``gateway``
+            (2026), a list of ``errors``, or ``flat``, one error at the top level (3.3).
+        organisation: Id of the organisation in the answer of ``GET /``; None for an invented one.
         organisation_name: Its name.
-        identity: Where ``GET /`` tells the organisation: in ``data``, with the scopes in `meta`;
-            in ``meta``, as an older reading had it; or nowhere, only the ``user`` (1).
-        identity_refusal: Status with which ``GET /`` is refused; None where it answers (1).
+        identity: Where ``GET /`` names the organisation: in ``data``, with the scopes in `meta`; in
+            ``meta``, as older clients read it; or nowhere, so that it names only the ``user`` (1).
+        identity_refusal: Status with which ``GET /`` is refused; None if it answers (1).
         governed: What the user may read but not write: ``"accounts"`` or ``"prospects/7"`` (3.3).
-        strict_media_type: Whether POST and PATCH insist on JSON:API's media type (1).
-        string_relationship_ids: Whether related ids may be numbers in text (3.1).
-        bare_refusals: Whether a 400 of which no source gives the id says no more than
-            ``Bad Request`` (3.3, 10.1).
-        undocumented_attributes: Whether whole prospects show attributes that the specification has
-            not, as recorded answers do (2.1).
-        edge_links: Whether the first page of a list has a ``prev``, and the last one a ``next``,
-            that are ``null``, or ``absent`` (3.1).
-        max_url_bytes: Longest path and query; beyond it the answer is a 414 (4.1).
-        list_cap: How many values of a list filter are used; the rest is silently ignored (4.1).
+        strict_media_type: Whether POST and PATCH must have JSON:API's media type (1).
+        string_relationship_ids: Whether ids of related records may be text (3.1).
+        bare_refusals: Whether a 400 says only ``Bad Request`` where no source gives its `id` (3.3,
+            10.1).
+        undocumented_attributes: Whether records have attributes that are not in the specification,
+            as in recorded answers (2.1).
+        edge_links: Whether a list has links ``prev`` on its first page and ``next`` on its last: as
+            ``null``, or ``absent`` (3.1).
+        max_url_bytes: The most bytes of path and query; a longer request gets a 414 (4.1).
+        list_cap: How many values of a list filter are used; the others are ignored silently (4.1).
         case_sensitive_filters: Whether text filters are case-sensitive (4.1).
-        list_lag_seconds: For how long lists do not show what was written, where a single read does:
-            a new record is not there, a changed one is found by and shows what it was before.
-            Deletions show at once. A new start of the sandbox brings lists up to date.
+        list_lag_seconds: Seconds until lists show what was written; single reads show it at once.
+            Until then, a new record is missing, and a changed one is found and shown as it was.
+            Lists show deletions at once. A restart of the sandbox brings lists up to date.
         oversized_page: What happens to ``page[size]`` over 1,000 (4.2).
         rate_limit: Requests of the user in one window (5).
-        rate_window_seconds: Length of the fixed window, aligned with the epoch (5).
-        limit_headers: One number in ``X-RateLimit-Remaining``, two, two in all of the headers, or
-            no headers at all (5).
+        rate_window_seconds: Length of the fixed window; windows begin at multiples of it since 1970
+            (5).
+        limit_headers: Whether ``X-RateLimit-Remaining`` holds one number (``single``) or two
+            (``double``), all headers hold two (``doubled``), or there are no headers (``none``)
+            (5).
         retry_after: Form of ``Retry-After`` on a 429 (5).
-        latency_seconds: Time that every answer takes at least.
-        error_codes: Whether errors have a member `code` where one is known: ``taken`` and
+        latency_seconds: Seconds that each answer takes at least.
+        error_codes: Whether errors have a member `code`: ``taken`` or
             ``is_using_excluded_email_address`` (3.4).
-        taken_wording: How a taken address is refused: by the ``hash`` (2019 to 2023), by
-            ``emails`` (newer), or as a violation of the ``index`` (3.4).
-        taken_status: Status of that refusal; a 409 was never seen (10.10).
-        repeated_emails: Whether a PATCH that sends the addresses that a prospect has anyway is
-            refused as if they were another's: one reading of a refusal met on PATCH (3.4).
-        unique_accounts: Attributes of accounts, as `name` and `customId`, that no two accounts may
-            share (2.3).
+        taken_wording: Wording of the refusal of a taken address: it names the ``hash`` (2019 to
+            2023), the ``emails`` (newer), or the ``index`` of the database (3.4).
+        taken_status: Status of that refusal; nobody has seen a 409 (10.10).
+        repeated_emails: Whether a PATCH that repeats the prospect's own addresses is refused as if
+            they were taken. A refusal of a PATCH could be read so (3.4).
+        unique_accounts: Attributes that must be unique among accounts, such as `name` and
+            `customId` (2.3).
         purposeful_duplicates: Whether several prospects may share an address (3.4).
-        excluded_domains: Domains whose addresses are refused, subdomains included (8.13).
-        max_name_length: Longest first and last name; None for what the catalogue says (2.1).
-        strict_time_zones: Whether a `timeZone` that is no IANA name is refused (8.9).
-        null_arrays: Whether a null clears an array or is refused; ``[]`` clears it anyway (8.7).
-        custom_answers: Whether custom fields are answered as ``text``, as they are specified, or
-            ``typed``: numbers as numbers and several options as an array (8.5).
-        soft_delete: Whether a deleted record keeps its addresses, unseen, in the trash (8.8).
-        trash_listed: Whether such prospects are seen all the same, with `trashedAt` set (8.8).
-        trash_frees_emails: Whether they let go of their addresses (8.8).
-        company_account: What links a prospect without an account to one: its creation does, an
-            ``unnamed`` account being made for it, which is called like its company or the domain of
-            its address; or writing its `company`, which finds the account of that name or makes an
-            unnamed one: ``linked``; or nothing: ``none`` (2.1, 2.3, 9a).
-        unnamed_parameter: What lists of prospects do about
-            ``actionParams[withUnnamedAccount]=false``: they show no link to an unnamed account; the
-            parameter is ignored; or it is refused with a 400. Single reads honour it (2.3).
-        unnamed_listed: Whether lists of accounts show unnamed ones where no filter asks for them;
-            the specification says that they do not (2.3).
-        company_from_account: Whether `company` shows the name of the linked account, if that is a
+        excluded_domains: Domains whose addresses are refused, with their subdomains (8.13).
+        max_name_length: The most characters of a first or last name; None for the documented number
+            (2.1).
+        strict_time_zones: Whether a `timeZone` that is not an IANA name is refused (8.9).
+        null_arrays: Whether a null empties a list (``cleared``) or is refused; ``[]`` always
+            empties it (8.7).
+        custom_answers: Whether answers hold custom fields as ``text``, as specified, or ``typed``:
+            numbers as numbers, several options as a list (8.5).
+        soft_delete: Whether a deleted record stays in the trash and keeps its addresses (8.8).
+        trash_listed: Whether lists and reads show records in the trash, with `trashedAt` set (8.8).
+        trash_frees_emails: Whether addresses of records in the trash may be used again (8.8).
+        company_account: What links a prospect without an account to one. ``unnamed``: its creation
+            makes an unnamed account, with the name of its company or the domain of its address.
+            ``linked``: writing `company` finds the account of that name, or makes an unnamed one.
+            ``none``: nothing does (2.1, 2.3, 9a).
+        unnamed_parameter: What lists of prospects do with
+            ``actionParams[withUnnamedAccount]=false``: hide links to unnamed accounts
+            (``honoured``), ignore it, or refuse it with a 400. Single reads honour it (2.3).
+        unnamed_listed: Whether lists of accounts show unnamed ones without a filter for them. The
+            specification says that they do not (2.3).
+        company_from_account: Whether `company` shows the name of the linked account, if it is a
             named one (2.1).
-        normalise_phones: Whether telephone numbers are stored as ``+`` and digits, by the country
-            of the record's owner, else as American; users have it as `phoneCountryCode` (2.5).
-        import_refusal: Status with which ``bulkUpsert`` is refused, as 403, 404 or 501; None where
-            it works. No public client uses it (6.2, 6.4).
-        import_s2s: Whether tokens of server to server are good for imports (6.1).
-        import_record_scopes: Whether ``bulkUpsert`` needs the write scope of what its records are,
-            beside ``imports.write``; so it is told of batches (6.1).
-        import_shape: Whether a record is ``wrapped`` in a member `data` of its own, or ``flat``, a
-            bare resource object; records of the other form are invalid (6.2).
-        import_record_limit: Most records in one import; that of batches is known (5, 10.4).
-        import_limit_status: Status of the refusal of more (10.4).
-        import_max_bytes: Largest body, over which the answer is a 413; None for no limit (10.4).
-        import_pending_seconds: For how long an import is pending (6.2).
-        import_processing_seconds: Over how long its records are then written, one after the other,
-            evenly (6.2).
-        import_states: What the states are called: waiting, at work, done, failed (6.2, 10.4).
-        import_end: In which state an import stays: ``pending`` without a record written,
-            ``processing`` or ``failed`` with half of them, or ``finished`` (10.4).
-        import_failed_share: Share of the records, evenly spread, that fail for no reason (10.4).
-        import_lost_share: Share of the records that are not written, and yet count as if (10.4).
-        import_counts: Whether `failures` counts what failed, is 0 whatever happens (``silent``), or
-            counts what was written (``wrong``) (10.4).
-        import_late_seconds: How long after an import says so its records are written (10.4).
-        import_invalid: What a record with an unknown or invalid attribute does: that ``record``
-            fails; only the ``attribute`` is ignored; the ``request`` is refused as a PATCH would
-            be; or the ``import`` fails as a whole, with nothing written (10.4).
-        import_unknown: What ``overwriteNoCreate`` does with an id that is not there; its name says
-            that it does not create (6.2).
-        import_new: What the other methods do with what has no id or one that is not there: it is
-            ``created`` under an id of Outreach's choice, counts as a ``failure``, or is ``ignored``
-            without a word; or a request in which a record has no id is ``refused`` (6.2, 10.4).
-        import_twice: Whether each new record is created twice, whoever has its address (10.4).
+        normalise_phones: Whether telephone numbers are stored as ``+`` and digits. The country is
+            that of the record's owner (`phoneCountryCode` of the user), else the USA (2.5).
+        import_refusal: Status with which ``bulkUpsert`` is refused, such as 403, 404 or 501; None
+            if it works. No public client uses it (6.2, 6.4).
+        import_s2s: Whether server-to-server tokens may use imports (6.1).
+        import_record_scopes: Whether ``bulkUpsert`` needs the write scope of the records beside
+            ``imports.write``. Batches are documented to need it (6.1).
+        import_shape: Whether each record must be ``wrapped`` in a member `data`, or ``flat``,
+            without one. Records of the other form are invalid; ``both`` takes both (6.2).
+        import_record_limit: The most records in one import; only the limit of batches is known (5,
+            10.4).
+        import_limit_status: Status of the refusal of an import with more records (10.4).
+        import_max_bytes: The most bytes of a body; a larger one gets a 413. None for no limit
+            (10.4).
+        import_pending_seconds: Seconds that an import waits before it begins (6.2).
+        import_processing_seconds: Seconds in which its records are then written, one after the
+            other (6.2).
+        import_states: Names of the states: waiting, being written, done, failed (6.2, 10.4).
+        import_end: The last state of an import: ``pending`` (no record is written), ``processing``
+            or ``failed`` (half of them are), or ``finished`` (10.4).
+        import_failed_share: Share of records that fail without a reason, evenly spread (10.4).
+        import_lost_share: Share of records that are not written but count as written (10.4).
+        import_counts: Whether `failures` is the number of failed records (``honest``), always 0
+            (``silent``), or the number of written ones (``wrong``) (10.4).
+        import_late_seconds: Seconds between the end that an import reports and the writing of its
+            records (10.4).
+        import_invalid: What happens if a record has an unknown or invalid attribute: the ``record``
+            fails; the ``attribute`` is ignored; the ``request`` is refused, as a PATCH would be; or
+            the ``import`` fails, and nothing is written (10.4).
+        import_unknown: What ``overwriteNoCreate`` does with an unknown id; its name says that it
+            creates nothing (6.2).
+        import_new: What the other methods do with a record that has no id or an unknown one: it is
+            ``created`` with a new id, counts as a ``failure``, or is ``ignored`` silently. With
+            ``refused``, a request with a record without an id is refused (6.2, 10.4).
+        import_twice: Whether each new record is created twice, even if its address is taken (10.4).
         import_empty: What an import without records means: ``all`` records, as an empty list of ids
-            may for batches; nothing at all; or a 422 (6.1, 10.9).
-        import_opts_in: Whether an import can take back an opt-out; one of a file cannot (6.3).
-        import_ignored: Attributes and relationships that imports ignore, without an error (10.4).
-        enrolled_code: Whether under `error_codes` the refusal of a second enrolment has one, with
-            the text ``has already been in this sequence``, beside `detail` (2.6).
-        duplicate_enrolment: Whether a prospect may be in a sequence again: never, where it is
-            finished there, or always; a ruleset says it (2.6).
-        exclusive_sequences: Ids of sequences of which a prospect may be active in one only (2.6).
-        opted_out_enrolment: What enrolling a prospect who opted out does: a 422, the same as for
-            all others, or a state `opted_out`; transactional sequences do not mind (2.6, 2.7).
-        inactive_sequences: Whether a sequence that is not enabled takes prospects (2.6).
+            may mean for batches; ``nothing``; or a 422 (``refused``) (6.1, 10.9).
+        import_opts_in: Whether an import can undo an opt-out. An import of a CSV file cannot (6.3).
+        import_ignored: Attributes and relationships that imports ignore without an error (10.4).
+        enrolled_code: Whether under `error_codes` the refusal of a second enrolment has ``has
+            already been in this sequence`` as its `code` too, not only in `detail` (2.6).
+        duplicate_enrolment: Whether a prospect may be enrolled in the same sequence again: never
+            (``disallow``), if it has finished there (``only_if_inactive``), or always (``allow``).
+            The ruleset of a sequence decides this (2.6).
+        exclusive_sequences: Ids of sequences that exclude each other: a prospect may be active in
+            one of them (2.6).
+        opted_out_enrolment: What happens if a prospect that opted out is enrolled: a 422
+            (``refused``), the same as for others (``accepted``), or the state ``opted_out``.
+            Transactional sequences accept it always (2.6, 2.7).
+        inactive_sequences: Whether a sequence that is not enabled accepts prospects (2.6).
         mailbox_required: Whether a sequence state needs a mailbox (2.7).
-        disabled_mailbox: What enrolling with a mailbox that cannot send does: the same as with all
-            others, a 422, or a state `failed`; no source says.
-        owners_only: Whether prospects of other owners are refused: one reading of ``User not the
-            owner`` (2.6).
+        disabled_mailbox: What happens if the mailbox cannot send: the same as with others
+            (``accepted``), a 422 (``refused``), or the state ``failed``. No source says.
+        owners_only: Whether only the owner of a prospect may enrol it. The refusal ``User not the
+            owner`` could be read so (2.6).
     """
 
     only_token: str | None = field(default=None, repr=False)
