@@ -81,14 +81,18 @@ class Bucket:
         """
         scheme, _, rest = url.partition("://")
         bucket, _, prefix = rest.partition("/")
-        if not bucket or re.search(r"[?#:\\]", rest) or ("@" in bucket and scheme[0] == "s"):
+        prefix = prefix.strip("/")
+        has_odd_part = prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/"))
+        has_odd_character = re.search(r"[?#:\\\x00-\x1f\x7f]", rest)
+        has_user = "@" in bucket and scheme[0] == "s"
+        if not bucket or has_odd_part or has_odd_character or has_user:
             raise SettingsError(
                 f"{setting} is no URL of a bucket: give protocol, bucket and path, without user, "
-                "port or query."
+                "port or query, and no empty part, . or .. in the path."
             )
         open_store = {"s": _open_s3, "g": _open_gcs, "a": _open_azure}[scheme[0]]
         try:
-            self._store = open_store(bucket, prefix.strip("/") or None)
+            self._store = open_store(bucket, prefix or None)
         except ImportError:
             raise
         except Exception as error:  # noqa: BLE001 - each cloud has errors of its own
@@ -139,10 +143,14 @@ class Bucket:
             size = obstore.head(self._store, name)["size"]
         except FileNotFoundError:
             return False
-        with os.fdopen(os.open(path, NEW, 0o600), "wb") as file:
-            for start in range(0, size, PIECE):  # each of which has its own time
-                end = min(start + PIECE, size)
-                file.write(obstore.get_range(self._store, name, start=start, end=end))
+        try:
+            with os.fdopen(os.open(path, NEW, 0o600), "wb") as file:
+                for start in range(0, size, PIECE):  # each of which has its own time
+                    end = min(start + PIECE, size)
+                    file.write(obstore.get_range(self._store, name, start=start, end=end))
+        except FileNotFoundError:  # it was deleted meanwhile
+            path.unlink(missing_ok=True)
+            return False
         return True
 
     @_worded()

@@ -114,21 +114,26 @@ class Folder(Protocol):
 
 
 class StoredObject:
-    """One object of a folder; its methods do what those of `Folder` do."""
+    """One object of a folder; its methods do what those of `Folder` do.
+
+    Attributes:
+        folder: The folder.
+        name: Its name there.
+    """
 
     def __init__(self, folder: Folder, name: str) -> None:
         """Read nothing yet."""
-        self._folder = folder
-        self._name = name
+        self.folder = folder
+        self.name = name
 
     def read(self) -> Stored | None:
         """Return what it holds, None where it is not there."""
-        return self._folder.read(self._name)
+        return self.folder.read(self.name)
 
     def replace(self, content: bytes, version: Mapping[str, str] | None) -> Mapping[str, str]:
         """Replace what it holds, if it is still the version that was read."""
         try:
-            return self._folder.replace(self._name, content, version)
+            return self.folder.replace(self.name, content, version)
         except Conflict:
             # Where an answer was lost, the same request was sent again, and finds what it wrote.
             there = self.read()
@@ -138,4 +143,4 @@ class StoredObject:
 
     def delete(self) -> None:
         """Delete it; fine where it is not there."""
-        self._folder.delete(self._name)
+        self.folder.delete(self.name)

@@ -23,7 +23,7 @@ from target_outreach import buckets
 from target_outreach.delivery import memory_object
 from target_outreach.delivery.memory import Memory
 from target_outreach.delivery.memory_object import StoredMemory
-from target_outreach.errors import EndedEarly, OutputError
+from target_outreach.errors import EndedEarly, OutputError, SettingsError
 from target_outreach.object_store import Conflict
 from target_outreach.outreach.auth import credentials_file
 from target_outreach.outreach.auth.credentials_file import Chain
@@ -166,6 +166,35 @@ def test_names_are_those_below_the_prefix(bucket):
     assert folder.names("a") == ["a.jsonl"]
     folder.rename("a.jsonl", "a.jsonl.done")
     assert folder.names("a") == ["a.jsonl.done"]
+
+
+@pytest.mark.parametrize("path", ["a//b", "a/../b", "..", "./a", "a\nb"])
+def test_a_path_that_no_bucket_can_have_is_refused_in_plain_words(path):
+    with pytest.raises(SettingsError, match=r"rejects_path is no URL of a bucket: .*empty part"):
+        open_folder(f"s3://bucket/{path}", "rejects_path")
+
+
+def test_a_url_without_a_path_names_no_memory(tmp_path):
+    with pytest.raises(SettingsError, match="memory_path names no object"):
+        StoredMemory("s3://memory.db", tmp_path)
+
+
+def test_what_is_deleted_while_it_is_copied_is_not_there(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(buckets, "PIECE", 4)
+    bucket.write("a/contents", b"twelve bytes")
+    reads = []
+
+    def delete(what, path):
+        if what == "read" and path.endswith("contents"):
+            reads.append(path)
+            if len(reads) == 3:
+                bucket.remove("a/contents")
+        return False
+
+    bucket.server.damage = delete
+    folder = open_folder(bucket.url("a"), "memory_path")
+    assert not folder.download("contents", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.slow
@@ -793,6 +822,72 @@ def test_a_run_whose_memory_was_taken_over_ends_and_leaves_it_alone(kept_memory,
     stored.close()
     assert head(bucket)["run"] == "another"
     assert bucket.names() == ["a/memory.db"]
+
+
+@pytest.fixture
+def still_memory(kept_memory):
+    """The same, where nothing happens by itself."""
+    stored, memory = kept_memory
+    stored._beats.end()
+    stored._puts.end()
+    return stored, memory
+
+
+def test_a_run_that_has_lost_its_memory_never_replaces_that_of_the_winner(still_memory, bucket):
+    stored, memory = still_memory
+    memory.change(KEEP)
+    bucket.write("a/memory.db", json.dumps(head(bucket) | {"run": "another"}).encode())
+    assert not stored._attempt(stored._beat, is_vital=True)
+    assert not stored._attempt(stored._put_back_changes)
+    with suppress(Conflict):
+        stored._put_back_changes()  # as when it was under way already
+    assert head(bucket)["run"] == "another"
+    assert head(bucket)["contents"] is None
+
+
+def test_an_older_head_that_somebody_puts_back_beside_a_run_gets_the_mark_again(
+    still_memory, bucket
+):
+    stored, memory = still_memory
+    older = memory_object._Head(contents="memory.db.0123456789abcdef")
+    bucket.write("a/memory.db", older.to_json())
+    assert not stored._attempt(stored._beat, is_vital=True)
+    assert "another run has taken it over" in str(memory.failure)
+    assert head(bucket)["run"] is not None  # the next run compares
+    assert head(bucket)["contents"] == older.contents
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "it was deleted, or its bucket was"),
+        (b"", "something else was put there"),
+        (b'{"kind": "target-outreach memory", "contents": 1, "run": null, "beat": 0}', "else was"),
+    ],
+)
+def test_a_run_says_what_has_become_of_its_memory(still_memory, bucket, content, words):
+    stored, memory = still_memory
+    if content is None:
+        bucket.remove("a/memory.db")
+    else:
+        bucket.write("a/memory.db", content)
+    assert not stored._attempt(stored._beat, is_vital=True)
+    assert words in str(memory.failure)
+    assert bucket.names() == ["a/memory.db"] * (content is not None)
+
+
+def test_a_copy_that_is_not_whole_when_the_disk_is_full_is_not_put_back(still_memory, bucket):
+    stored, memory = still_memory
+    memory.change(KEEP)
+    with closing(sqlite3.connect(stored.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM questions").fetchall()
+        memory.change(KEEP_ANOTHER)
+        memory.close()  # the last change stays beside the file, as where there is no space for it
+        with pytest.raises(OutputError, match="could not be put back"):
+            stored.close()
+    assert head(bucket)["run"] is not None  # the next run compares
+    assert head(bucket)["contents"] is None
 
 
 @pytest.mark.slow

@@ -10,11 +10,13 @@ replaced, and the run that uses them.
   know. Whoever finds it compares with Outreach all rows that it would skip, once: a row may have
   gone from A to B and back to A since.
 * Every few minutes, and at the end, the contents are put into the bucket under a new name, and the
-  head is made to name them. Where another run has replaced the head meanwhile, this one ends.
+  head is made to name them. Where another run has replaced the head meanwhile, this one ends. If
+  the head names no run by then, as an older version of it does, this one puts its mark back.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -28,9 +30,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import EndedEarly, OutputError, SettingsError, reason_of
-from target_outreach.object_store import Conflict, StoredObject, public_name
+from target_outreach.object_store import Conflict, public_name
 from target_outreach.private_files import NEW
-from target_outreach.stores import open_folder
+from target_outreach.stores import open_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +56,8 @@ LOOK = 2.0
 PUT_BACK = 300.0
 
 KIND = "target-outreach memory"
+
+TAKEN_OVER = "another run has taken it over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,12 @@ class _Head:
         """
         try:
             said: dict[str, Any] = json.loads(content)
-            if said["kind"] != KIND:
-                raise ValueError("something else")
-            return cls(said["contents"], said["run"], int(said["beat"]))
-        except (KeyError, TypeError, RecursionError):
-            raise ValueError("something else") from None
+            names = said["contents"], said["run"]
+            if said["kind"] == KIND and all(isinstance(name, str | None) for name in names):
+                return cls(*names, int(said["beat"]))
+        except (KeyError, TypeError, OverflowError, RecursionError):
+            pass
+        raise ValueError("something else")
 
 
 class StoredMemory:
@@ -114,11 +119,8 @@ class StoredMemory:
         self.path = folder / "memory.db"
         self.is_old = False
         self._snapshot = folder / "memory to be put back.db"
-        parent, _, self._object = url.rpartition("/")
-        if not self._object:
-            raise SettingsError("memory_path must name an object, not a folder.")
-        self._bucket = open_folder(parent, "memory_path")
-        self._stored = StoredObject(self._bucket, self._object)
+        self._stored = open_object(url, "memory_path")
+        self._bucket, self._object = self._stored.folder, self._stored.name
         self._head = _Head()
         self._run = secrets.token_hex(8)
         self._before: str | None = None
@@ -141,9 +143,9 @@ class StoredMemory:
             OutputError: They cannot be read.
         """
         try:
-            found = self._read()
+            found, _ = self._read()
             while not self._download(found):
-                before, found = found, self._read()
+                before, (found, _) = found, self._read()
                 if found.contents == before.contents:
                     return  # nothing is there to be copied
         except OSError as error:
@@ -179,12 +181,12 @@ class StoredMemory:
         since = time.monotonic()
         has_said = False
         while True:
-            found = self._read()
+            found, version = self._read()
             now = time.monotonic()
             if found.run is None or (found == seen and now - since >= LEASE):
                 ours = replace(found, run=self._run, beat=0)
                 with suppress(Conflict):  # another run was faster
-                    self._version = self._stored.replace(ours.to_json(), self._version)
+                    self._version = self._stored.replace(ours.to_json(), version)
                     self._before, self._head = found.run, ours
                     return found
                 continue
@@ -208,11 +210,12 @@ class StoredMemory:
         if self._head.run == self._run:
             self._replace_head(run=self._before)
 
-    def _read(self) -> _Head:
-        stored = self._stored.read()
-        self._version = None if stored is None else stored.version
+    def _read(self) -> tuple[_Head, Mapping[str, str] | None]:
+        """Return what the head says, and its version; None where there is none."""
+        if (stored := self._stored.read()) is None:
+            return _Head(), None
         try:
-            return _Head() if stored is None else _Head.from_json(stored.content)
+            return _Head.from_json(stored.content), stored.version
         except ValueError:
             raise SettingsError(
                 f"memory_path cannot be used: {self.name} holds something else than a memory that "
@@ -257,11 +260,13 @@ class StoredMemory:
 
     def _attempt(self, do: Callable[[], None], *, is_vital: bool = False) -> bool:
         """Do something with the head; tell whether there is a point in doing it again later."""
+        if self._failure is not None:
+            return False
         began = time.monotonic()
         try:
             do()
-        except Conflict:
-            return self._fail("another run has taken it over")
+        except Conflict as error:
+            return self._fail(_reason(error))
         except (OSError, sqlite3.Error) as error:
             reason = _reason(error)
             if not is_vital:
@@ -293,17 +298,28 @@ class StoredMemory:
             try:
                 self._version = self._stored.replace(head.to_json(), self._version)
             except Conflict:
-                if not self._is_there():  # by an earlier change, whose answer was lost
-                    raise
-                self._version = self._stored.replace(head.to_json(), self._version)
+                there = self._still_ours()  # by an earlier change, whose answer was lost
+                self._version = self._stored.replace(head.to_json(), there)
             self._head = head
 
-    def _is_there(self) -> bool:
-        """Tell whether the head still names this run."""
+    def _still_ours(self) -> Mapping[str, str] | None:
+        """Return the version of a head that somebody has replaced, if it still names this run.
+
+        Raises:
+            Conflict: It does not, and says what else is there.
+        """
         try:
-            return self._read().run == self._run
+            found, version = self._read()
         except SettingsError:
-            return False
+            raise Conflict(0, "something else was put there") from None
+        if found.run == self._run:
+            return version
+        if version is None:
+            raise Conflict(0, "it was deleted, or its bucket was")
+        if found.run is None:  # it may be older than what this run has written
+            with suppress(Conflict):
+                self._stored.replace(replace(found, run=self._run).to_json(), version)
+        raise Conflict(0, TAKEN_OVER)
 
     def _put_back_changes(self) -> None:
         assert self._memory is not None  # noqa: S101 - for the type checker
@@ -348,16 +364,29 @@ class StoredMemory:
             if memory is None:
                 self._leave()
             elif memory.revision != self._kept_revision:
+                self._make_whole()
                 self._put_back(self.path, run=None)
             else:
                 self._replace_head(run=None)
-        except OSError as error:
+        except (OSError, sqlite3.Error) as error:
             raise OutputError(
                 f"The memory {self.name} could not be put back ({_reason(error)}). All else is "
                 "done; the next run compares the rows that it would skip with Outreach once."
             ) from None
         finally:
             self._beats.end()
+
+    def _make_whole(self) -> None:
+        """Add to the copy what SQLite keeps beside it, as where there was no space for it.
+
+        Raises:
+            OSError: Something still reads the copy.
+            Error: There is no space.
+        """
+        with closing(sqlite3.connect(self.path)) as memory:
+            ((is_busy, *_),) = memory.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if is_busy:
+            raise OSError(errno.EBUSY, "its copy is in use")
 
     def _unusable(self, error: OSError) -> OutputError:
         return OutputError(
@@ -391,6 +420,6 @@ class _Repeated:
 
 
 def _reason(error: OSError | sqlite3.Error) -> str:
-    if isinstance(error, Conflict):
-        return "another run has taken it over"
+    if isinstance(error, Conflict) and not error.strerror:
+        return TAKEN_OVER
     return reason_of(error)
