@@ -574,3 +574,36 @@ def test_a_column_that_comes_back_is_compared_once(sync, sandbox, memory):
     sync([schema("prospects", columns), record("prospects", **row)], **drift(memory))
     sync(whole, **drift(memory))
     assert titles(sandbox) == {"T"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_two_runs_write_at_once_is_compared_by_the_next_one(  # noqa: PLR0917 - fixtures
+    sync, start, sandbox, config, watcher, memory, is_known
+):
+    """A run with an older row begins later, and is done before the first one remembers."""
+
+    def row(title, *more):
+        rows = (record("prospects", id=0, emails=["p0@x.test"], title=title), *more)
+        return [schema("prospects"), *rows, state({"title": title})]
+
+    def run_beside(exchange):
+        watcher(exchange)
+        if exchange.method == "POST" and b"beside" in exchange.body:
+            others.append(start(**memory, report_path=f"{config['report_path']}.json"))
+            _, err = others[0].communicate(lines(row("old")).encode(), timeout=60)
+            assert others[0].returncode == 0, err
+
+    others = []
+    if is_known:
+        sync(people(1, title="older"), **memory)
+    sandbox._observer = run_beside  # beside the first run, before it has its last answer
+    beside = record("prospects", id=1, emails=["p1@x.test"], title="beside")
+    sync(row("new", beside), **memory, max_parallel_requests=1)
+    assert len(others) == 1
+    assert titles(sandbox) == {"old", "beside"}
+    sync(row("new"), **memory)
+    assert titles(sandbox) == {"new", "beside"}
+    run, requests = spent(sandbox, lambda: sync(row("new"), **memory))
+    assert run.counts("prospects") == {"received": 1, "unchanged": 1}
+    assert requests == []

@@ -43,10 +43,21 @@ if TYPE_CHECKING:
     from target_outreach.delivery.stream import Item, Stream
     from target_outreach.records.folding import Group
 
-KEEP = """
-INSERT OR REPLACE INTO delivered (scope, key, id, hashes, edited, row, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
+#: A flag that no row has: one that is expected to have it is expected not to be there.
+NOT_THERE = 8
+
+#: Keeps a record. Where its row is not as this run has left it, another run has written the record
+#: meanwhile, and which of the two was the last is unknown.
+KEEP = f"""
+INSERT INTO delivered (scope, key, id, hashes, edited, row, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (scope, key) DO UPDATE SET
+    id = excluded.id, hashes = excluded.hashes, row = excluded.row,
+    (edited, checksum) = (
+        SELECT excluded.edited + flag, excluded.checksum + flag * {1 << 32} FROM (
+            SELECT {REWRITTEN} * (? & ~delivered.edited AND delivered.checksum IS NOT NULL) AS flag
+        )
+    )
+"""  # noqa: S608 - only numbers
 
 #: Flags what other keys of the streams of an object say of a record.
 FLAG_OTHERS = f"""
@@ -58,13 +69,14 @@ AND NOT (scope = ? AND key = ?)
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """What is to be kept of one record."""
+    """What is to be kept of one record; its row in the file is expected to have a flag."""
 
     id: int
     hashes: bytes
     row: bytes | None
     written_in: str | None
     is_keyed: bool
+    expects: int
 
 
 class Known(Struct, frozen=True):
@@ -233,10 +245,14 @@ class Memory(MemoryFile, Journal):
             siblings = self.object_scope(stream)
             self._recalled = NOTHING_RECALLED
             row = _row(stream, group, now)
+            expects = DOUBTED if place in self._doubted else 0
+            if known is None and place not in self._news:
+                expects = NOT_THERE
             self._doubted.discard(place)  # what was about to be written is
             written_in = siblings if is_written else None
             self._news.pop(place, None)  # the newest is the last
-            self._news[place] = _News(now.id, now.packed, row, written_in, stream.is_keyed)
+            news = _News(now.id, now.packed, row, written_in, stream.is_keyed, expects)
+            self._news[place] = news
             if is_written:
                 self.writes += 1
                 self._writers[siblings, now.id] = place
@@ -281,6 +297,7 @@ class Memory(MemoryFile, Journal):
                 flags,
                 news.row,
                 checksum(place[1], news.id, news.hashes, flags),
+                news.expects,
             )
             for place, news in self._news.items()
             if news is not None
