@@ -159,8 +159,8 @@ def test_a_token_that_is_refused_although_it_is_new_ends_the_run(sync, sandbox, 
     assert sandbox.request_count - len(outcomes(sandbox)) == 2
 
 
-class StandingClock:
-    """A clock that stands still until it is started, so that no test is too slow for it."""
+class StoppedClock:
+    """A clock that is stopped until it is started, so that no test is too slow for it."""
 
     def __init__(self):
         self._at = time.time()
@@ -178,7 +178,7 @@ class StandingClock:
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["errors", "text"])
 @pytest.mark.parametrize("retry_after", ["delta", "epoch", "iso", "none"])
-@pytest.mark.parametrize("clock", [StandingClock], indirect=True)
+@pytest.mark.parametrize("clock", [StoppedClock], indirect=True)
 def test_a_429_of_the_token_endpoint_is_waited_out(  # noqa: PLR0917 - a case of a table
     sync, sandbox, oauth, profile, clock, style, retry_after
 ):
