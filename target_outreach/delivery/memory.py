@@ -103,7 +103,6 @@ class Memory(MemoryFile, Journal):
     """A memory in a SQLite file, used on the engine's thread only.
 
     Attributes:
-        writes: How many records were written in this run.
         edits: How often others had changed what was delivered, by stream and attribute.
     """
 
@@ -117,7 +116,6 @@ class Memory(MemoryFile, Journal):
         self._doubted: set[tuple[int, bytes]] = set()
         #: What was recalled last; a batch is recalled twice with nothing in between.
         self._recalled = NOTHING_RECALLED
-        self.writes = 0
 
     # What is known
 
@@ -254,7 +252,6 @@ class Memory(MemoryFile, Journal):
             news = _News(now.id, now.packed, row, written_in, stream.is_keyed, expects)
             self._news[place] = news
             if is_written:
-                self.writes += 1
                 self._writers[siblings, now.id] = place
 
     def _know_again(self, stream: Stream, group: Group[Item], source_key: str) -> None:
