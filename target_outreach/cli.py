@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -99,6 +100,8 @@ class CommandLine(SingerCommand, click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             if args[0].endswith(".json"):
                 near = [f"--config {args[0]}"]
+            elif Path(args[0]).is_file():
+                near = [f"--input {args[0]}"]
             hint = f"; is {near[0]} meant?" if near else "."
             ctx.fail(f"There is no command {args[0]}{hint}")
         if ParameterSource.COMMANDLINE in map(ctx.get_parameter_source, ctx.params):

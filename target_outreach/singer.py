@@ -28,6 +28,7 @@ from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from target_outreach.context import TargetWithContext
 from target_outreach.errors import RecordFault, SettingsError
 from target_outreach.messages import MessageReader, MissingKeyError, RecordBeforeSchemaError
+from target_outreach.records.goals import nearest
 from target_outreach.records.usable_rules import is_bounded
 from target_outreach.settings import (
     Settings,
@@ -216,7 +217,9 @@ class ExactTarget(TargetWithContext):
         for key in sink.key_names:
             if key not in record:
                 raise self.message_reader.bad_line(
-                    "is a RECORD without one of its key properties", MissingKeyError
+                    f"is a RECORD without one of its key properties, {key!r}; "
+                    f"{nearest(key, record)}",
+                    MissingKeyError,
                 )
         if self.message_reader.is_whole:
             sink.receive(record, original, self.message_reader.line)

@@ -150,9 +150,10 @@ def test_a_stream_needs_no_key_properties(sync, keys):
 
 
 def test_key_properties_that_no_record_has_end_the_run_in_words(sync, sandbox):
-    run = sync([GOOD[0] | {"key_properties": ["nosuch"]}, *GOOD[1:]])
+    run = sync([GOOD[0] | {"key_properties": ["ID"]}, *GOOD[1:]])
     assert run.exit_code == 1
-    assert "Line 2 of the input is a RECORD without one of its key properties" in run.log
+    missing = "Line 2 of the input is a RECORD without one of its key properties, 'ID'; nearest: id"
+    assert missing in run.log
     assert run.states == []
     assert sandbox.store.count("prospects") == 0
 

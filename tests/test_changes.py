@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import stat
 import time
@@ -226,6 +227,15 @@ def test_the_page_can_be_used_by_everybody(open_changes, page_of_a_run, scheme, 
     size = {"width": width, "height": 800}
     with open_changes(page_of_a_run, color_scheme=scheme, viewport=size) as page:
         check(page)
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [("America/New_York", r"UTC \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d here\)\.$"), ("UTC", r"UTC\.$")],
+)
+def test_the_time_is_told_as_it_is_here_where_that_differs(open_changes, page_of_a_run, zone, said):
+    with open_changes(page_of_a_run, timezone_id=zone) as page:
+        assert re.search(said, page.locator("#made").inner_text().strip())
 
 
 def test_fifty_thousand_rows_are_listed_page_by_page(open_changes, tmp_path):

@@ -436,9 +436,11 @@ def test_a_sandbox_accepts_only_its_own_tokens_unless_any_token_is_allowed(tmp_p
 @pytest.mark.slow
 def test_a_sandbox_begins_with_invented_records_if_seed_is_given(tmp_path):
     file = str(tmp_path / "outreach.db")
-    for _ in range(2):  # the second time there are records, which stay as they are
+    second = f"{file} holds records already, so --seed adds none"
+    for said in (f"Put invented records into {file}", second):
         with served("--path", file, "--any-token", "--seed") as process:
             config = configuration(process)
+            assert process.stderr.readline().strip() == said
             people = ask(config, "/prospects?page[size]=1000", "x").json()["data"]
             assert len(people) == 100
             assert any(one["attributes"]["optedOut"] for one in people)

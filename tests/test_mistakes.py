@@ -46,6 +46,18 @@ MISTAKES = {
         *(["config.json"], SANDBOX, INPUT, 2),
         ["is --config config.json meant?"],
     ),
+    "the input as an argument": (
+        *(["stdin", *RUN], SANDBOX, INPUT, 2),
+        ["There is no command stdin; is --input stdin meant?"],
+    ),
+    "rows in thousands": (
+        *(["cost", "--rows", "50k"], None, "", 2),
+        ["'--rows': '50k' is not a valid whole number."],
+    ),
+    "a port in words": (
+        *(["sandbox", "--port", "http"], None, "", 2),
+        ["'--port': 'http' is not a valid whole number."],
+    ),
     "an option of taps": ([*RUN, "--catalog", "c.json"], SANDBOX, INPUT, 2, ["is for the tap"]),
     "a misspelt command": (["chekc", *RUN], SANDBOX, "", 2, ["is check meant?"]),
     "a command behind": (
@@ -101,6 +113,10 @@ MISTAKES = {
         *(RUN, entry(columns={"emails": "email"}), INPUT, 0),
         ["columns names 'emails', which the stream does not have; nearest: email"],
     ),
+    "a key property in capitals": (
+        *(RUN, SANDBOX, lines([TABLE | {"key_properties": ["ID"]}, ROW]), 1),
+        ["Line 2", "without one of its key properties, 'ID'; nearest: id"],
+    ),
     "wrong types": (
         *(RUN, SANDBOX | {"dry_run": 1, "max_wait_minutes": 1.5, "streams": "crm"}, INPUT, 1),
         ['it is "crm"', "dry_run must be true or false; it is 1", "such as 60; it is 1.5"],
@@ -148,6 +164,10 @@ MISTAKES = {
     "plain http": (
         *(RUN, TOKEN | {"api_url": "http://api.outreach.io/api/v2"}, INPUT, 1),
         ["api_url must begin with https://"],
+    ),
+    "an address without its scheme": (
+        *(RUN, TOKEN | {"api_url": "127.0.0.1:8765/api/v2"}, INPUT, 1),
+        ["api_url must begin with https://", "http:// is for this machine only, such as http://"],
     ),
     "no sandbox there": (
         *(RUN, TOKEN | {"api_url": "http://127.0.0.1:9/api/v2", "max_outage_minutes": 0}),

@@ -751,6 +751,21 @@ def test_the_page_leads_to_the_rejects_and_says_what_to_type(web_page, open_file
     assert json.loads(file.read_text("utf-8").splitlines()[1])["error"]["code"] == "invalid_value"
 
 
+def test_the_reasons_of_all_streams_are_in_the_same_columns(web_page, open_file):
+    wide = [schema("prospects"), record("prospects", emails="nope")]
+    narrow = [schema("accounts"), record("accounts", name="Acme", employees="many")]
+    _, path = web_page([*wide, *narrow])
+    with open_file(path, viewport={"width": 1280, "height": 800}) as page:
+        left = "all => all.map(one => Math.round(one.getBoundingClientRect().left))"
+        for name in ("Source column", "Records", "First line of that file"):
+            heads = page.locator(".reasons").get_by_role("columnheader", name=name)
+            first, second = heads.evaluate_all(left)
+            assert first == second
+        end = page.locator(".reasons").first.bounding_box()
+        below = page.locator("h3:below(.reasons)").last.bounding_box()
+        assert below["y"] - (end["y"] + end["height"]) >= 16
+
+
 # Whose run it was
 
 

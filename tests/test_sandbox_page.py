@@ -556,7 +556,7 @@ def test_people_find_a_record_by_words(open_page, sandbox):
         page.get_by_text("1 to 1 of 1").wait_for()
         assert page.url.endswith("#/prospects?search=acme.test+ada")
         page.get_by_label("Search").fill("nobody")
-        page.get_by_text("No record holds all of these words.").wait_for()
+        page.get_by_text("No record fits these filters.").wait_for()
         page.go_back()
         page.get_by_text("1 to 50 of 121").wait_for()
 
@@ -720,6 +720,41 @@ def test_a_row_is_one_line_on_a_telephone(open_page, sandbox):
         assert page.get_by_role("link", name="Emails").is_visible()
 
 
+@pytest.mark.parametrize("width", SCREENS)
+def test_fields_and_columns_are_aligned_and_addresses_are_whole(open_page, sandbox, width):
+    addresses = "karen@larkspur{}.example.com"
+    sandbox.store.seed_many(
+        "prospects",
+        (
+            {"emails": [addresses.format(n)], "title": "Head of Buying and Selling, and more"}
+            for n in range(3_000)
+        ),
+    )
+    sandbox.store.seed_many("accounts", ({"name": f"Firm {n}"} for n in range(1_200)))
+    with open_page(viewport={"width": width, "height": 700}) as page:
+        page.get_by_text("1 to 50 of 3,000").wait_for()
+        left = "all => [...new Set(all.map(one => Math.round(one.getBoundingClientRect().left)))]"
+        is_narrow = width < 1280
+        search = page.locator("#search, #filter-account" + ", .filters select" * is_narrow)
+        assert len(search.evaluate_all(left)) == 1
+        for column in ("Name", "Emails"):
+            head = page.get_by_role("columnheader", name=column).bounding_box()
+            place = ".list tbody th" if column == "Name" else f".list td[data-name={column}]"
+            assert page.locator(place).first.bounding_box()["x"] == pytest.approx(head["x"], abs=1)
+        if is_narrow:
+            return
+        tops = page.locator("header nav a").evaluate_all("all => all.map(a => a.offsetTop)")
+        assert len(set(tops)) == 1
+        parts = page.locator(".list td[data-name=Emails] li").first.evaluate("""one =>
+            [...one.childNodes].filter(node => node.data).map(node => {
+                const range = document.createRange();
+                range.selectNodeContents(node);
+                return range.getClientRects().length;
+            })""")
+        assert parts == [1, 1]
+        assert page.locator(".list td[data-name=Emails]").first.inner_text().endswith(".com")
+
+
 def test_people_sort_and_filter_a_list(open_page, sandbox):
     fill(sandbox)
     with open_page() as page:
@@ -739,7 +774,7 @@ def test_people_sort_and_filter_a_list(open_page, sandbox):
         page.get_by_text("1 to 1 of 1").wait_for()
         assert first_names(page) == ["Ben"]
         page.get_by_label("Tag").fill("nowhere")
-        page.get_by_text("No record holds all of these words.").wait_for()
+        page.get_by_text("No record fits these filters.").wait_for()
 
 
 def first_names(page):

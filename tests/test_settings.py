@@ -104,6 +104,12 @@ def test_a_wrong_setting_is_said_in_one_sentence(config, words):
     assert words in problems(**config)
 
 
+def test_a_choice_of_another_type_is_refused_once():
+    assert problems(change_detection=True) == (
+        'change_detection must be outreach, source, drift or none, such as "outreach"; it is true.'
+    )
+
+
 def test_no_problem_repeats_the_value_of_a_setting():
     assert "tok-4711" not in problems(access_token=["tok-4711"], api_url="http://tok-4711.test")
 

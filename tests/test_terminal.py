@@ -52,6 +52,9 @@ class Window:
             time.sleep(0.1)
         raise AssertionError((pattern, self.lines()))
 
+    def type(self, text):
+        self._tmux("send-keys", "-t", "test", text, "Enter")
+
     def too_wide(self):
         """The lines that are wider than it, but for commands to copy, which stay whole."""
         said = [line for line in self.lines() if not line.startswith("  target-outreach replay ")]
@@ -117,6 +120,23 @@ def test_a_run_that_fails_says_why_in_its_last_line(window, tmp_path, columns):
         whole = " ".join(shown.wait_for(r"Retrying 1 of 8"))
         assert shown.too_wide() == []
     assert "Warning: Connection refused at http://127.0.0.1:9; is the sandbox running?" in whole
+
+
+def test_no_question_is_wider_than_a_terminal(window):
+    questions = {
+        "How do you authenticate": "oauth",
+        "Id of your OAuth app": "id-1",
+        "Keep secrets": "",
+        "What do the streams hold": "",
+        "remembers": "",
+        "rejected records": "",
+    }
+    with window(80, f"{sys.executable} -m target_outreach init; echo END") as shown:
+        for question, answer in questions.items():
+            shown.wait_for(question)
+            shown.type(answer)
+        shown.wait_for("^END$")
+        assert shown.too_wide() == []
 
 
 @pytest.mark.parametrize("columns", [80, 100, 120])

@@ -7,7 +7,6 @@ be known before is not counted: rejected rows, races, retries, and what `GET /ty
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import click
 
 from target_outreach.commands import config_option, explained, merge_config, speak_alone
+from target_outreach.commands.numbers import Number, Whole
 from target_outreach.errors import ExitCode
 from target_outreach.outreach.lookup import PAGE_SIZE, Lookup
 from target_outreach.plain_text import say
@@ -107,17 +107,7 @@ def _lists(sync: Sync, rows: int) -> int:
     return len(Lookup(client).paths(load_catalog()["prospects"], "emails", addresses, ASKED))
 
 
-class Whole(click.IntRange):
-    """A whole number, also as people write it: ``200,000``."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
-        """Read it, without the commas between thousands."""
-        if isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", value, re.ASCII):
-            value = value.replace(",", "")
-        return super().convert(value, param, ctx)
-
-
-class Percent(click.FloatRange):
+class Percent(Number):
     """A share in percent, with or without its sign."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
@@ -143,9 +133,7 @@ class Percent(click.FloatRange):
     show_default=True,
     help="Percent of those that are new in Outreach: 100 for a first load.",
 )
-@click.option(
-    "--runs", type=click.FloatRange(0, 1440), default=24.0, show_default=True, help="Runs a day."
-)
+@click.option("--runs", type=Number(0, 1440), default=24.0, show_default=True, help="Runs a day.")
 @click.option(
     "--edited",
     type=Whole(0),
@@ -163,7 +151,7 @@ class Percent(click.FloatRange):
 )
 @click.option(
     "--address-length",
-    type=click.IntRange(6, 200),
+    type=Whole(6, 200),
     default=24,
     show_default=True,
     help="Characters of an average address.",

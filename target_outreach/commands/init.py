@@ -151,7 +151,11 @@ class Answers:
             return given
         if self._may_ask:
             kind = click.Choice(choices) if choices else click.STRING
-            text: str = click.prompt(question, default=default, type=kind, err=True)
+            if choices:  # on a line of their own: a terminal breaks no long one between words
+                question += f"\n({', '.join(choices)})"
+            text: str = click.prompt(
+                question, default=default, type=kind, show_choices=False, err=True
+            )
             return text.strip()
         if default is None:
             option = f"--{name.replace('_', '-')}"
@@ -197,7 +201,7 @@ def _rest(answers: Answers) -> dict[str, str]:
     name = answers.text("outreach_object", question, BY_NAME, [BY_NAME, *OBJECTS])
     if name != BY_NAME:
         config["outreach_object"] = name
-    question = "File that remembers what was delivered, so that unchanged rows cost no request"
+    question = "File that remembers what was delivered, to save requests"
     if (memory := answers.text("memory_path", question, NO_MEMORY)) != NO_MEMORY:
         config |= {"change_detection": "source", "memory_path": memory}
     config["rejects_path"] = answers.text("rejects_path", "Folder for rejected records", "rejects")

@@ -17,6 +17,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from target_outreach.commands import config_option, explained, read_config
+from target_outreach.commands.numbers import Number, Whole
 from target_outreach.configuration import no_json
 from target_outreach.errors import ExitCode
 from target_outreach.plain_text import say, say_unbroken
@@ -40,13 +41,13 @@ SWITCHES = [one.name for one in fields(Profile) if one.name != "only_token"]
 @click.option("--path", help=f"File of the sandbox; else the setting sandbox, or {DEFAULT_PATH}.")
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=Whole(0, 65535),
     default=8765,
     show_default=True,
     help="Port on this machine.",
 )
-@click.option("--latency", type=click.FloatRange(0), help="Seconds that each answer takes.")
-@click.option("--rate-limit", type=click.IntRange(1), help="Requests of a user in an hour.")
+@click.option("--latency", type=Number(0), help="Seconds that each answer takes.")
+@click.option("--rate-limit", type=Whole(1), help="Requests of a user in an hour.")
 @click.option(
     "--profile",
     "profile_file",
@@ -98,6 +99,8 @@ def sandbox(  # noqa: PLR0913 - one for each option
     def say_where(served: Sandbox) -> None:
         if seed and seed_sample(served.store):
             say(f"Put invented records into {file}", err=True)
+        elif seed:
+            say(f"{file} holds records already, so --seed adds none", err=True)
         say(f"Outreach's API is at {served.api_url}, kept in {file}", err=True)
         say(f"To look at it, open {served.url}/ in a browser", err=True)
         say("For runs, save what follows as config.json; then log in with it", err=True)

@@ -130,7 +130,10 @@ def _address_problem(name: str, address: str) -> str | None:
     is_clear = (host, parts.scheme) == (other.hostname, other.scheme)
     if is_clear and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)):
         return None
-    return f"{name} must begin with https://, so that no secret is ever sent in the clear."
+    return (
+        f"{name} must begin with https://, so that no secret is ever sent in the clear; http:// is "
+        "for this machine only, such as http://127.0.0.1:8765/…."
+    )
 
 
 def _path_problems(values: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -138,8 +138,12 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[
     ]
     body = {"type": "object", "properties": known}
     checked = without_nulls(config)
-    for error in jsonschema.Draft202012Validator(body).iter_errors(checked):
-        problems += _worded(error, checked, known)
+    errors = list(jsonschema.Draft202012Validator(body).iter_errors(checked))
+    choices = [error.absolute_path for error in errors if error.validator == "enum"]
+    for error in errors:
+        # The choices say of what type they are.
+        if error.validator != "type" or error.absolute_path not in choices:
+            problems += _worded(error, checked, known)
     return problems
 
 

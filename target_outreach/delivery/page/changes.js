@@ -215,11 +215,11 @@ function start() {
   at("left-out").hidden = !more;
   at("left-out").textContent = `${count(more)} more records are counted but not listed: ` +
     `this page has the first ${count(about.most)} of each kind. JSON Lines have them all.`;
-  const made = new Date(about.at);
+  const made = new Date(about.at); // "sv" writes it as UTC is written
   at("made").replaceChildren(
     `target-outreach ${about.version}, `,
     element("time", { datetime: about.at }, `${about.at.slice(0, 19).replace("T", " ")} UTC`),
-    ` (${made.toLocaleString()} here). `,
+    made.getTimezoneOffset() ? ` (${made.toLocaleString("sv")} here). ` : ". ",
     about.unsettled ? `The run ended before ${count(about.unsettled)} of the records were delivered.` : "");
   at("pages").append(...["First", "Previous"].map(button), element("span", {}), ...["Next", "Last"].map(button));
   at("filters").hidden = false;

@@ -60,14 +60,18 @@ export function fieldValue(name, value, nothing) {
   return made;
 }
 
+// A text that breaks behind an @ rather than amid a name.
+const text = (value) => value.split(/(?<=@)/).flatMap((part, place) =>
+  place ? [element("wbr"), part] : [part]);
+
 // A value: a text, a list of texts, a link to another record, or nothing.
 export function shown(value, nothing = "") {
   if (value === null) return element("span", { class: "quiet" }, nothing);
   if (value === "") return element("span", { class: "quiet" }, "empty text");
-  if (typeof value === "string") return element("span", { class: "value" }, value);
+  if (typeof value === "string") return element("span", { class: "value" }, ...text(value));
   if (!Array.isArray(value)) return recordLink(value.object, value.id, value.title);
   if (value.length === 0) return element("span", { class: "quiet" }, nothing && "empty list");
-  return element("ul", { class: "values" }, ...value.map((one) => element("li", {}, one)));
+  return element("ul", { class: "values" }, ...value.map((one) => element("li", {}, ...text(one))));
 }
 
 export function table(kind, names, rows) {

@@ -56,7 +56,7 @@ export function list(object, parameters) {
     const end = page.first + page.rows.length - 1;
     status.textContent = page.rows.length
       ? `${count(page.first)} to ${count(end)} of ${count(page.count)}`
-      : isNarrowed() ? "No record holds all of these words." : "There are none yet.";
+      : isNarrowed() ? "No record fits these filters." : "There are none yet.";
     linked.replaceChildren(...(page.linked
       ? [`Only with the ${words(parameters.get("link"))} `, shown(page.linked), ". ",
         element("a", { href: `#/${object}` }, "Show all")] : []));
@@ -123,7 +123,8 @@ export function list(object, parameters) {
 
   const fresh = freshness(load);
   const form = element("form", { role: "search" },
-    element("label", { for: "search" }, "Search"), search, filters);
+    element("div", { class: "words" }, element("label", { for: "search" }, "Search"), search),
+    filters);
   form.addEventListener("submit", (event) => event.preventDefault());
   search.addEventListener("input", () => later("search", search));
   search.value = parameters.get("search") ?? "";

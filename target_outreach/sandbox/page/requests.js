@@ -22,7 +22,7 @@ function row(entry) {
     element("td", { class: "path" },
       element("a", { href: `#/requests/${entry.number}` }, element("code", {}, entry.path)), parameters),
     element("td", { class: isGood(entry) ? "good" : "bad" }, status(entry)),
-    element("td", { class: "number" }, `${entry.milliseconds} ms`));
+    element("td", { class: "number" }, `${entry.milliseconds.toFixed(1)} ms`));
   return { made, run: entry.run, ended: Date.now() - entry.age * 1000 };
 }
 
@@ -140,7 +140,7 @@ export function request(number) {
       element("p", {}, element("code", {}, `${found.method} ${found.path}`), " ",
         element("span", { class: isGood(found) ? "good" : "bad" }, status(found)),
         element("span", { class: "quiet" },
-          `, ${found.milliseconds} ms, ${span(found.age)} ago, run ${found.run}`)),
+          `, ${found.milliseconds.toFixed(1)} ms, ${span(found.age)} ago, run ${found.run}`)),
       ...(found.is_secret
         ? [element("p", { class: "quiet" }, "What it said is not shown: it holds tokens.")]
         : [element("h3", {}, "Records"),
