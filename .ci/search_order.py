@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 BOOSTS = {
     "questions.md": 2.0,
     "troubleshooting.md": 2.0,
+    "messages.md": 2.0,  # texts that users paste
     "sandbox.md": 0.5,
     "outreach-api*.md": 0.2,
     "adr/*.md": 0.2,
