@@ -273,8 +273,9 @@ def first_use(text, pattern):
     return None
 
 
-def test_each_question_has_one_paragraph_and_links_that_lead_to_a_heading():
-    page = documents.DOCS / "questions.md"
+@pytest.mark.parametrize("name", ["questions.md", "troubleshooting.md"])
+def test_each_question_has_one_paragraph_and_links_that_lead_to_a_heading(name):
+    page = documents.DOCS / name
     _, *questions = page.read_text("utf-8").split("\n### ")
     assert len(questions) >= 20
     for question in questions:
@@ -283,8 +284,8 @@ def test_each_question_has_one_paragraph_and_links_that_lead_to_a_heading():
         assert others == [], f"{asked}: one paragraph"
         links = re.findall(r"\]\(([^)#]+)(?:#([^)]+))?\)", answer)
         assert links, f"{asked}: a link"
-        for name, heading in links:
-            assert not heading or heading in anchors(documents.DOCS / name), f"{asked}: {heading}"
+        for linked, heading in links:
+            assert not heading or heading in anchors(documents.DOCS / linked), f"{asked}: {heading}"
 
 
 def anchors(path):
