@@ -149,6 +149,51 @@ def test_azures_command_line_gives_a_token_where_that_is_wanted(recorder, monkey
     assert asked == [("/container/a/b", "Bearer invented")]
 
 
+@pytest.fixture
+def answer(server):
+    """Have the server answer each request with a status and a text until it is called again."""
+    genuine = server.app
+
+    def _answer(status, text=b""):
+        def app(_environ, start_response):
+            start_response(status, [("Content-Type", "application/xml")])
+            return [text]
+
+        server.app = app if status else genuine
+
+    yield _answer
+    server.app = genuine
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("400 Bad Request: ExpiredToken", "the credentials have expired"),
+        ("400 Bad Request: AuthorizationHeaderMalformed", "no usable answer, 400 Bad Request"),
+        ("301 Moved Permanently: PermanentRedirect", "it is in another region"),
+        ("503 Service Unavailable: SlowDown", "no usable answer, 503 Service Unavailable"),
+    ],
+)
+def test_what_a_bucket_answers_is_said_in_plain_words(bucket, answer, monkeypatch, given, words):
+    monkeypatch.setitem(buckets.RETRIES, "max_retries", 0)
+    status, _, code = given.partition(": ")
+    kept = open_object(bucket.url("object"), "memory_path")
+    answer(status, f"<Error><Code>{code}</Code><Message>secret</Message></Error>".encode())
+    for do in (kept.read, lambda: kept.replace(b"one", None)):
+        with pytest.raises(OSError, match=f"{words}$"):
+            do()
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_unavailable_for_some_seconds_is_waited_for(bucket, answer):
+    kept = open_object(bucket.url("object"), "memory_path")
+    answer("503 Service Unavailable")
+    recovering = threading.Timer(8, answer, [None])
+    recovering.start()
+    kept.replace(b"one", None)
+    assert kept.read().content == b"one"
+
+
 def test_a_write_whose_answer_was_lost_is_no_conflict(bucket):
     kept = open_object(bucket.url("object"), "memory_path")
     version = kept.replace(b"one", None)
@@ -859,6 +904,7 @@ def test_an_older_head_that_somebody_puts_back_beside_a_run_gets_the_mark_again(
     ("content", "words"),
     [
         (None, "it was deleted, or its bucket was"),
+        (memory_object._Head(contents="another.txt").to_json(), "something else was put there"),
         (b"", "something else was put there"),
         (b'{"kind": "target-outreach memory", "contents": 1, "run": null, "beat": 0}', "else was"),
     ],
@@ -1137,6 +1183,20 @@ def test_contents_that_are_gone_or_damaged_are_a_new_beginning(sync, memory, buc
     run = sync(titled("A"), **memory)
     assert run.counts("prospects") == {"received": 1, "unchanged": 1}
     assert "was damaged" in run.log
+    bucket.write(f"a/{head(bucket)['contents']}", b"garbage" * 1000)
+    run = sync(titled("A"), **memory)
+    assert run.counts("prospects") == {"received": 1, "unchanged": 1}
+    assert "was damaged" in run.log
+
+
+def test_contents_that_may_not_be_deleted_are_mentioned(still_memory, bucket, server, caplog):
+    stored, _ = still_memory
+    stored._remove_strays()
+    assert "cannot be deleted" not in caplog.text
+    bucket.write("a/memory.db.0123456789abcdef", b"old")
+    server.damage = lambda what, _path: what == "delete"
+    stored._remove_strays()
+    assert "cannot be deleted (access is denied), and take up space" in caplog.text
 
 
 MEASURED = """
