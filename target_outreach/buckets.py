@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
     from obstore.store import ClientConfig, GCSCredential, ObjectStore, RetryConfig
 
-#: A request is given up after the first, and not tried again after the second.
+#: A request is given up after the first, and not tried again after the second, which comes before
+#: there were so many tries.
 TIMEOUT = timedelta(seconds=60)
-RETRIES: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+RETRIES: RetryConfig = {"max_retries": 1000, "retry_timeout": timedelta(seconds=60)}
 
 #: Bytes that are held of a large object at a time, and how many such pieces there are at once.
 PIECE = 8 << 20
@@ -41,6 +42,14 @@ MEANINGS: tuple[tuple[type[BaseException], int, str], ...] = (
     (FileNotFoundError, errno.ENOENT, "there is no such bucket"),
     (exceptions.PermissionDeniedError, errno.EACCES, "access is denied"),
     (exceptions.UnauthenticatedError, errno.EACCES, "the credentials are not accepted"),
+)
+
+#: What obstore says of other errors, and what that means.
+CAUSES = (
+    ("ExpiredToken", "the credentials have expired"),
+    ("incorrectly configured region", "it is in another region"),
+    ("403 Forbidden", "access is denied"),
+    ("error sending request", "no answer"),
 )
 
 
@@ -62,7 +71,17 @@ def _worded() -> Iterator[None]:
         for kind, number, words in MEANINGS:
             if isinstance(error, kind):
                 raise OSError(number, words) from None
-        raise OSError(errno.EIO, f"no usable answer, {type(error).__name__}") from None
+        raise OSError(errno.EIO, _cause(error)) from None
+
+
+def _cause(error: Exception) -> str:
+    """Say what went wrong in a few words, without what a store says beside them."""
+    text = str(error).partition("\nDebug source")[0]
+    for said, words in CAUSES:
+        if said in text:
+            return words
+    answer = re.search(r"status code: (\d{3}[ \w]*)", text)
+    return f"no usable answer, {answer[1].strip() if answer else type(error).__name__}"
 
 
 class Bucket:

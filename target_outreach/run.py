@@ -129,6 +129,7 @@ class Run:
         _ = self.parts.connection
         refuse_foreign(self._replayed, lambda: self.parts.connection.place.tags)
         _ = self.parts.memory
+        self._drop_changed()
         folder, own = self.settings.rejects_path or None, folder_glob(self.settings)
         self._left_over = [
             file
@@ -139,6 +140,19 @@ class Run:
         if (memory := self.parts.memory_reader) is not None:
             self._reader.shortcut = Shortcut(memory, self.parts, self._direct)
         self.parts.progress.start()
+
+    def _drop_changed(self) -> None:
+        """Send no rejects again that another run has delivered while this one waited for it.
+
+        Raises:
+            OutputError: They cannot be read again.
+        """
+        path = self.settings.memory_path
+        if path is None or local_path(path) is not None:
+            return  # no run waits
+        for file in [file for file in self._replayed if not file.is_current()]:
+            logger.warning("%s was changed meanwhile, and is not sent again.", file)
+            self._replayed.remove(file)  # which is also the reader's list
 
     def check_entries(self) -> None:
         """Check what `streams` says before any record is read.

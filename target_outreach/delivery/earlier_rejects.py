@@ -87,6 +87,20 @@ class EarlierRejects:
         except OSError as error:
             raise OutputError(f"{self} cannot be read ({reason_of(error)}).") from None
 
+    def is_current(self) -> bool:
+        """Tell whether it still holds what was copied from its store.
+
+        Raises:
+            OutputError: It cannot be read.
+        """
+        if self.folder is None:
+            return True
+        try:
+            there = self.folder.read(self.name)
+        except OSError as error:
+            raise OutputError(f"{self} cannot be read ({reason_of(error)}).") from None
+        return there is not None and there.content == self.path.read_bytes()
+
     def is_done(self) -> bool:
         """Tell whether it has another name by now."""
         if self.folder is None:
@@ -103,11 +117,14 @@ class EarlierRejects:
             OutputError: It cannot be renamed in its store.
         """
         if self.folder is not None:
+            if not self.is_current():
+                logger.warning("%s is left as it is, since it has been changed meanwhile.", self)
+                return
             try:
                 if self.folder.read(self.done_name) is None:
                     self.folder.rename(self.name, self.done_name)
-                elif (there := self.folder.read(self.name)) is not None:
-                    self.add_to_done(there.content)
+                else:
+                    self.add_to_done(self.path.read_bytes())
                     self.folder.delete(self.name)
             except OSError as error:
                 raise OutputError(

@@ -346,8 +346,8 @@ def _set_aside(path: str, error: sqlite3.DatabaseError, name: str) -> None:
         DatabaseError: Something else is wrong, or it is not certain that the file is a memory.
     """
     code: int = getattr(error, "sqlite_errorcode", 0)  # what Python itself raises has none
-    with Path(path).open("rb") as file:
-        is_ours = file.read(MARK.stop)[MARK] == APPLICATION_ID.to_bytes(4)
+    with Path(path).open("rb") as file:  # a copy is of what only runs have written
+        is_ours = name != path or file.read(MARK.stop)[MARK] == APPLICATION_ID.to_bytes(4)
     if code & 0xFF not in DAMAGED or not is_ours:
         raise error
     for ending in ("", "-wal", "-shm"):

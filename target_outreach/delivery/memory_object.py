@@ -215,12 +215,15 @@ class StoredMemory:
         if (stored := self._stored.read()) is None:
             return _Head(), None
         try:
-            return _Head.from_json(stored.content), stored.version
+            head = _Head.from_json(stored.content)
+            if head.contents is not None and not self._is_of_contents(head.contents):
+                raise ValueError("a name that no run gives")  # noqa: TRY301
         except ValueError:
             raise SettingsError(
                 f"memory_path cannot be used: {self.name} holds something else than a memory that "
                 "a run has put there. Name another object."
             ) from None
+        return head, stored.version
 
     def _download(self, found: _Head) -> bool:
         """Copy the contents here; tell whether they are there."""
@@ -229,11 +232,24 @@ class StoredMemory:
 
     def _remove_strays(self) -> None:
         """Delete contents that no head names: those before, or what a killed run has put there."""
+        strays: list[str] = []
         with suppress(OSError):  # to list them may be forbidden
-            for name in self._bucket.names(f"{self._object}."):
-                own = re.fullmatch(r"[0-9a-f]{16}", name.removeprefix(f"{self._object}."))
-                if own and name != self._head.contents:
-                    self._bucket.delete(name)
+            names = filter(self._is_of_contents, self._bucket.names(f"{self._object}."))
+            strays += [name for name in names if name != self._head.contents]
+        try:
+            for name in strays:
+                self._bucket.delete(name)
+        except OSError as error:
+            logger.warning(
+                "Old contents of the memory %s cannot be deleted (%s), and take up space: let the "
+                "run delete objects.",
+                self.name,
+                _reason(error),
+            )
+
+    def _is_of_contents(self, name: str) -> bool:
+        """Tell whether a run may have given contents of this memory that name."""
+        return re.fullmatch(rf"{re.escape(self._object)}\.[0-9a-f]{{16}}", name) is not None
 
     # While the run goes on
 
