@@ -607,7 +607,12 @@ def shell(config, tmp_path):
         path = tmp_path / "config.json"
         path.write_text(json.dumps(config | settings), encoding="utf-8")
         target = 'target() { exec "$PYTHON" -m target_outreach --config "$CONFIG" "$@"; }; '
-        environment = os.environ | {"PYTHON": sys.executable, "CONFIG": str(path)}
+        environment = os.environ | {
+            "PYTHON": sys.executable,
+            "CONFIG": str(path),
+            # Under `ulimit -f` Python keeps bytecode that is cut short, of which all others die.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         return subprocess.run(
             ["sh", "-c", target + line, "sh", str(file)],
             env=environment,
