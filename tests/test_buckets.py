@@ -1023,7 +1023,7 @@ def test_a_run_whose_memory_was_taken_over_writes_no_more(
 def test_a_run_that_loses_the_race_for_a_memory_leaves_the_winner_alone(
     bucket, tmp_path, monkeypatch, before
 ):
-    monkeypatch.setattr(memory_object, "LEASE", 0.2)
+    monkeypatch.setattr(memory_object, "LEASE", 2.0)
     monkeypatch.setattr(memory_object, "LOOK", 0.05)
     bucket.write("a/memory.db", memory_object._Head(run=before).to_json())
     stored = StoredMemory(bucket.url("a/memory.db"), tmp_path)
