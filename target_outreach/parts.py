@@ -214,12 +214,10 @@ class Parts:
             journals.append(self.memory)
         if (path := self.settings.changes_path) is not None:
             # Imported here, since it takes time and most runs have no such file.
-            from target_outreach.delivery.changes_file import ChangesFile, Lines  # noqa: PLC0415
-            from target_outreach.delivery.changes_page import ChangesPage  # noqa: PLC0415
+            from target_outreach.delivery.changes_file import ChangesFile, form_of  # noqa: PLC0415
 
-            is_page = path.endswith(".html")
-            page = ChangesPage(self.tallies, is_dry=self.settings.dry_run) if is_page else Lines()
-            journals.append(self._opened.enter_context(closing(ChangesFile(path, page))))
+            form = form_of(path, self.tallies, is_dry=self.settings.dry_run)
+            journals.append(self._opened.enter_context(closing(ChangesFile(path, form))))
         return journals
 
     @cached_property

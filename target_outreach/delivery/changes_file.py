@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.changes_page import ChangesPage
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.tally import Tally
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
     from target_outreach.records.model import Create, Desired, Resource
@@ -43,6 +44,16 @@ class Lines:
     def end(self) -> str:
         """Return nothing."""
         return ""
+
+
+def form_of(path: str, tallies: Mapping[str, Tally], *, is_dry: bool) -> Lines | ChangesPage:
+    """Return the form of a file by its name: a page if that ends in ``.html``, else JSON Lines."""
+    if not path.endswith(".html"):
+        return Lines()
+    # Imported here, since it takes time and most files are none.
+    from target_outreach.delivery.changes_page import ChangesPage  # noqa: PLC0415
+
+    return ChangesPage(tallies, is_dry=is_dry)
 
 
 class ChangesFile(Journal):
