@@ -45,8 +45,8 @@ LOW = (1 << LINE_BITS) - 1
 #: What is noted of a claim below the number of the set of what was written.
 NEW, REPLAYED, NOTE_BITS = 1, 2, 2
 
-#: Spreads ids over a table: 2**32 divided by the golden ratio.
-SPREAD = 0x9E37_79B1
+#: Spreads ids over a table by the upper bits of a product: 2**32 divided by the golden ratio.
+SPREAD, SPREAD_BITS = 0x9E37_79B1, 32
 
 
 class Claim(NamedTuple):
@@ -234,6 +234,7 @@ class _Table:
 
     def __init__(self, size: int) -> None:
         self._mask = size - 1
+        self._shift = SPREAD_BITS + 1 - size.bit_length()
         self._count = 0
         self._ids = array("q", [0]) * size
         self.claims = array("Q", [0]) * size
@@ -245,7 +246,7 @@ class _Table:
     def place(self, resource_id: int) -> int:
         """Return the place that a record has, or would have."""
         ids, claims, mask = self._ids, self.claims, self._mask
-        place = (resource_id * SPREAD >> 12) & mask
+        place = (resource_id * SPREAD >> self._shift) & mask
         while ids[place] != resource_id and claims[place]:
             place = (place + 1) & mask
         return place

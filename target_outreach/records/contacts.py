@@ -41,7 +41,7 @@ HOST_NAME = re.compile(
     re.ASCII,
 )
 #: A telephone number that needs no further look.
-PLAIN_PHONE = re.compile(r"[+(]?(?:[0-9][ ()-]{0,3}){6,14}[0-9]", re.ASCII)
+PLAIN_PHONE = re.compile(r"[+(]?[0-9](?:[ ()-]{0,3}+[0-9]){6,14}+", re.ASCII)
 #: What is between two telephone numbers, but not before an extension of one.
 BETWEEN_PHONES = re.compile(r"[,;|\n](?!\s*(?:ext|x|#))", re.IGNORECASE)
 #: Letters of the name of a host (RFC 1035).

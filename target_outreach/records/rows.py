@@ -108,8 +108,9 @@ class PlainRows:
         for column, one in checked.items():
             if (types := plain_types(one)) and types <= DECODED:
                 fields[column] = Union[tuple(types)]  # noqa: UP007 - of types known at run time
+        typed: dict[str, frozenset[type]] = {}
         self._texts: list[str] = []
-        self._others: list[tuple[str, Coercion, int]] = []
+        self._others: list[tuple[str, frozenset[type], Coercion, int]] = []
         for _, name, column, plain, longest, coerce, _ in mapping.steps:
             types = plain_types(checked.get(column, ANY_TEXT))
             if plain and str in types:
@@ -118,11 +119,13 @@ class PlainRows:
                 fields[column] = Union[(text, *nothing)]
                 self._texts.append(name)
             else:
-                self._others.append((name, coerce, longest))
-        left = {column: one for column, one in checked.items() if fields[column] is Any}
-        typed = {column: types for column, one in left.items() if (types := plain_types(one))}
-        self._typed = [*typed.items()]
-        rest = {column: one for column, one in left.items() if column not in typed}
+                typed[column] = plain_types(checked.get(column))
+                self._others.append((name, typed[column], coerce, longest))
+        rest = {
+            column: one
+            for column, one in checked.items()
+            if fields[column] is Any and not typed.get(column)
+        }
         self._rest: RecordSchema | None = None
         if rest or dict not in plain_types({"type": rules.get("type", "object")}):
             whole = {key: one for key, one in rules.items() if key != "required"}
@@ -136,15 +139,16 @@ class PlainRows:
         """Read a line.
 
         Returns:
-            The line as text, the delivered columns of its row, and what this says; None where the
-            line is no plain row.
+            The line as text, the delivered columns of its row but those of plain text that are no
+            key, and what this says; None where the line is no plain row.
         """
         if self._in_vain >= MOST_IN_VAIN:
             return None
         try:
             values = msgspec.structs.astuple(self._decode(line).record)
             record = {column: values[place] for column, place in self._places}
-            self._check(record)
+            if self._rest is not None:
+                self._rest.check(record)
             attributes: dict[str, Value] = dict(zip(self._names, values, strict=False))
             desired = self._mapping.complete(record, *self._coerced(attributes))
             text = line.decode("utf-8")
@@ -154,31 +158,26 @@ class PlainRows:
         self._in_vain = max(0, self._in_vain - 1)
         return None if desired.too_long else (text, record, desired)
 
-    def _check(self, record: dict[str, Any]) -> None:
-        """Check what the decoder could not.
-
-        Raises:
-            ValueError: A column has a value of another type than the SCHEMA says.
-            RecordFault: It breaks another rule.
-        """
-        for column, types in self._typed:
-            if type(record[column]) not in types:
-                raise ValueError
-        if self._rest is not None:
-            self._rest.check(record)
-
     def _coerced(
         self, attributes: dict[str, Value]
     ) -> tuple[dict[str, Value], list[Dropped], list[str]]:
-        """Turn what is not plain text yet into what the attributes take."""
+        """Turn what is not plain text yet into what the attributes take.
+
+        Raises:
+            ValueError: A value is of another type than the SCHEMA says.
+            RecordFault: It does not fit.
+        """
         dropped: list[Dropped] = []
         too_long: list[str] = []
         for name in self._texts:
             text: Any = attributes[name]
             if not text or text.isspace():
                 attributes[name] = None
-        for name, coerce, longest in self._others:
-            if (value := attributes[name]) is not None:
+        for name, types, coerce, longest in self._others:
+            value = attributes[name]
+            if types and type(value) not in types:
+                raise ValueError
+            if value is not None:
                 attributes[name] = read = coerce(value, dropped)
                 if type(read) is str and len(read) > longest:
                     too_long.append(name)
