@@ -100,6 +100,8 @@ class CommandLine(SingerCommand, click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             if args[0].endswith(".json"):
                 near = [f"--config {args[0]}"]
+            elif any(f"--{args[0]}" in param.opts for param in self.get_params(ctx)):
+                near = [f"--{args[0]}"]
             elif Path(args[0]).is_file():
                 near = [f"--input {args[0]}"]
             hint = f"; is {near[0]} meant?" if near else "."

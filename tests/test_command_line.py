@@ -225,6 +225,8 @@ def test_other_shells_have_a_completion_too(monkeypatch, type_in, shell):
     [
         (["logn"], "There is no command logn; is login meant?"),
         (["rows.singer"], "There is no command rows.singer."),
+        (["help"], "There is no command help; is --help meant?"),
+        (["version"], "There is no command version; is --version meant?"),
         (["--dry-run", "check"], "A command comes first: target-outreach check …"),
     ],
 )

@@ -157,6 +157,21 @@ def test_what_another_problem_explains_is_not_said_too(config):
     assert len(caught.value.errors) == 1, caught.value.errors
 
 
+def test_a_tilde_is_the_home_folder_in_every_path(sync, monkeypatch, tmp_path):
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    home.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    places = {"rejects_path": "~/rejects", "memory_path": "~/memory.db", "changes_path": "~/c.html"}
+    run = sync([schema("prospects"), record("prospects", emails="nope")], **places)
+    assert run.exit_code == 3
+    assert {one.name for one in home.iterdir()} >= {"rejects", "memory.db", "c.html"}
+    assert list(here.iterdir()) == []
+    assert len(list(home.glob("rejects/**/*.jsonl"))) == 1
+
+
 def test_a_null_counts_as_unset():
     target = TargetOutreach(
         config={"sandbox": "x.db", "sync_mode": None, "streams": [{"stream": "a", "on_null": None}]}

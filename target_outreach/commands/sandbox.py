@@ -173,4 +173,4 @@ def _configured_path(context: click.Context, configs: tuple[str, ...]) -> str | 
     config = read_config(context, configs)
     named = os.environ.get("TARGET_OUTREACH_SANDBOX") if config.parse_env else None
     found: str | None = named or config.config.get("sandbox")
-    return found
+    return str(Path(found).expanduser()) if found else None

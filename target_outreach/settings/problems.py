@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,16 @@ OTHER_NAMES = {
 
 #: The settings that name an object, in the singular too.
 OF_OBJECTS = ("outreach_object", "object")
+
+#: The settings that name a file or a folder; the key of a server-to-server app may do so, too.
+PATHS = (
+    "sandbox",
+    "credentials_path",
+    "memory_path",
+    "rejects_path",
+    "report_path",
+    "changes_path",
+)
 
 #: What the types of JSON Schema are called; a null counts as unset, so it need not be offered.
 TYPES = {
@@ -108,7 +119,7 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
 
     The environment has only text, so a number or a map that may also be text becomes that; objects
     are called by their plural. JSON knows no difference between 7 and 7.0, and YAML none between
-    `off` and false.
+    `off` and false. A path may begin with ~, the home folder.
     """
     if str(config.get("bulk_writes")).lower() == "false":
         config["bulk_writes"] = "off"
@@ -118,6 +129,9 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
     for name in OF_OBJECTS:
         if isinstance(given := config.get(name), str):
             config[name] = object_names().get(given.strip().lower(), given)
+    for name in PATHS:
+        if isinstance(given := config.get(name), str):
+            config[name] = os.path.expanduser(given)  # noqa: PTH111 - it may be a URL
     if isinstance(config.get("max_rejects"), int):
         config["max_rejects"] = str(config["max_rejects"])
     if isinstance(config.get("array_fields"), dict):

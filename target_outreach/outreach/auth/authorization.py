@@ -132,7 +132,10 @@ class Authorization:
                 "used; log in again."
             )
         if query.get("error") == "access_denied":
-            raise CredentialsError("The authorization was denied in the browser; nothing is kept.")
+            raise CredentialsError(
+                "The authorization was denied in the browser; nothing is kept. To try again, run "
+                "`target-outreach login`."
+            )
         if "error" in query or "code" not in query:
             raise CredentialsError(self._refusal(query.get("error", "")))
         return query["code"]
