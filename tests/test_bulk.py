@@ -16,6 +16,7 @@ import pytest
 from conftest import lines, record, schema, state
 from sandbox_client import adjust
 
+from target_outreach import bounds
 from target_outreach.engine import resolver
 from target_outreach.engine.bulk import BulkWrites
 from target_outreach.engine.import_sizing import FIRST_SIZE, MOST, ImportSizing
@@ -486,6 +487,21 @@ def test_a_newer_row_waits_for_the_next_run_where_an_answer_was_lost(bulk_sync, 
     assert run.states[-1] == {"n": 12}
     assert titles(sandbox) == {"new": 12}
     assert bulk_sync(newest).exit_code == 0
+    assert titles(sandbox) == {"new": 11, "newest": 1}
+
+
+@pytest.mark.slow
+def test_a_newer_row_is_not_overtaken_by_an_import_that_has_ended_and_works_late(
+    bulk_sync, sandbox, monkeypatch
+):
+    monkeypatch.setattr(bounds, "LATER_LOOKS", (3.0,))
+    seed(sandbox, 12)
+    adjust(sandbox, import_late_seconds=2.5)
+    newest = people(1, start=3, title="newest")
+    run = bulk_sync([*people(12), *newest[1:]], batch_size_rows=12)
+    assert run.exit_code == 0
+    assert run.counts("prospects") == {"received": 13, "updated": 13}
+    time.sleep(2.5)
     assert titles(sandbox) == {"new": 11, "newest": 1}
 
 

@@ -9,7 +9,8 @@ what is wrong with it.
 written by anything else until it was read back. Where it cannot be known whether an import is still
 at work, what it did not update yet is updated again with the same values, which do no harm
 whichever comes last. A newer row about such a record must not be overtaken by the older one: the
-run ends before it is written, and the next run goes on there.
+run ends before it is written, and the next run goes on there. An import that has ended may write
+late: a newer row about what it has not written waits as long as lists may be behind.
 
 **No doubles.** What an import did not create is looked for by its addresses for as long as lists
 may be behind, and then created by a request of its own. If the import creates it after all, the
@@ -149,6 +150,7 @@ class BulkWrites:
         self._importing: asyncio.Task[None] | None = None
         self._is_full = asyncio.Event()
         self._in_doubt: dict[tuple[str, int], float] = {}
+        self._late: dict[tuple[str, int], float] = {}
 
     def takes(self, item: WorkItem, decided: Create | Update) -> bool:
         """Whether what is to be done with a work item is to be part of an import."""
@@ -165,6 +167,24 @@ class BulkWrites:
         """
         place = item.batch.object.name, decided.resource.id
         return not item.is_single and self._clock() < self._in_doubt.get(place, 0.0)
+
+    def may_be_late(self, item: WorkItem, decided: Update) -> bool:
+        """Whether an import that has ended may still overwrite a record with an older row."""
+        return not item.is_single and self._lateness(item, decided) > 0
+
+    async def outwait(self, item: WorkItem, decided: Update) -> None:
+        """Wait until an import that has ended writes no record any more.
+
+        Raises:
+            EndedEarly: The run is told to stop.
+        """
+        await self._requests.run_import(
+            lambda: self._pacer.rest(max(0.0, self._lateness(item, decided)))
+        )
+
+    def _lateness(self, item: WorkItem, decided: Update) -> float:
+        place = item.batch.object.name, decided.resource.id
+        return self._late.get(place, 0.0) - self._clock()
 
     async def write(self, item: WorkItem, job: Job) -> Delivered | Found | Alone | None:
         """Have a plan carried out by an import, with others.
@@ -265,6 +285,11 @@ class BulkWrites:
         if lane is self._updates and ending.kind in {"lost", "unfinished"}:
             until = self._clock() + bounds.LONGEST_IMPORT if ending.kind == "lost" else float("inf")
             self._in_doubt.update((change.place, until) for change in others)
+        elif lane is self._updates and ending.kind == "ended":
+            until = self._clock() + sum(bounds.LATER_LOOKS)
+            # What is as it was sent may be so by an earlier import that was late.
+            late = [*others, *(change for change in sent if change.place in self._late)]
+            self._late.update((change.place, until) for change in late)
         return lane.sizing.learn(len(sent), len(sent) - len(others), ending)
 
     # What runs on a thread of its own, one at a time

@@ -190,6 +190,9 @@ class Delivery:
                 "An import with an older row of the same record may still be at work; the next "
                 "run goes on with the newer one."
             )
+        if isinstance(decided, Update) and self._bulk.may_be_late(item, decided):
+            await self._bulk.outwait(item, decided)
+            return False
         if self._bulk.takes(item, decided):
             with self.ordering.writing(item, target):
                 if target is not None:
