@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -1035,11 +1036,19 @@ def test_a_run_that_loses_the_race_for_a_memory_leaves_the_winner_alone(
         alive.start()
         return genuine(content, version)
 
-    winner_alive = replace(winner, beat=1).to_json()
-    alive = threading.Timer(0.1, lambda: bucket.write("a/memory.db", winner_alive))
+    has_ended = threading.Event()
+
+    def live():
+        beat = 0
+        while not has_ended.wait(0.02):
+            beat += 1
+            bucket.write("a/memory.db", replace(winner, beat=beat).to_json())
+
+    alive = threading.Thread(target=live, daemon=True)
     monkeypatch.setattr(stored._stored, "replace", too_late)
     with pytest.raises(EndedEarly, match="Another run is using the memory"):
         stored.open("end")
+    has_ended.set()
     alive.join()
     assert head(bucket)["run"] == "winner"
 
@@ -1251,6 +1260,20 @@ def test_contents_that_are_gone_or_damaged_are_a_new_beginning(sync, memory, buc
     run = sync(titled("A"), **memory)
     assert run.counts("prospects") == {"received": 1, "unchanged": 1}
     assert "was damaged" in run.log
+
+
+def test_a_disk_that_is_too_small_for_the_copy_is_said_with_what_to_do(bucket, tmp_path):
+    stored = StoredMemory(bucket.url("a/memory.db"), tmp_path)
+
+    def fill(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stored._bucket.download = fill
+    said = memory_object._Head(contents="memory.db.0123456789abcdef")
+    bucket.write("a/memory.db", said.to_json())
+    with pytest.raises(OutputError, match=r"No space left on device\): give the folder for temp"):
+        stored.open("wait")
+    assert head(bucket)["run"] is None
 
 
 def test_contents_that_may_not_be_deleted_are_mentioned(still_memory, bucket, server, caplog):

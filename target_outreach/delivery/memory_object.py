@@ -405,9 +405,11 @@ class StoredMemory:
             raise OSError(errno.EBUSY, "its copy is in use")
 
     def _unusable(self, error: OSError) -> OutputError:
+        is_full = error.errno == errno.ENOSPC
+        what = "give the folder for temporary files more space" if is_full else "check memory_path"
         return OutputError(
-            f"The memory {self.name} cannot be used ({_reason(error)}): check memory_path. Nothing "
-            "was written to Outreach."
+            f"The memory {self.name} cannot be used ({_reason(error)}): {what}. Nothing was "
+            "written to Outreach."
         )
 
 
