@@ -24,6 +24,7 @@ from target_outreach import buckets
 from target_outreach.delivery import memory_object
 from target_outreach.delivery.earlier_rejects import find
 from target_outreach.delivery.memory import Memory
+from target_outreach.delivery.memory_head import Head
 from target_outreach.delivery.memory_object import StoredMemory
 from target_outreach.errors import EndedEarly, OutputError, SettingsError
 from target_outreach.object_store import Conflict
@@ -957,7 +958,7 @@ def test_an_older_head_that_somebody_puts_back_beside_a_run_gets_the_mark_again(
     still_memory, bucket
 ):
     stored, memory = still_memory
-    older = memory_object._Head(contents="memory.db.0123456789abcdef")
+    older = Head(contents="memory.db.0123456789abcdef")
     bucket.write("a/memory.db", older.to_json())
     assert not stored._attempt(stored._beat, is_vital=True)
     assert "another run has taken it over" in str(memory.failure)
@@ -969,7 +970,7 @@ def test_an_older_head_that_somebody_puts_back_beside_a_run_gets_the_mark_again(
     ("content", "words"),
     [
         (None, "it was deleted, or its bucket was"),
-        (memory_object._Head(contents="another.txt").to_json(), "something else was put there"),
+        (Head(contents="another.txt").to_json(), "something else was put there"),
         (b"", "something else was put there"),
         (b'{"kind": "target-outreach memory", "contents": 1, "run": null, "beat": 0}', "else was"),
     ],
@@ -1024,11 +1025,11 @@ def test_a_run_whose_memory_was_taken_over_writes_no_more(
 def test_a_run_that_loses_the_race_for_a_memory_leaves_the_winner_alone(
     bucket, tmp_path, monkeypatch, before
 ):
-    monkeypatch.setattr(memory_object, "LEASE", 2.0)
+    monkeypatch.setattr(memory_object, "LEASE", 0.2)
     monkeypatch.setattr(memory_object, "LOOK", 0.05)
-    bucket.write("a/memory.db", memory_object._Head(run=before).to_json())
+    bucket.write("a/memory.db", Head(run=before).to_json())
     stored = StoredMemory(bucket.url("a/memory.db"), tmp_path)
-    genuine, winner = stored._stored.replace, memory_object._Head(run="winner")
+    genuine, winner = stored._stored.replace, Head(run="winner")
 
     def too_late(content, version):
         monkeypatch.setattr(stored._stored, "replace", genuine)
@@ -1057,7 +1058,7 @@ def test_a_memory_that_cannot_be_opened_leaves_the_mark_of_a_killed_run(
     bucket, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(memory_object, "LEASE", 0.2)
-    bucket.write("a/memory.db", memory_object._Head(run="killed").to_json())
+    bucket.write("a/memory.db", Head(run="killed").to_json())
     stored = StoredMemory(bucket.url("a/memory.db"), tmp_path)
     stored.open("wait")
     stored.close()
@@ -1269,7 +1270,7 @@ def test_a_disk_that_is_too_small_for_the_copy_is_said_with_what_to_do(bucket, t
         raise OSError(errno.ENOSPC, "No space left on device")
 
     stored._bucket.download = fill
-    said = memory_object._Head(contents="memory.db.0123456789abcdef")
+    said = Head(contents="memory.db.0123456789abcdef")
     bucket.write("a/memory.db", said.to_json())
     with pytest.raises(OutputError, match=r"No space left on device\): give the folder for temp"):
         stored.open("wait")

@@ -975,3 +975,19 @@ def test_a_look_at_a_new_file_does_not_keep_its_run_from_locking_it(tmp_path, mo
     assert rejects.in_use(path)
     file.close()
     assert not rejects.in_use(path)
+
+
+@pytest.mark.slow
+def test_two_runs_may_send_the_same_rejects_again_at_once(shell, sync, sandbox, watcher):
+    def mark_done(exchange):
+        watcher(exchange)
+        if exchange.method == "POST" and path.exists():
+            path.rename(path.with_name(f"{path.name}.done"))
+
+    path = rejects_file(sync(BAD[:2]))
+    fix(path)
+    sandbox._observer = mark_done  # as another run does while this one is at work
+    done = shell("target < /dev/null", path, retry_rejects=True)
+    assert done.returncode == 0, done.stderr
+    assert sandbox.store.count("prospects") == 1
+    assert [one.name for one in path.parent.glob("*.jsonl*")] == [f"{path.name}.done"]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 #: The folders whose files the map in CONTRIBUTING names.
 MAPPED = ("engine", "delivery", "outreach", "outreach/auth", "outreach/probe", "records")
 
-MOST_FUNCTIONS = 500
+MOST_FUNCTIONS = 502
 MOST_FILES = 89
 WIDEST = 8
 MOST_CALLBACKS = 12

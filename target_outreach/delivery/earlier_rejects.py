@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -133,11 +134,13 @@ class EarlierRejects:
                 ) from None
         elif in_use(self.path):
             logger.warning("%s keeps its name, since another run still writes it.", self)
-        elif self.path.with_name(self.done_name).exists():  # with rows that were resolved before
-            self.add_to_done(self.path.read_bytes())
-            self.path.unlink()
         else:
-            self.path.rename(self.path.with_name(self.done_name))
+            with suppress(FileNotFoundError):  # another run has sent it again at the same time
+                if self.path.with_name(self.done_name).exists():  # with rows resolved before
+                    self.add_to_done(self.path.read_bytes())
+                    self.path.unlink()
+                else:
+                    self.path.rename(self.path.with_name(self.done_name))
 
     def add_to_done(self, lines: bytes) -> None:
         """Add lines of the file to those of the same file that are done.

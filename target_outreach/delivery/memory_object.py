@@ -17,7 +17,6 @@ replaced, and the run that uses them.
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
@@ -26,9 +25,10 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from target_outreach.delivery.memory_head import Head
 from target_outreach.errors import EndedEarly, OutputError, SettingsError, reason_of
 from target_outreach.object_store import Conflict, public_name
 from target_outreach.private_files import NEW
@@ -55,45 +55,7 @@ LOOK = 2.0
 #: Seconds between two times that the contents are put into the bucket.
 PUT_BACK = 300.0
 
-KIND = "target-outreach memory"
-
 TAKEN_OVER = "another run has taken it over"
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """What the object at `memory_path` says.
-
-    Attributes:
-        contents: The name of the object with the SQLite file; None where there is none yet.
-        run: Stands for the run that uses the memory, or that was killed while it did.
-        beat: Goes up as long as that run lives.
-    """
-
-    contents: str | None = None
-    run: str | None = None
-    beat: int = 0
-
-    def to_json(self) -> bytes:
-        """Return it as it is kept."""
-        said = {"kind": KIND, "contents": self.contents, "run": self.run, "beat": self.beat}
-        return json.dumps(said).encode()
-
-    @classmethod
-    def from_json(cls, content: bytes) -> _Head:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: It is something else.
-        """
-        try:
-            said: dict[str, Any] = json.loads(content)
-            names = said["contents"], said["run"]
-            if said["kind"] == KIND and all(isinstance(name, str | None) for name in names):
-                return cls(*names, int(said["beat"]))
-        except (KeyError, TypeError, OverflowError, RecursionError):
-            pass
-        raise ValueError("something else")
 
 
 class StoredMemory:
@@ -121,7 +83,7 @@ class StoredMemory:
         self._snapshot = folder / "memory to be put back.db"
         self._stored = open_object(url, "memory_path")
         self._bucket, self._object = self._stored.folder, self._stored.name
-        self._head = _Head()
+        self._head = Head()
         self._run = secrets.token_hex(8)
         self._before: str | None = None
         self._on_loss: Callable[[OutputError], None] | None = None
@@ -175,9 +137,9 @@ class StoredMemory:
                 raise self._unusable(error) from None
             raise
 
-    def _take(self, on_busy: OnBusy) -> _Head:
+    def _take(self, on_busy: OnBusy) -> Head:
         """Wait until no other run uses the memory, and name this one; return what was found."""
-        seen: _Head | None = None
+        seen: Head | None = None
         since = time.monotonic()
         has_said = False
         while True:
@@ -210,12 +172,12 @@ class StoredMemory:
         if self._head.run == self._run:
             self._replace_head(run=self._before)
 
-    def _read(self) -> tuple[_Head, Mapping[str, str] | None]:
+    def _read(self) -> tuple[Head, Mapping[str, str] | None]:
         """Return what the head says, and its version; None where there is none."""
         if (stored := self._stored.read()) is None:
-            return _Head(), None
+            return Head(), None
         try:
-            head = _Head.from_json(stored.content)
+            head = Head.from_json(stored.content)
             if head.contents is not None and not self._is_of_contents(head.contents):
                 raise ValueError("a name that no run gives")  # noqa: TRY301
         except ValueError:
@@ -225,7 +187,7 @@ class StoredMemory:
             ) from None
         return head, stored.version
 
-    def _download(self, found: _Head) -> bool:
+    def _download(self, found: Head) -> bool:
         """Copy the contents here; tell whether they are there."""
         self.is_old = found.run is not None
         return found.contents is None or self._bucket.download(found.contents, self.path)
