@@ -68,11 +68,7 @@ class StoredMemory:
     """
 
     def __init__(self, url: str, folder: Path) -> None:
-        """Send nothing to the bucket yet.
-
-        Args:
-            url: The URL of the head.
-            folder: A private folder for the copy.
+        """Send nothing to the bucket yet; the copy will be in a private folder.
 
         Raises:
             SettingsError: The URL is none of a bucket, or there are no credentials.
@@ -400,6 +396,4 @@ class _Repeated:
 
 
 def _reason(error: OSError | sqlite3.Error) -> str:
-    if isinstance(error, Conflict) and not error.strerror:
-        return TAKEN_OVER
-    return reason_of(error)
+    return TAKEN_OVER if isinstance(error, Conflict) and not error.strerror else reason_of(error)
