@@ -527,6 +527,26 @@ def test_what_another_key_says_is_compared_after_a_kill(
     assert titles(sandbox) == {"B"}
 
 
+@pytest.mark.slow
+def test_what_a_killed_run_has_written_is_compared_also_after_a_reject(
+    sync, start, sandbox, memory
+):
+    sync(people(1, title="A"), **memory)
+    sandbox.add_fault(Fault("hang_after", method="PATCH", seconds=60))
+    process = start(**memory, batch_size_rows=1)
+    process.stdin.write(lines(people(1, title="B")).encode())
+    process.stdin.flush()
+    wait_for(lambda: titles(sandbox) == {"B"})
+    process.kill()
+    process.wait()
+    sandbox.clear_faults()
+    sandbox.add_fault(Fault("status", method="PATCH", status=422, body="no"))
+    rows = [*people(1, title="C"), *people(1, title="A")]
+    run = sync(rows, **memory, batch_size_rows=1)
+    assert run.counts("prospects") == {"received": 2, "updated": 1, "rejected": 1}
+    assert titles(sandbox) == {"A"}
+
+
 @pytest.mark.parametrize(
     "fault",
     [

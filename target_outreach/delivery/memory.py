@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from target_outreach.delivery.outcome import Delivered
     from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
 
 #: A flag that no row has: one that is expected to have it is expected not to be there.
@@ -269,6 +270,15 @@ class Memory(MemoryFile, Journal):
         if before is not None and not isinstance(delivered.decided, Create):
             found = edited(delivered.decided.resource, stream.asked, before)
             self.edits[stream.name].update(found)
+
+    def rejected(
+        self, stream: Stream, item: Item, fault: RecordFault, opt_out: Delivered | None = None
+    ) -> None:
+        """Compare a record again with Outreach, if it was doubted: it was not written after all."""
+        del fault, opt_out
+        if item.desired is not None and (key := item.desired.source_key) is not None:
+            self._recalled = NOTHING_RECALLED
+            self._doubted.discard((self.scope(stream), key_hash(key)))
 
     def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
         """Forget a row that its source has deleted, so that another may have its record."""
