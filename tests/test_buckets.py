@@ -1316,8 +1316,7 @@ def test_a_memory_larger_than_the_machine_has_is_never_held_as_a_whole(bucket, t
     memory.close()
     contents = f"memory.db.{'0' * 16}"
     bucket.upload(path, f"a/{contents}")
-    said = {"kind": memory_object.KIND, "contents": contents, "run": None, "beat": 0}
-    bucket.write("a/memory.db", json.dumps(said).encode())
+    bucket.write("a/memory.db", Head(contents).to_json())
     (tmp_path / "copy").mkdir()
     command = [sys.executable, "-c", MEASURED, bucket.url("a/memory.db"), str(tmp_path / "copy")]
     done = subprocess.run(command, capture_output=True, check=True, text=True)

@@ -30,6 +30,9 @@ ROWS = [
     state({"prospects": 31}),
 ]
 
+#: The command, wherever it is installed.
+COMMAND = f"{shlex.quote(sys.executable)} -m target_outreach"
+
 
 class Window:
     """A window of a terminal."""
@@ -131,7 +134,7 @@ def test_no_question_is_wider_than_a_terminal(window):
         "remembers": "",
         "rejected records": "",
     }
-    with window(80, f"{sys.executable} -m target_outreach init; echo END") as shown:
+    with window(80, f"{COMMAND} init; echo END") as shown:
         for question, answer in questions.items():
             shown.wait_for(question)
             shown.type(answer)
@@ -155,6 +158,6 @@ def test_what_commands_print_fits_too(window, tmp_path, columns, words):
     target(tmp_path)
     header = "id,E-mail 1,Company Name for Emails,a_column_whose_name_is_of_some_length,Lifecycle\n"
     (tmp_path / "contacts.csv").write_text(header, encoding="utf-8")
-    with window(columns, f"{sys.executable} -m target_outreach {words}; echo END") as shown:
+    with window(columns, f"{COMMAND} {words}; echo END") as shown:
         shown.wait_for("^END$")
         assert shown.too_wide() == []
