@@ -110,14 +110,13 @@ def no_json(name: str, error: Exception) -> str:
             f"{name} looks like YAML, and must be JSON; settings in a meltano.yml are read by "
             "`meltano run` only"
         )
-    line, column = getattr(error, "lineno", 1), getattr(error, "colno", 1)
+    before = text[:at].rstrip()
+    if before.endswith(",") and text[at : at + 1] in {"}", "]"}:
+        at = len(before) - 1  # which newer versions of Python name
+    line, column, rest = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at), text[at:]
     where = f"{name} is no JSON at line {line}, column {column}"
-    before, rest = text[:at].rstrip(), text[at:]
     for is_it, what in (
-        (
-            TRAILING.match(rest) or (before.endswith(",") and rest[:1] in {"}", "]"}),
-            "a comma too many",
-        ),
+        (TRAILING.match(rest), "a comma too many"),
         (rest[:1] == "'", "texts need double quotes"),
         (rest.startswith(("//", "#", "/*")), "JSON has no comments"),
     ):

@@ -377,7 +377,7 @@ def test_the_configuration_of_a_sandbox_is_for_an_app_of_its_profile(tmp_path):
     [
         ("", ["profile.json is empty"]),
         ("[1]", ["profile.json holds no JSON object", '{"rate_limit": 100']),
-        ('{"rate_limit": 5,}', ["no JSON at line 1, column 18 (a comma too many)"]),
+        ('{"rate_limit": 5,}', ["no JSON at line 1, column 17 (a comma too many)"]),
         ("rate_limit: 5", ["looks like YAML, and must be JSON"]),
         ('{"rate_limit": "ten"}', ["profile.json does not fit: rate_limit: Expected `int`"]),
         ('{"edge_links": "none!"}', ["edge_links: Invalid enum value", "lists all switches"]),
