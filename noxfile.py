@@ -23,7 +23,9 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 #: The quick tests that no version of Python makes a difference to, or that take long.
 NOT_ON_EACH_PYTHON = (
+    "buckets",
     "chaos",
+    "contested",
     "deployment",
     "hub",
     "meltano_commands",
@@ -32,6 +34,7 @@ NOT_ON_EACH_PYTHON = (
     "readme",
     "report",
     "sandbox_page",
+    "words",
 )
 
 
