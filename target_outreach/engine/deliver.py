@@ -175,10 +175,7 @@ class Delivery:
     # Writing
 
     async def _write(self, item: WorkItem, decided: Create | Update) -> bool:
-        """Carry a plan out, by an import or by a request of its own.
-
-        Returns:
-            Whether the work item has come to its end; if not, it begins again.
+        """Carry a plan out, alone or in an import; say whether the work item has come to its end.
 
         Raises:
             RecordFault: Outreach refuses it.
