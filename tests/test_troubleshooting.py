@@ -181,10 +181,10 @@ def problems_of(source):
                     yield from source.texts(value, function)
 
 
-def warnings_of(source):
-    """The texts that a module logs as warnings or errors."""
+def logged(source, *levels):
+    """The texts that a module logs at these levels."""
     for call, function in source.calls():
-        is_log = isinstance(call.func, ast.Attribute) and call.func.attr in {"warning", "error"}
+        is_log = isinstance(call.func, ast.Attribute) and call.func.attr in levels
         if is_log and call.args:
             for text in source.texts(call.args[0], function):
                 yield re.sub(r"%\.?\d*[sdf]", HOLE, text)
@@ -204,12 +204,18 @@ def said():
             texts = [
                 text if text.startswith("Entry") else f"Stream {HOLE}: {text}" for text in texts
             ]
-        for text in [*texts, *warnings_of(source)]:
+        for text in [*texts, *logged(source, "warning", "error")]:
             if is_sentence(text) and text not in UNSEEN:
                 found.setdefault(text, Said(text, source.name))
     rules = [re.sub(r"\{\d\}", HOLE, rule) for rule in RULES.values()]
     found |= {text: Said(text, "settings") for rule in rules for text in [f"{HOLE} {rule}."]}
     return list(found.values())
+
+
+@cache
+def notes():
+    """All that the code logs when nothing is wrong."""
+    return [text for source in sources() for text in logged(source, "info")]
 
 
 @cache
@@ -289,7 +295,7 @@ def test_each_row_says_what_to_do():
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_that_is_shown_is_how_one_in_the_code_begins(message):
     assert is_sentence(message)
-    assert any(is_beginning(message, one.text) for one in said())
+    assert any(is_beginning(message, text) for text in [*(one.text for one in said()), *notes()])
 
 
 def test_all_that_stops_a_run_is_shown_with_what_to_do():

@@ -61,6 +61,8 @@ class Engine:
         self._inbox = inbox
         self._changed = threading.Condition()
         self._under_way = 0
+        # Where the first reject ends the run, what follows it is not to be written meanwhile.
+        self._most_under_way = 1 if tools.settlement.stops_at_rejects else BATCHES_UNDER_WAY
         self._settling = 0
         self._is_closing = False
         self._has_begun = threading.Event()
@@ -80,7 +82,7 @@ class Engine:
             Exception: Why the engine has stopped.
         """
         with self._changed:
-            while self._under_way >= BATCHES_UNDER_WAY and not self.is_aborting:
+            while self._under_way >= self._most_under_way and not self.is_aborting:
                 self.raise_error()
                 self._changed.wait(0.5)
             self.raise_error()
