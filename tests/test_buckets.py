@@ -712,7 +712,7 @@ def kills(server, few):
     """Return how often runs are killed: in CI most often with S3, which is the quickest."""
     if not os.environ.get("CI"):
         return few
-    return 40 if isinstance(server, S3) else 12
+    return 20 if isinstance(server, S3) else 6
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from target_outreach.sandbox.messages import Request
 
-SEEDS = range(10 if os.environ.get("CI") else 2)
+SEEDS = range(6 if os.environ.get("CI") else 2)
 OBJECTS: list[list[Object]] = [["prospects"], ["accounts"], ["prospects", "accounts"]]
 ROWS = 450
 ONE_OF = 50

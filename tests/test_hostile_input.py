@@ -381,7 +381,7 @@ def damaged(whole, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(200 if os.environ.get("CI") else 24))
+@pytest.mark.parametrize("seed", range(80 if os.environ.get("CI") else 24))
 def test_a_damaged_memory_is_started_again_or_named_or_works(sync, sandbox, tmp_path, seed):
     rng, path = random.Random(seed), tmp_path / "memory.db"  # noqa: S311 - no secret
     messages = [

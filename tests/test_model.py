@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from target_outreach.sandbox import Fault
 
 PROFILE = settings.get_current_profile_name()
-PARTS = {"ci": 16, "many": 1000}.get(PROFILE, 2)
+PARTS = {"ci": 8, "many": 1000}.get(PROFILE, 2)
 EXAMPLES = 3
 STEPS = 7
 

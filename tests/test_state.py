@@ -23,7 +23,7 @@ from target_outreach.running import run
 from target_outreach.sandbox import Fault
 from target_outreach.target import TargetOutreach
 
-KILLS = 12 if os.environ.get("CI") else 3
+KILLS = 6 if os.environ.get("CI") else 3
 
 
 def rows(count, start=0):
