@@ -69,11 +69,11 @@ class Scale:
 
 
 SMALL = Scale(rows=2000, hours=6, changed=300, edited=30)
-MEDIUM = Scale(rows=3000, hours=24, changed=200, edited=20)
+MEDIUM = Scale(rows=2000, hours=24, changed=200, edited=20)
 LARGE = Scale(rows=10_000, hours=24, changed=200, edited=20)
 WHOLE = Scale(rows=50_000, hours=24, changed=500, edited=40)
 #: Under `none` a run writes each row, and 50,000 of them are five hours' worth of the limit.
-EACH_ROW = Scale(rows=1000, hours=12, changed=10, edited=5)
+EACH_ROW = Scale(rows=1000, hours=8, changed=10, edited=5)
 
 # The longest comes first, so that others run at the same time.
 DAYS: list[tuple[ChangeDetection, Scale]] = [("drift", SMALL)]

@@ -35,7 +35,7 @@ SHARDS = 4
 LOADS = [f"load_shard_{shard}" for shard in range(SHARDS)]
 #: Requests that a run may have in flight: the default of `max_parallel_requests`.
 PARALLEL = 4
-ROWS = 8_000 if os.environ.get("CI") else 2_000
+ROWS = 4_000 if os.environ.get("CI") else 2_000
 FEW_ROWS = 400
 LIMIT, WINDOW_SECONDS = 500, 4
 SECONDS_TO_RUN = 400
