@@ -607,16 +607,15 @@ def titles(sandbox):
 
 @pytest.mark.slow
 def test_5000_remembered_rows_cost_at_most_2_requests_on_an_empty_disk(
-    sync, sandbox, memory, bucket, server
+    sync, sandbox, memory, bucket
 ):
-    count = 5000 if isinstance(server, S3) else 500  # the other stores are slower
-    rows = titled("Head", count)
-    assert sync(rows, **memory).counts("prospects") == {"received": count, "created": count}
+    rows = titled("Head", 5000)
+    assert sync(rows, **memory).counts("prospects") == {"received": 5000, "created": 5000}
     assert head(bucket)["run"] is None
     assert bucket.names() == ["a/memory.db", f"a/{head(bucket)['contents']}"]
     before = sandbox.request_count
     run = sync(rows, **memory)
-    assert run.counts("prospects") == {"received": count, "unchanged": count}
+    assert run.counts("prospects") == {"received": 5000, "unchanged": 5000}
     assert sandbox.request_count - before <= 2
     assert len(bucket.names()) == 2
 
@@ -713,7 +712,7 @@ def kills(server, few):
     """Return how often runs are killed: in CI most often with S3, which is the quickest."""
     if not os.environ.get("CI"):
         return few
-    return 20 if isinstance(server, S3) else 6
+    return 40 if isinstance(server, S3) else 12
 
 
 @pytest.mark.slow
