@@ -380,6 +380,29 @@ def test_a_record_that_is_found_late_twice_is_rejected():
     assert str(fault) == "Another record has what should be unique, and does not fit this one."
 
 
+def test_a_record_that_a_cut_list_hides_again_is_updated_when_it_is_found_late_twice():
+    async def scenario():
+        life = Life()
+        batch, (item,) = life.begin(person(title="Head"))
+        unseen = Resource(9, {"emails": [ANN], "title": "Clerk"}, {})
+        found = Found((unseen,), 1000.0)
+
+        def hidden():
+            batch.snapshot.forget(9)
+
+        def found_after_another_row_has_written_it():
+            batch.snapshot.put(unseen)
+            return found
+
+        life.writer.surprises = [found, hidden, found_after_another_row_has_written_it]
+        await life.finish([item])
+        return life
+
+    life = asyncio.run(scenario())
+    assert [type(decided) for decided in life.sent()] == [Create, Update, Create, Update]
+    assert life.said() == {0: ("updated", 9)}
+
+
 def test_a_run_ends_where_nothing_that_was_read_stays_true():
     life, (item,) = deliver_all(person(title="Head"), before=surprised(*[None] * 99))
     (error,) = life.errors

@@ -274,17 +274,16 @@ class Delivery:
         """Take in that a record is there which lookups had not shown.
 
         Raises:
-            RecordFault: That was so before, and it was known when the create was sent again.
+            RecordFault: That was so before, and what was found is not what the row is about.
         """
-        snapshot = item.batch.snapshot
-        if item.is_found_late and all(snapshot.get(one.id) for one in found.resources):
-            message = "Another record has what should be unique, and does not fit this one."
-            raise RecordFault("already_taken", message)
-        item.is_found_late = True
         for resource in found.resources:
             # What was written since that look is newer.
             if item.batch.written.get(resource.id, found.read_at) <= found.read_at:
-                snapshot.put(resource)
+                item.batch.snapshot.put(resource)
+        if item.is_found_late and not item.matches():
+            message = "Another record has what should be unique, and does not fit this one."
+            raise RecordFault("already_taken", message)
+        item.is_found_late = True
         item.read = Read(found.read_at, self._version_of(item))
 
     def _version_of(self, item: WorkItem) -> int:
