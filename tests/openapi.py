@@ -1,9 +1,9 @@
 """Checks requests against the OpenAPI document that Outreach publishes.
 
-`openapi-core` does the checking. Before it does, the document is tightened: what Outreach says only
-in prose, such as the badges of read-only attributes, and what JSON:API says for it, such as the
-members of a body, become rules. Queries, of which the document says nothing to machines, are read
-in `openapi_queries`.
+`openapi-core` does the checking, except of requests that `openapi_shortcut` recognises as right.
+Before it does, the document is tightened: what Outreach says only in prose, such as the badges of
+read-only attributes, and what JSON:API says for it, such as the members of a body, become rules.
+Queries, of which the document says nothing to machines, are read in `openapi_queries`.
 
 The document is not part of this repository. It is looked for beside the checkout and where the
 environment variable ``OUTREACH_OPENAPI`` says; Outreach offers it to everybody at
@@ -26,6 +26,7 @@ from openapi_core import Config, OpenAPI
 from openapi_core.datatypes import RequestParameters
 from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
 from openapi_queries import QueryChecker, badges, find_resources
+from openapi_shortcut import Shortcut
 from werkzeug.datastructures import Headers
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class RequestChecker:
         self._host = f"{server.scheme}://{server.netloc}"
         self._prefix = server.path
         self._resources = find_resources(strict)
+        self._shortcut = Shortcut(strict, server.path)
         self._api = OpenAPI.from_dict(
             strict,
             config=Config(
@@ -129,8 +131,7 @@ class RequestChecker:
         if (exchange.method, parts.path) in UNDOCUMENTED or parts.path.startswith(BESIDE_THE_API):
             return []
         request = _Request(exchange, self._host)
-        errors = self._api.iter_request_errors(request)
-        found = [message for error in errors for message in _messages(error)]
+        found = self._against_the_document(exchange, request)
         if request.content_type != MEDIA_TYPE:
             found.append(f"the Content-Type is {request.content_type!r}, not {MEDIA_TYPE}")
         name, _, number = parts.path.removeprefix(f"{self._prefix}/").partition("/")
@@ -140,6 +141,19 @@ class RequestChecker:
             checker = QueryChecker(self._resources, name, exchange.method, whole=not number)
             found += checker.violations(parse_qsl(parts.query, keep_blank_values=True))
         return found
+
+    def _against_the_document(self, exchange: Exchange, request: _Request) -> list[str]:
+        headers = request.parameters.header
+        if request.content_type == MEDIA_TYPE and self._shortcut.accepts(
+            exchange.method, request.path, headers, exchange.request_body
+        ):
+            return []
+        return self.violations_by_core(exchange)
+
+    def violations_by_core(self, exchange: Exchange) -> list[str]:
+        """Let `openapi-core` compare a request with the document, except for its query."""
+        errors = self._api.iter_request_errors(_Request(exchange, self._host))
+        return [message for error in errors for message in _messages(error)]
 
 
 class _Request:
