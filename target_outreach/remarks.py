@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from target_outreach.delivery.terminal import printable
+from target_outreach.plain_text import printable
 from target_outreach.records.columns import suspicious
 from target_outreach.records.deletion import may_mark_deletion
 from target_outreach.records.goals import near

@@ -6,6 +6,7 @@ exit code.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -18,10 +19,17 @@ from typing import IO, TYPE_CHECKING
 from singer_sdk.exceptions import ConfigValidationError
 
 from target_outreach.delivery.tally import counted
-from target_outreach.errors import EndedEarly, ExitCode, RunError, SettingsError, Unanswered
+from target_outreach.errors import (
+    EndedEarly,
+    ExitCode,
+    OutputError,
+    RunError,
+    SettingsError,
+    Unanswered,
+)
 from target_outreach.plain_text import COMMAND, say
+from target_outreach.private_files import replace_file
 from target_outreach.report.closing import last_line, log_report
-from target_outreach.report.file import write_report
 from target_outreach.report.resend import replay_command
 from target_outreach.target import TargetOutreach
 
@@ -129,10 +137,35 @@ def _conclude(life: Run, errors: Sequence[Exception], *, recurs: bool) -> tuple[
     if settings.report_path:
         problems = [sentence for error in errors for sentence in _sentences(error)]
         try:
-            write_report(report, settings.report_path, code, problems)
+            _write_report(report, settings.report_path, code, problems)
         except RunError as error:
             code = explain(error)
     return report, code
+
+
+def _write_report(
+    report: Report, path: str, exit_code: ExitCode, problems: Sequence[str] = ()
+) -> None:
+    """Write a report to a file: a page where its name ends in ``.html``, else JSON.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    figures = report.as_json(exit_code, problems)
+    if path.endswith(".html"):
+        from target_outreach.report.page import render  # noqa: PLC0415 - few runs need it
+
+        text = render(figures)
+    else:
+        text = json.dumps(figures, indent=2) + "\n"
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(Path(path), text.encode(), mode=0o666)  # it holds no values of records
+    except OSError as error:
+        raise OutputError(
+            f"The report cannot be written ({error.strerror}): {path}. All else is done; check "
+            "report_path."
+        ) from None
 
 
 def _columns() -> int | None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from target_outreach.delivery.outcome import Delivered
+from target_outreach.delivery.stream import Delivered
 from target_outreach.engine.batch import Expiry, Read
 from target_outreach.engine.imported import Alone, Change, Part, are_delivered, judged
 from target_outreach.engine.job import Found, Job

@@ -26,8 +26,8 @@ from target_outreach.delivery.display import Display
 from target_outreach.delivery.progress import Moment, line_of
 from target_outreach.delivery.status import MOST_POINTS, Point, Timeline
 from target_outreach.delivery.tally import OUTCOMES, Count
-from target_outreach.delivery.terminal import printable, width
 from target_outreach.outreach.pacing import Budget, Pacer
+from target_outreach.plain_text import printable, width
 from target_outreach.sandbox import Fault
 
 HASTY = """

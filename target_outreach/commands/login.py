@@ -17,14 +17,13 @@ import click
 
 from target_outreach.commands import config_option, explained, open_settings
 from target_outreach.connection import identity_of, oauth_chain, open_token_endpoint
-from target_outreach.delivery.terminal import printable
 from target_outreach.errors import CredentialsError, ExitCode, GrantRefused, SettingsError
 from target_outreach.outreach.auth.authorization import Authorization
 from target_outreach.outreach.auth.credentials_file import marked
 from target_outreach.outreach.auth.listener import Listener, Page
 from target_outreach.outreach.auth.signal_guard import SignalGuard
 from target_outreach.outreach.pacing import Pacer
-from target_outreach.plain_text import say
+from target_outreach.plain_text import printable, say
 from target_outreach.scopes import missing_scopes, needed_scopes
 from target_outreach.settings.access import (
     LOGIN_REDIRECT_URI,

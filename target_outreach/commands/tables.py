@@ -6,8 +6,7 @@ import sys
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from target_outreach.delivery.terminal import width
-from target_outreach.plain_text import NARROWEST, on_one_line, say, terminal_columns
+from target_outreach.plain_text import NARROWEST, on_one_line, say, terminal_columns, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_outreach.delivery.changes_page import ChangesPage
-    from target_outreach.delivery.outcome import Delivered
-    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.stream import Delivered, Item, Stream
     from target_outreach.delivery.tally import Tally
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group

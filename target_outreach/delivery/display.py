@@ -20,8 +20,7 @@ from rich.text import Text
 from singer_sdk.logging import ConsoleFormatter
 
 from target_outreach.delivery.tally import counted
-from target_outreach.delivery.terminal import clock
-from target_outreach.plain_text import COMMAND, on_one_line
+from target_outreach.plain_text import COMMAND, clock, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from target_outreach.delivery.outcome import Delivered
-    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.stream import Delivered, Item, Stream
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
     from target_outreach.records.model import Resource

@@ -39,8 +39,7 @@ from target_outreach.records.model import Create, Resource, Unchanged
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from target_outreach.delivery.outcome import Delivered
-    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.stream import Delivered, Item, Stream
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group
 

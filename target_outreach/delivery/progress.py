@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from target_outreach.delivery.meters import Meters
 from target_outreach.delivery.status import Moment, Timeline
 from target_outreach.delivery.tally import counted
-from target_outreach.delivery.terminal import printable
 from target_outreach.outreach.pacing import clock_time
+from target_outreach.plain_text import printable
 
 if TYPE_CHECKING:
     from target_outreach.delivery.display import Display

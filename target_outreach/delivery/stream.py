@@ -1,18 +1,24 @@
-"""A stream with its rules, and one record of it that is being delivered."""
+"""A stream with its rules, one record of it that is being delivered, and its outcome."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from target_outreach.delivery.outcome import Delivered
     from target_outreach.errors import RecordFault
-    from target_outreach.records.model import Desired, ObjectType
+    from target_outreach.records.model import (
+        Create,
+        Desired,
+        ObjectType,
+        Resource,
+        Unchanged,
+        Update,
+    )
     from target_outreach.records.rules import Rules
 
 
@@ -65,3 +71,21 @@ class Item(Struct, eq=False):
     line_number: int = 0
     is_replayed: bool = False
     opt_out: Delivered | None = None
+
+
+class Delivered(Struct, frozen=True):
+    """The outcome of a record that is in Outreach as it should be.
+
+    Attributes:
+        outcome: What was done.
+        resource: The record as Outreach holds it now.
+        decided: The plan that was carried out last.
+        kept_differently: Attributes of which Outreach kept something else than was sent.
+        is_imported: Whether it was written with others by an import, or would be.
+    """
+
+    outcome: Literal["created", "updated", "unchanged"]
+    resource: Resource
+    decided: Create | Update | Unchanged
+    kept_differently: tuple[str, ...] = ()
+    is_imported: bool = False

@@ -13,7 +13,7 @@ from target_outreach.records.model import Unchanged
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from target_outreach.delivery.outcome import Delivered
+    from target_outreach.delivery.stream import Delivered
     from target_outreach.errors import RecordFault
 
 Outcome = Literal["created", "updated", "unchanged", "superseded", "skipped", "rejected"]

@@ -15,8 +15,7 @@ from target_outreach.records.matching import match
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from target_outreach.delivery.outcome import Delivered
-    from target_outreach.delivery.stream import Stream
+    from target_outreach.delivery.stream import Delivered, Stream
     from target_outreach.errors import RecordFault
     from target_outreach.records.matching import RemoteSnapshot
     from target_outreach.records.model import Desired, Key, ObjectType, Resource

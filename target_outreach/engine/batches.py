@@ -24,7 +24,7 @@ from target_outreach.records.model import Skip, Unchanged
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_outreach.delivery.outcome import Delivered
+    from target_outreach.delivery.stream import Delivered
     from target_outreach.engine.batch import OutcomeListener
     from target_outreach.engine.enrolment import Known
     from target_outreach.engine.related import Related

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace as with_fields
 
 from target_outreach import bounds
-from target_outreach.delivery.outcome import Delivered
+from target_outreach.delivery.stream import Delivered
 from target_outreach.engine.batch import Expiry, Stage
 from target_outreach.engine.import_sizing import CreateSizing, ImportSizing
 from target_outreach.engine.imported import (

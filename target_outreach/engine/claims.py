@@ -22,8 +22,7 @@ from target_outreach.records.versions import lay_list_over
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from target_outreach.delivery.outcome import Delivered
-    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.stream import Delivered, Item, Stream
     from target_outreach.engine.batch import WorkItem
     from target_outreach.engine.memory_check import MemoryCheck
     from target_outreach.records.model import Create, Desired, ObjectType, Resource, Value

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
-from target_outreach.delivery.outcome import Delivered
+from target_outreach.delivery.stream import Delivered
 from target_outreach.errors import AmbiguousMatch, RecordFault
 from target_outreach.records.matching import choose
 from target_outreach.records.model import Skip, Unchanged

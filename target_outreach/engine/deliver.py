@@ -21,8 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from target_outreach.bounds import MOST_GONE, MOST_ROUNDS
-from target_outreach.delivery.outcome import Delivered
-from target_outreach.engine.account_cache import AccountCache
+from target_outreach.delivery.stream import Delivered
 from target_outreach.engine.batch import Batch, Read, Stage, WorkItem
 from target_outreach.engine.bulk import BulkWrites
 from target_outreach.engine.claims import Claims
@@ -33,6 +32,7 @@ from target_outreach.engine.job import Found, Gone, Job, Unserved
 from target_outreach.engine.memory_check import MemoryCheck
 from target_outreach.engine.named_accounts import NamedAccounts
 from target_outreach.engine.ordering import Ordering, WriteQueue
+from target_outreach.engine.own_records import AccountCache
 from target_outreach.engine.references import References
 from target_outreach.engine.related import Unheard
 from target_outreach.engine.remote_changes import RemoteChanges

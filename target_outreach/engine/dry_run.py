@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
-from target_outreach.delivery.outcome import Delivered
+from target_outreach.delivery.stream import Delivered
 from target_outreach.engine.imported import is_importable
 from target_outreach.engine.own_records import found_by_any
 from target_outreach.records.model import Create, Resource

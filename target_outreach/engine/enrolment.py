@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from target_outreach.bounds import TRIES
-from target_outreach.delivery.outcome import Delivered
+from target_outreach.delivery.stream import Delivered
 from target_outreach.engine.batch import Stage, WorkItem
 from target_outreach.engine.resolver import FRESH
 from target_outreach.engine.writing import document

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from target_outreach.delivery.outcome import Delivered
+from target_outreach.delivery.stream import Delivered
 from target_outreach.engine.job import Found
 from target_outreach.engine.looking_again import is_created_since
 from target_outreach.engine.writing import delivered, document

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from target_outreach.delivery.outcome import Delivered
+from target_outreach.delivery.stream import Delivered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

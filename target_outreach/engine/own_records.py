@@ -11,11 +11,11 @@ records are to be read by their ids, which no list is behind; nothing is decided
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.records.matching import RemoteSnapshot
-from target_outreach.records.model import Key, ObjectType, Resource
+from target_outreach.records.model import Desired, Key, ObjectType, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,6 +28,9 @@ KEPT = 900.0
 #: Records of one object that are remembered; of more than these, the oldest are forgotten. By its
 #: limit, Outreach takes some 2,500 writes of a user in that time (API reference 5).
 MOST = 2_500
+
+#: Accounts that are kept; of more than these, the ones that came first are forgotten.
+MOST_ACCOUNTS = 50_000
 
 
 class OwnRecords:
@@ -128,3 +131,37 @@ class _Written:
             self.drop(next(iter(self._at)))
         ours = (resource.id for key in keys for resource in self._snapshot.having(key))
         return [one for one in dict.fromkeys(ours) if snapshot.get(one) is None]
+
+
+class AccountCache:
+    """The accounts of this run, by all that their rows and Outreach say of them, within bounds.
+
+    Outreach may hold a domain as ``https://www.acme.example/about``, which a question for
+    ``acme.example`` does not find. What came in the same run is found all the same.
+    """
+
+    def __init__(self, object_type: ObjectType) -> None:
+        """Begin with none; the object is that of accounts, as the catalogue has it."""
+        self._fields = object_type.match_fields
+        self._snapshot = RemoteSnapshot(object_type, self._fields)
+        self._order: deque[int] = deque()
+
+    def note(self, desired: Desired, resource: Resource) -> None:
+        """Take in an account that is delivered.
+
+        Args:
+            desired: What its row says.
+            resource: What Outreach holds of it, as far as that is known.
+        """
+        if self._snapshot.get(resource.id) is None:
+            self._order.append(resource.id)
+        known = {**desired.attributes, **resource.attributes}
+        said = {name: known.get(name) for name in (*self._fields, "named")}
+        self._snapshot.put(Resource(resource.id, said, {}))
+        if len(self._order) > MOST_ACCOUNTS:
+            self._snapshot.forget(self._order.popleft())
+
+    def hidden(self, snapshot: RemoteSnapshot, keys: Iterable[Key]) -> list[int]:
+        """List the accounts that have one of some keys, and that a lookup lacks."""
+        known = (resource.id for key in keys for resource in self._snapshot.having(key))
+        return [one for one in dict.fromkeys(known) if snapshot.get(one) is None]

@@ -14,8 +14,7 @@ from target_outreach.engine.batch import Batch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_outreach.delivery.outcome import Delivered
-    from target_outreach.delivery.stream import Item, Stream
+    from target_outreach.delivery.stream import Delivered, Item, Stream
     from target_outreach.engine.batch import WorkItem
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group

@@ -20,8 +20,8 @@ from target_outreach.records.planning import needs_fresh_read
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from target_outreach.engine.account_cache import AccountCache
     from target_outreach.engine.job import Deliverer
+    from target_outreach.engine.own_records import AccountCache
     from target_outreach.engine.requests import Requests
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.model import ObjectType, Plan, Resource

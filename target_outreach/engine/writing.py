@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_outreach.bounds import CREATE_TRIES, TRIES
-from target_outreach.delivery.outcome import Delivered
+from target_outreach.delivery.stream import Delivered
 from target_outreach.engine.batch import NEVER
 from target_outreach.engine.job import Found, Gone, Unserved
 from target_outreach.engine.looking_again import LookAgain, is_created_since

@@ -7,8 +7,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.tally import OUTCOMES, counted
-from target_outreach.delivery.terminal import clock, printable, width
 from target_outreach.errors import ExitCode
+from target_outreach.plain_text import clock, printable, width
 from target_outreach.records.opt_outs import OPT_OUTS
 
 if TYPE_CHECKING:
