@@ -41,14 +41,6 @@ class OpenBatch:
         self.items: list[Item] = []
         self.opened_at = 0.0
 
-    def is_due(self, now: float) -> bool:
-        """Whether the oldest record has waited long enough.
-
-        Args:
-            now: The monotonic time in seconds.
-        """
-        return now - self.opened_at >= LONGEST_BATCH_AGE
-
     def is_for_the_same(self, other: OpenBatch) -> bool:
         """Whether another stream delivers to the same object, so that their order counts."""
         mine = self.stream.object
@@ -122,8 +114,8 @@ class OpenBatches:
 
     def hand_over_due(self) -> None:
         """Hand over what has waited for long enough."""
-        now = time.monotonic()
-        for batch in [batch for batch in self._open if batch.is_due(now)]:
+        latest = time.monotonic() - LONGEST_BATCH_AGE
+        for batch in [batch for batch in self._open if batch.opened_at <= latest]:
             if batch in self._open:  # it may have gone with another one
                 self.hand_over(batch)
 

@@ -290,14 +290,9 @@ def _token_url(settings: Settings) -> str:
 
 
 def _chain(settings: Settings, endpoint: str, client: str, configured: str | None) -> Chain:
-    from target_outreach.outreach.auth.credentials_file import (  # noqa: PLC0415 - few runs need it
-        Chain,
-        chain_name,
-        default_path,
-    )
+    from target_outreach.outreach.auth.credentials_file import open_chain  # noqa: PLC0415 - few need it
 
-    path = settings.credentials_path or default_path()
-    return Chain(path, chain_name(endpoint, client, configured))
+    return open_chain(settings.credentials_path, endpoint, client, configured)
 
 
 def _open_sandbox(path: str, opened: ExitStack) -> tuple[str, Credentials]:

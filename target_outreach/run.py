@@ -178,7 +178,7 @@ class Run:
             raise self.interrupted
         if (engine := self.parts.started_engine) is not None:
             engine.raise_error()
-            if engine.is_aborting:
+            if self.parts.settlement.is_aborting:  # all that was received is to be settled
                 self.deliver_rest()
         self.batches.hand_over_due()
 

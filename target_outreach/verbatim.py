@@ -181,7 +181,7 @@ class Shortcut:
         if not sinks:
             return
         # Asked before the memory is read, so that it holds what these rows have amounted to.
-        self._let_go(engine.kept_before)
+        self._let_go(self._parts.settlement.kept_before)
         for position, line in enumerate(lines):
             if (row := _row_of(line, sinks)) is not None:
                 self._rows[position] = row

@@ -40,7 +40,6 @@ from target_outreach.settings.entries import (
 if TYPE_CHECKING:
     from target_outreach.outreach.auth.tokens import Tokens
     from target_outreach.outreach.organisation import Identity
-    from target_outreach.outreach.pacing import Budget
     from target_outreach.settings import Settings
 
 #: Seconds that a check waits for Outreach at most: it issues one access token a minute.
@@ -165,12 +164,8 @@ def _throttled(pacer: Pacer) -> str:
         return "Outreach asks to wait, so no more can be checked now: try again in a few minutes."
     return (
         f"All {budget.limit:,} requests of this Outreach user are used up until "
-        f"{_at(budget)}, so no more can be checked before."
+        f"{clock_time(budget.resets_in)}, so no more can be checked before."
     )
-
-
-def _at(budget: Budget) -> str:
-    return clock_time(budget.resets_in)
 
 
 def _check_token(connection: Connection, settings: Settings, findings: Findings) -> Identity:
@@ -319,14 +314,14 @@ def _check_budget(pacer: Pacer, settings: Settings, findings: Findings) -> None:
         findings.note("Outreach does not say how many requests are left.")
         return
     findings.fine(
-        f"{budget.remaining:,} of {budget.limit:,} requests are left until {_at(budget)} "
-        "for all that uses this Outreach user."
+        f"{budget.remaining:,} of {budget.limit:,} requests are left until "
+        f"{clock_time(budget.resets_in)} for all that uses this Outreach user."
     )
     percent = settings.request_budget_percent
     if budget.remaining <= budget.limit * (100 - percent) // 100:
         findings.note(
             f"request_budget_percent ({percent}) leaves these to others: a run would wait until "
-            f"{_at(budget)}."
+            f"{clock_time(budget.resets_in)}."
         )
 
 

@@ -289,14 +289,10 @@ class Login:
         identity = self.identify(tokens)
         say(_whose(identity))
         held = self.chain.read()
-        tokens = self._marked(tokens, identity, held)
+        path = None if self.may_replace else self.chain.path
+        tokens = marked(tokens, identity.keys, held, lambda one: self.identify(one).keys, path)
         before = held.organisation if held is not None else None
         return tokens, not self.may_ask or (before is not None and before == tokens.organisation)
-
-    def _marked(self, tokens: Tokens, identity: Identity, held: Tokens | None) -> Tokens:
-        """Note whose tokens are, and let none silently replace those of another organisation."""
-        path = None if self.may_replace else self.chain.path
-        return marked(tokens, identity.keys, held, lambda one: self.identify(one).keys, path)
 
     def _keep(self, tokens: Tokens) -> None:
         with self.guard, self.chain.locked(self.guard.rest):

@@ -78,8 +78,8 @@ class Batches:
             self._settlement.rejected(stream, item, fault)
 
     def withdraw_aborted(self) -> None:
-        """Let no update wait for an import that an earlier reject forbids."""
-        self._delivery.withdraw_aborted()
+        """Let no write wait for an import that an earlier reject forbids."""
+        self._delivery.bulk.withdraw(self._delivery.is_aborted)
 
     def together(self, streams: Sequence[Stream]) -> Together:
         """Give a batch of each of some streams one place in the run, as if they were one."""
@@ -90,13 +90,20 @@ class Batches:
     ) -> None:
         """Deliver the records of a batch, and return when each has come to its outcome."""
         try:
-            await self._deliver_batch(stream, items, together)
+            records = self._deliverable(stream, items)
+            if stream.object is None or not records:
+                return
+            batch = self._batch(stream, self._settlement, together)
+            if stream.object.is_enrolment:
+                await self._deliver_enrolments(batch, records)
+            else:
+                self.memory_check.add_ids(stream, records)
+                await self._deliver_records(batch, records, together)
         finally:
             together.begun(stream)
 
-    async def _deliver_batch(
-        self, stream: Stream, items: Sequence[Item], together: Together
-    ) -> None:
+    def _deliverable(self, stream: Stream, items: Sequence[Item]) -> list[tuple[Item, Desired]]:
+        """Settle what is rejected or skipped without a request; return the rest."""
         records: list[tuple[Item, Desired]] = []
         for item in items:
             if self._settlement.is_aborted_before(item):
@@ -109,14 +116,7 @@ class Batches:
                 if item.desired.fault is not None:
                     self._settlement.refused(item)
                 records.append((item, item.desired))
-        if stream.object is None or not records:
-            return
-        batch = self._batch(stream, self._settlement, together)
-        if stream.object.is_enrolment:
-            await self._deliver_enrolments(batch, records)
-        else:
-            self.memory_check.add_ids(stream, records)
-            await self._deliver_records(batch, records, together)
+        return records
 
     async def deliver_related(
         self, object_name: str, wanted: Mapping[Reference, tuple[int, Desired]], rules: Rules

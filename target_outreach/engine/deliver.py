@@ -96,12 +96,8 @@ class Delivery:
             deferred=self.deferred,
             named_accounts=self.named_accounts,
         )
-        self._bulk = BulkWrites(tools, requests, self.asked, clock=clock)
+        self.bulk = BulkWrites(tools, requests, self.asked, clock=clock)
         self._server_errors = ServerErrors(self.queue, self._settlement, pacer.outages)
-
-    def withdraw_aborted(self) -> None:
-        """Let no write wait for an import that an earlier reject forbids."""
-        self._bulk.withdraw(self.is_aborted)
 
     async def deliver(self, item: WorkItem) -> None:
         """Bring one work item to its outcome.
@@ -181,20 +177,20 @@ class Delivery:
             RecordFault: Outreach refuses it.
         """
         target = decided.resource if isinstance(decided, Update) else None
-        if isinstance(decided, Update) and self._bulk.is_doubtful(item, decided):
+        if isinstance(decided, Update) and self.bulk.is_doubtful(item, decided):
             await self.ordering.after_all(item)
             raise EndedEarly(
                 "An import with an older row of the same record may still be at work; the next "
                 "run goes on with the newer one."
             )
-        if isinstance(decided, Update) and self._bulk.may_be_late(item, decided):
-            await self._bulk.outwait(item, decided)
+        if isinstance(decided, Update) and self.bulk.may_be_late(item, decided):
+            await self.bulk.outwait(item, decided)
             return False
-        if self._bulk.takes(item, decided):
+        if self.bulk.takes(item, decided):
             with self.ordering.writing(item, target):
                 if target is not None:
                     self.memory_check.will_write(item, target.id)
-                return self._heed(item, await self._bulk.write(item, self._job(item, decided)))
+                return self._heed(item, await self.bulk.write(item, self._job(item, decided)))
         async with self.queue.place(item, is_update=target is not None) as has_waited:
             if has_waited:  # what it rests on may have changed meanwhile
                 if self.is_aborted(item) or self.ordering.blocker(item) is not None:

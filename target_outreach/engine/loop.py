@@ -82,7 +82,7 @@ class Engine:
             Exception: Why the engine has stopped.
         """
         with self._changed:
-            while self._under_way >= self._most_under_way and not self.is_aborting:
+            while self._under_way >= self._most_under_way and not self._settlement.is_aborting:
                 self.raise_error()
                 self._changed.wait(0.5)
             self.raise_error()
@@ -112,11 +112,6 @@ class Engine:
             self._settling += 1
         self._call(settle)
 
-    @property
-    def kept_before(self) -> int:
-        """The sequence number before which all is settled, and kept in the memory."""
-        return self._settlement.kept_before
-
     def knows_edits(self, stream: Stream) -> bool:
         """Whether the memory says what others have edited, as far as the settings ask for that."""
         return self._batches.memory_check.knows_edits(stream)
@@ -125,11 +120,6 @@ class Engine:
         """Raise what has stopped the engine, if anything has."""
         if self.error is not None:
             raise self.error
-
-    @property
-    def is_aborting(self) -> bool:
-        """Whether all that was received is to be handed over, since the run is about to stop."""
-        return self._settlement.is_aborting
 
     def stop(self, error: Exception) -> None:
         """Start nothing more, settle what is being written, and end; safe in a signal handler."""

@@ -17,6 +17,7 @@ import asyncio
 import heapq
 import itertools
 from contextlib import asynccontextmanager, contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from target_outreach.delivery.breaker import Breaker
@@ -103,7 +104,7 @@ class Ordering:
             if near.order < item.batch.order or one.number < item.number
         ]:
             item.stage = Stage.WAITING
-            await max(earlier, key=_number).moved()
+            await max(earlier, key=attrgetter("number")).moved()
 
     def blocker(self, item: WorkItem) -> WorkItem | None:
         """Return a work item that another one has to wait for, or None where there is none."""
@@ -124,7 +125,7 @@ class Ordering:
             if near.order == batch.order:
                 earlier = [one for one in earlier if one.number < item.number]
             if earlier:
-                return max(earlier, key=_number)
+                return max(earlier, key=attrgetter("number"))
         return None
 
     def spans_others(self, item: WorkItem, found: Resource | None) -> bool:
@@ -277,7 +278,3 @@ def _about_one(item: WorkItem, near: Batch, keys: AbstractSet[Key]) -> list[Work
             if (is_unread and one.desired.remembered is None) or remembered in one.record_ids:
                 known.append(one)
     return known
-
-
-def _number(item: WorkItem) -> int:
-    return item.number

@@ -295,8 +295,7 @@ def _require(mapping: StreamMapping, mode: SyncMode, match_fields: Sequence[str]
         raise SettingsError(f"{msg}; name one under columns")
     if mode != "insert" and not (mapping.id_column or set(match_fields) & set(mapping.attributes)):
         keys = ", ".join(match_fields)
-        msg = f"{mode} mode needs a column for the Outreach id or for one of {keys}"
-        raise SettingsError(msg)
+        raise SettingsError(f"{mode} mode needs a column for the Outreach id or for one of {keys}")
 
 
 def _suggestions(

@@ -65,8 +65,7 @@ def as_emails(value: Any) -> list[str]:  # noqa: ANN401
     )
     addresses = unique([part for part in parts if part], key=email_key)
     if not all(is_email(address) for address in addresses):
-        msg = "email addresses only, and one of these is not an email address"
-        raise Uncoercible(msg)
+        raise Uncoercible("email addresses only, and one of these is not an email address")
     return addresses
 
 
@@ -131,8 +130,9 @@ def _phone(text: str) -> str:
         return text
     number = finite(Decimal(text))
     if "e" in text.lower() and number.as_tuple().exponent > 0:  # type: ignore[operator] # finite
-        msg = "telephone numbers with all their digits, and a spreadsheet has rounded this one"
-        raise Uncoercible(msg)
+        raise Uncoercible(
+            "telephone numbers with all their digits, and a spreadsheet has rounded this one"
+        )
     if number != number.to_integral_value():
         return text
     return ("+" if text[0] == "+" else "") + plain_number(number)

@@ -120,8 +120,7 @@ def _date_time(_field: CustomField, value: Any) -> str:  # noqa: ANN401
 def _inclusion(field: CustomField, value: Any) -> str:  # noqa: ANN401
     choice = field.choice(_text(field, value).strip())
     if choice is None:
-        msg = "one of the options of its pick list"
-        raise Uncoercible(msg)
+        raise Uncoercible("one of the options of its pick list")
     return choice
 
 
@@ -136,8 +135,7 @@ def _options(field: CustomField, value: Any) -> list[str]:  # noqa: ANN401
     chosen = [field.choice(part.strip()) for part in parts if part.strip()]
     known = [choice for choice in chosen if choice is not None]
     if len(known) < len(chosen):
-        msg = "options of its pick list only, and one of these is not among them"
-        raise Uncoercible(msg)
+        raise Uncoercible("options of its pick list only, and one of these is not among them")
     return list(dict.fromkeys(known))
 
 
@@ -153,16 +151,14 @@ def _divided(field: CustomField, text: str) -> list[str]:
 def _phone(field: CustomField, value: Any) -> str:  # noqa: ANN401
     text = _text(field, value).strip()
     if not digits(text):
-        msg = "a telephone number"
-        raise Uncoercible(msg)
+        raise Uncoercible("a telephone number")
     return text
 
 
 def _url(field: CustomField, value: Any) -> str:  # noqa: ANN401
     text = _text(field, value).strip()
     if not _is_url(text):
-        msg = "an address of the web, with http:// or https://, or a host alone"
-        raise Uncoercible(msg)
+        raise Uncoercible("an address of the web, with http:// or https://, or a host alone")
     return text
 
 

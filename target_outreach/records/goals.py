@@ -126,8 +126,7 @@ def explicit_goal(object_type: ObjectType, target: str) -> Goal:
     by_name = {plain(attribute): attribute for attribute in object_type.attributes}
     if name in by_name:
         if object_type.attributes[by_name[name]].read_only:
-            msg = "which Outreach lets nobody write"
-            raise ValueError(msg)
+            raise ValueError("which Outreach lets nobody write")
         return Goal("attribute", by_name[name], "explicit")
     for relationship in links_of(object_type):
         for part in object_type.relationships[relationship].linked_by:
@@ -138,10 +137,10 @@ def explicit_goal(object_type: ObjectType, target: str) -> Goal:
     if (goal := label_goals(object_type).get(name)) is not None:
         if goal.kind == "attribute":
             return Goal("attribute", goal.name, "explicit")
-        msg = f"which is an {goal.name}; name one of them by its number"
-        raise ValueError(msg)
-    msg = f"which {object_type.name} do not have; {nearest(target, names_of(object_type))}"
-    raise NoSuchAttribute(msg)
+        raise ValueError(f"which is an {goal.name}; name one of them by its number")
+    raise NoSuchAttribute(
+        f"which {object_type.name} do not have; {nearest(target, names_of(object_type))}"
+    )
 
 
 def is_unknown(object_type: ObjectType, name: str) -> bool:

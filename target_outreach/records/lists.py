@@ -29,8 +29,7 @@ def items_of(value: Any) -> list[Any]:  # noqa: ANN401
     if value is None:
         return []
     if isinstance(value, dict):
-        msg = "a list of texts, not an object"
-        raise Uncoercible(msg)
+        raise Uncoercible("a list of texts, not an object")
     return value if isinstance(value, list) else [value]
 
 

@@ -49,8 +49,7 @@ def as_text(value: Any) -> str:  # noqa: ANN401
         return plain_number(value)
     if isinstance(value, datetime | date):
         return value.isoformat()
-    msg = "text, not a list or an object"
-    raise Uncoercible(msg)
+    raise Uncoercible("text, not a list or an object")
 
 
 def _whole(text: str) -> str:
@@ -58,8 +57,7 @@ def _whole(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        msg = "text, and this has a broken character"
-        raise Uncoercible(msg) from None
+        raise Uncoercible("text, and this has a broken character") from None
     return text
 
 
@@ -82,8 +80,7 @@ def finite(number: Decimal) -> Decimal:
         Uncoercible: It is so.
     """
     if not number.is_finite() or abs(number.adjusted()) > LARGEST_EXPONENT:
-        msg = "a finite number"
-        raise Uncoercible(msg)
+        raise Uncoercible("a finite number")
     return number
 
 
@@ -97,8 +94,7 @@ def as_decimal(value: Any) -> Decimal:  # noqa: ANN401
         return finite(value if isinstance(value, Decimal) else Decimal(str(value)))
     if isinstance(value, str) and NUMERIC_TEXT.fullmatch(value.strip()):
         return finite(Decimal(value.strip()))
-    msg = "a number"
-    raise Uncoercible(msg)
+    raise Uncoercible("a number")
 
 
 def _is_plain_integer(value: Any) -> bool:  # noqa: ANN401
@@ -116,8 +112,7 @@ def as_integer(value: Any) -> int:  # noqa: ANN401
         return int(value)
     number = as_decimal(value)
     if number != number.to_integral_value():
-        msg = "a whole number"
-        raise Uncoercible(msg)
+        raise Uncoercible("a whole number")
     return int(number)
 
 
@@ -152,8 +147,7 @@ def as_boolean(value: Any) -> bool:  # noqa: ANN401
         value = as_decimal(text) if NUMERIC_TEXT.fullmatch(text) else None
     if isinstance(value, int | Decimal | float) and value in (0, 1):
         return value == 1
-    msg = "true or false"
-    raise Uncoercible(msg)
+    raise Uncoercible("true or false")
 
 
 def as_moment(value: Any) -> datetime:  # noqa: ANN401
@@ -163,8 +157,7 @@ def as_moment(value: Any) -> datetime:  # noqa: ANN401
     if isinstance(value, str) and ISO_DATE_TIME.fullmatch(value.strip()):
         value = _parse_iso(value.strip())
     if not isinstance(value, datetime):
-        msg = "an ISO 8601 date or date-time, such as 2026-03-31T09:30:00Z"
-        raise Uncoercible(msg)
+        raise Uncoercible("an ISO 8601 date or date-time, such as 2026-03-31T09:30:00Z")
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -172,8 +165,7 @@ def _parse_iso(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-").replace(" Z", "Z"))
     except ValueError:
-        msg = "a date of the calendar"
-        raise Uncoercible(msg) from None
+        raise Uncoercible("a date of the calendar") from None
 
 
 def as_date_time(value: Any) -> str:  # noqa: ANN401
@@ -189,8 +181,7 @@ def as_date_time(value: Any) -> str:  # noqa: ANN401
     try:
         moment = as_moment(value)
     except OverflowError:
-        msg = "a date of the calendar"
-        raise Uncoercible(msg) from None
+        raise Uncoercible("a date of the calendar") from None
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
@@ -203,8 +194,7 @@ def as_date(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, datetime) and value.time() == time():
         value = value.date()
     if isinstance(value, datetime) or not isinstance(value, date):
-        msg = "an ISO 8601 date, such as 2026-03-31"
-        raise Uncoercible(msg)
+        raise Uncoercible("an ISO 8601 date, such as 2026-03-31")
     return value.isoformat()
 
 

@@ -155,8 +155,7 @@ def _worded_validator(schema: JsonSchema) -> Any:  # noqa: ANN401 - a class made
         kind.check_schema(schema, format_checker=jsonschema.FormatChecker(()))
     except jsonschema.SchemaError as error:
         place = ".".join(map(str, error.absolute_path)) or "its top"
-        msg = f"the SCHEMA is no valid JSON Schema at {place}"
-        raise SettingsError(msg) from None
+        raise SettingsError(f"the SCHEMA is no valid JSON Schema at {place}") from None
     # JSON knows no difference between 12 and 12.0; floats are read as `Decimal` here.
     checker = kind.TYPE_CHECKER.redefine("integer", _is_integer)
     keywords = {**KEYWORDS, "multipleOf": _multiple_of}

@@ -55,23 +55,19 @@ VERSION = 1
 OTHERWISE = "set another credentials_path for this login, or log in with --replace"
 
 
-def default_path() -> str:
-    """Return the path of the file in the user's state folder."""
-    folder = platformdirs.user_state_dir("target-outreach", appauthor=False)
-    return str(Path(folder) / "credentials.json")
-
-
-def chain_name(endpoint: str, client: str, configured: str | None) -> str:
-    """Name a chain of tokens.
+def open_chain(path: str | None, endpoint: str, client: str, configured: str | None) -> Chain:
+    """Open the entry of a chain of tokens, by default in the user's state folder.
 
     Args:
+        path: The configured path or URL, if one is.
         endpoint: The address that mints its tokens.
         client: Who asks there.
         configured: The secret that the user configured and the chain begins with; None where it
             begins with a login.
     """
+    state = Path(platformdirs.user_state_dir("target-outreach", appauthor=False))
     origin = hashlib.sha256(configured.encode()).hexdigest()[:16] if configured else "login"
-    return f"{endpoint} {client} {origin}"
+    return Chain(path or str(state / "credentials.json"), f"{endpoint} {client} {origin}")
 
 
 def marked(
@@ -125,7 +121,7 @@ class Chain:
 
         Args:
             path: A local path, or a URL of a bucket or any other that fsspec knows.
-            name: The chain's, as `chain_name` gives it.
+            name: The chain's, as `open_chain` gives it.
 
         Raises:
             SettingsError: The path is none, or the URL cannot be used.
