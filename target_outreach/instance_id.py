@@ -39,13 +39,12 @@ def locate(settings: Settings, keys: Sequence[str], credentials: str) -> Place:
         memory, *others = (f"sandbox {name}" for name in names)
         own = instance_id(settings)
         return Place(memory, tuple(others), (own,), shared="", is_known=True)
-    scheme, host, port, path = _address(settings.api_url)
-    shown = _shown(scheme, host, port)
+    shown, scheme, host, port, path = _address(settings.api_url)
     address = f"{scheme}://{shown}{path}"
     written = dict.fromkeys((address, f"{address}/", settings.api_url))
     memory, *earlier = (f"{name} {url}" for name in names for url in written)
     folders = [
-        _named(shown, scheme, host, str(port), path, "organisation", name)
+        _named(shown, scheme, host, port, path, "organisation", name)
         for name in dict.fromkeys((names[0], credentials))
     ]
     shared = instance_id(settings)
@@ -68,14 +67,13 @@ def instance_id(settings: Settings) -> str:
     if isinstance(access, LocalOutreach):
         path = os.path.realpath(access.path)
         return _named(f"sandbox-{Path(path).stem}", "sandbox", path)
-    scheme, host, port, path = _address(settings.api_url)
-    shown = _shown(scheme, host, port)
+    shown, scheme, host, port, path = _address(settings.api_url)
     who: tuple[str, ...] = ()
     if isinstance(access, OAuthApp):
         who = ("client_id", access.client_id)
     elif isinstance(access, ServerApp):
         who = ("s2s", access.guid, access.install_id)
-    return _named(shown, scheme, host, str(port), path, *who)
+    return _named(shown, scheme, host, port, path, *who)
 
 
 def folder_glob(settings: Settings) -> str:
@@ -89,16 +87,14 @@ def folder_glob(settings: Settings) -> str:
     return glob.escape(name[:-DIGITS]) + "?" * DIGITS
 
 
-def _address(url: str) -> tuple[str, str, int | None, str]:
-    """Take an address apart, without who asks there."""
+def _address(url: str) -> tuple[str, str, str, str, str]:
+    """Take an address apart, without who asks there; its host is first as it is shown."""
     parts = urlsplit(url)
-    port = parts.port or STANDARD_PORTS.get(parts.scheme)
-    return parts.scheme, parts.hostname or "", port, parts.path.rstrip("/")
-
-
-def _shown(scheme: str, host: str, port: int | None) -> str:
-    host = f"[{host}]" if ":" in host else host
-    return host if port == STANDARD_PORTS.get(scheme) else f"{host}:{port}"
+    scheme, host, standard = parts.scheme, parts.hostname or "", STANDARD_PORTS.get(parts.scheme)
+    port = parts.port or standard
+    shown = f"[{host}]" if ":" in host else host
+    shown = shown if port == standard else f"{shown}:{port}"
+    return shown, scheme, host, str(port), parts.path.rstrip("/")
 
 
 def _named(shown: str, *parts: str) -> str:

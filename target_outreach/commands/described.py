@@ -6,7 +6,7 @@ from dataclasses import fields as fields_of
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import SettingsError
-from target_outreach.records.goals import UNKNOWN, links_of, names_of, near
+from target_outreach.records.goals import UNKNOWN, link_names, names_of, near
 from target_outreach.records.model import CUSTOM_NAME, Attribute, ObjectType
 from target_outreach.records.routing import first_match, likely_object, route
 from target_outreach.records.rules import StreamSettings
@@ -59,8 +59,6 @@ def _written(attribute: Attribute) -> str:
 
 def link_columns(object_type: ObjectType) -> list[Fields]:
     """Describe the columns that link a record to others."""
-    links = [object_type.relationships[name] for name in links_of(object_type)]
-    names = ("id", *(f"{link.name}.{part}" for link in links for part in link.linked_by))
     return [
         {
             "name": name,
@@ -73,7 +71,7 @@ def link_columns(object_type: ObjectType) -> list[Fields]:
             "required": False,
             "description": "Which record it is." if name == "id" else "Links to another record.",
         }
-        for name in names
+        for name in ("id", *link_names(object_type))
     ]
 
 

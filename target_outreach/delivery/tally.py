@@ -144,10 +144,6 @@ class Tally:
         """List why records were rejected, the commonest reason first."""
         return sorted(self.reasons.values(), key=lambda reason: -reason.count)
 
-    def adds_up(self, unsettled: int) -> bool:
-        """Whether every record received is accounted for."""
-        return self.received == sum(self.outcomes.values()) + unsettled
-
     def as_json(self, unsettled: int) -> dict[str, Any]:
         """Return the counts for the report."""
         counts: dict[str, Any] = {"received": self.received}

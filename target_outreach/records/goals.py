@@ -76,12 +76,10 @@ def _id_goal(object_type: ObjectType, name: str) -> Goal | None:
 
 def _relation_goal(object_type: ObjectType, name: str) -> Goal | None:
     """See in a column what another record is linked to by; its Outreach id is never guessed."""
-    for relationship in links_of(object_type):
-        for part in object_type.relationships[relationship].linked_by:
-            if name == plain(f"{relationship}.{part}"):
-                if part == "id":
-                    return Goal("nowhere", OWN_ID)
-                return Goal("relationship", f"{relationship}.{part}", "name")
+    for link in link_names(object_type):
+        if name == plain(link):
+            is_id = link.endswith(".id")
+            return Goal("nowhere", OWN_ID) if is_id else Goal("relationship", link, "name")
     return None
 
 
@@ -128,10 +126,9 @@ def explicit_goal(object_type: ObjectType, target: str) -> Goal:
         if object_type.attributes[by_name[name]].read_only:
             raise ValueError("which Outreach lets nobody write")
         return Goal("attribute", by_name[name], "explicit")
-    for relationship in links_of(object_type):
-        for part in object_type.relationships[relationship].linked_by:
-            if name == plain(f"{relationship}.{part}"):
-                return Goal("relationship", f"{relationship}.{part}", "explicit")
+    for link in link_names(object_type):
+        if name == plain(link):
+            return Goal("relationship", link, "explicit")
     if (synonym := name_goals(object_type).get(name)) is not None:
         return Goal("attribute", synonym.name, "explicit")
     if (goal := label_goals(object_type).get(name)) is not None:
@@ -205,12 +202,16 @@ def names_of(object_type: ObjectType) -> list[str]:
     """List what a setting can call what can be written: attributes, labels, links."""
     writable = object_type.writable
     labels = [one.label for one in writable.values() if one.label is not None]
-    links = [
+    return [*writable, *labels, *link_names(object_type)]
+
+
+def link_names(object_type: ObjectType) -> list[str]:
+    """List by what a record can be linked to others, as ``account.domain``."""
+    return [
         f"{name}.{part}"
         for name in links_of(object_type)
         for part in object_type.relationships[name].linked_by
     ]
-    return [*writable, *labels, *links]
 
 
 def links_of(object_type: ObjectType) -> list[str]:

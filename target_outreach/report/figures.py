@@ -139,7 +139,10 @@ class Report:
     @property
     def adds_up(self) -> bool:
         """Whether every record received is accounted for, once."""
-        return all(tally.adds_up(self.unsettled[name]) for name, tally in self.streams.items())
+        return all(
+            tally.received == tally.outcomes.total() + self.unsettled[name]
+            for name, tally in self.streams.items()
+        )
 
     @property
     def received(self) -> int:
