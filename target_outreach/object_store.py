@@ -122,7 +122,6 @@ class StoredObject:
     """
 
     def __init__(self, folder: Folder, name: str) -> None:
-        """Read nothing yet."""
         self.folder = folder
         self.name = name
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from target_outreach.delivery.display import Display
-    from target_outreach.delivery.journal import Journal
+    from target_outreach.delivery.stream import Journal
     from target_outreach.engine.enrolment import Enrols
     from target_outreach.engine.job import Deliverer
     from target_outreach.inbox import Inbox
@@ -176,11 +176,6 @@ class Parts:
         """End the run, since another one may use the memory in the bucket; on any thread."""
         if (engine := self.started_engine) is not None:
             engine.stop(error)
-
-    @property
-    def open_memory(self) -> Memory | None:
-        """The memory, if it has been opened."""
-        return vars(self).get("memory")
 
     @cached_property
     def memory_reader(self) -> MemoryReader | None:

@@ -36,6 +36,7 @@ from target_outreach.verbatim import Shortcut
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from target_outreach.delivery.memory import Memory
     from target_outreach.messages import MessageReader
     from target_outreach.parts import Parts
     from target_outreach.verbatim import RowSink
@@ -266,7 +267,8 @@ class Run:
         """Return the figures of the run; some are only found out where a file is to hold them."""
         parts, tallies = self.parts, dict(self.parts.tallies)
         end = parts.status.point()
-        if (memory := parts.open_memory) is not None:
+        memory: Memory | None = vars(parts).get("memory")  # it is not to be opened for this
+        if memory is not None:
             for name, tally in tallies.items():
                 tally.edited_by_others = memory.edits[name]
         has_file = any(tally.outcomes["rejected"] for tally in tallies.values())

@@ -9,6 +9,7 @@ import functools
 import io
 import logging
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -119,3 +120,21 @@ def explained(command: Callable[P, int]) -> Callable[P, None]:
         click.get_current_context().exit(code)
 
     return run
+
+
+class Whole(click.IntRange):
+    """A whole number, also as people write it: ``200,000``."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        """Read it, without the commas between thousands."""
+        if isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", value, re.ASCII):
+            value = value.replace(",", "")
+        return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number."""
+
+    name = "number"

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
-from target_outreach.commands import config_option, explained, merge_config, speak_alone
-from target_outreach.commands.numbers import Number, Whole
+from target_outreach.commands import (
+    Number,
+    Whole,
+    config_option,
+    explained,
+    merge_config,
+    speak_alone,
+)
 from target_outreach.errors import ExitCode
 from target_outreach.outreach.lookup import PAGE_SIZE, Lookup
 from target_outreach.plain_text import say

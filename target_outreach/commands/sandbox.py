@@ -16,8 +16,7 @@ import click
 import msgspec
 from filelock import FileLock, Timeout
 
-from target_outreach.commands import config_option, explained, read_config
-from target_outreach.commands.numbers import Number, Whole
+from target_outreach.commands import Number, Whole, config_option, explained, read_config
 from target_outreach.configuration import no_json
 from target_outreach.errors import ExitCode
 from target_outreach.plain_text import say, say_unbroken

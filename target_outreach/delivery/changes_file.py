@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from target_outreach.delivery.journal import Journal
+from target_outreach.delivery.stream import Journal
 from target_outreach.errors import OutputError
 from target_outreach.json_reader import read_in_part, read_json
 from target_outreach.private_files import Replacement

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from target_outreach.delivery.journal import Journal
 from target_outreach.delivery.memory_file import (
     DOUBTED,
     EDITED,
@@ -27,6 +26,7 @@ from target_outreach.delivery.memory_file import (
     flagging,
     parts,
 )
+from target_outreach.delivery.stream import Journal
 from target_outreach.records.fingerprints import (
     Remembered,
     changes,

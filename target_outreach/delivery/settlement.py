@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from collections import defaultdict
     from collections.abc import Iterable, Sequence
 
-    from target_outreach.delivery.journal import Journal
     from target_outreach.delivery.ledger import Ledger
     from target_outreach.delivery.policy import RejectPolicy
     from target_outreach.delivery.rejects import NoRejects, RejectsFile
     from target_outreach.delivery.state_output import StateOutput
-    from target_outreach.delivery.stream import Delivered, Item, Stream
+    from target_outreach.delivery.stream import Delivered, Item, Journal, Stream
     from target_outreach.delivery.tally import Tally
     from target_outreach.errors import RecordFault
     from target_outreach.records.folding import Group

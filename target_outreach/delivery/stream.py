@@ -1,4 +1,4 @@
-"""A stream with its rules, one record of it that is being delivered, and its outcome."""
+"""A stream with its rules, one record of it that is being delivered, and who hears its outcome."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from target_outreach.errors import RecordFault
+    from target_outreach.records.folding import Group
     from target_outreach.records.model import (
         Create,
         Desired,
@@ -89,3 +90,28 @@ class Delivered(Struct, frozen=True):
     decided: Create | Update | Unchanged
     kept_differently: tuple[str, ...] = ()
     is_imported: bool = False
+
+
+class Journal:
+    """Receives the outcome of each record; what it does not need, it ignores."""
+
+    def delivered(self, stream: Stream, group: Group[Item], delivered: Delivered) -> None:
+        """Hear that a group is created, updated or unchanged; all but its last are superseded."""
+
+    def skipped(self, stream: Stream, items: Sequence[Item], reason: str) -> None:
+        """Hear that records are skipped."""
+
+    def rejected(
+        self, stream: Stream, item: Item, fault: RecordFault, opt_out: Delivered | None = None
+    ) -> None:
+        """Hear that a record is rejected, and what its opt-out came to, if it has one."""
+
+    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
+        """Hear that a record of Outreach was made for others to be linked to."""
+
+    def commit(self) -> None:
+        """Save what was heard, before STATE passes it.
+
+        Raises:
+            OutputError: It cannot be saved.
+        """

@@ -168,23 +168,22 @@ class BulkWrites:
         place = item.batch.object.name, decided.resource.id
         return not item.is_single and self._clock() < self._in_doubt.get(place, 0.0)
 
-    def may_be_late(self, item: WorkItem, decided: Update) -> bool:
-        """Whether an import that has ended may still overwrite a record with an older row."""
-        return not item.is_single and self._lateness(item, decided) > 0
+    async def outwait(self, item: WorkItem, decided: Update) -> bool:
+        """Wait until an import that has ended overwrites no record with an older row any more.
 
-    async def outwait(self, item: WorkItem, decided: Update) -> None:
-        """Wait until an import that has ended writes no record any more.
+        Returns:
+            Whether that had to be waited for.
 
         Raises:
             EndedEarly: The run is told to stop.
         """
-        await self._requests.run_import(
-            lambda: self._pacer.rest(max(0.0, self._lateness(item, decided)))
-        )
-
-    def _lateness(self, item: WorkItem, decided: Update) -> float:
         place = item.batch.object.name, decided.resource.id
-        return self._late.get(place, 0.0) - self._clock()
+        if item.is_single or self._late.get(place, 0.0) <= self._clock():
+            return False
+        await self._requests.run_import(
+            lambda: self._pacer.rest(max(0.0, self._late[place] - self._clock()))
+        )
+        return True
 
     async def write(self, item: WorkItem, job: Job) -> Delivered | Found | Alone | None:
         """Have a plan carried out by an import, with others.
@@ -362,7 +361,7 @@ class BulkWrites:
             read_at = self._clock()
             shown = self._read(due, asked)
             for change in due:
-                sent_at = since + self._imports.clock_offset
+                sent_at = since + self._imports.client.clock_offset
                 results[change] = judged(change, shown, sent_at, read_at)
         return results
 

@@ -183,8 +183,7 @@ class Delivery:
                 "An import with an older row of the same record may still be at work; the next "
                 "run goes on with the newer one."
             )
-        if isinstance(decided, Update) and self.bulk.may_be_late(item, decided):
-            await self.bulk.outwait(item, decided)
+        if isinstance(decided, Update) and await self.bulk.outwait(item, decided):
             return False
         if self.bulk.takes(item, decided):
             with self.ordering.writing(item, target):

@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from target_outreach.engine.batch import Batch, Stage, WorkItem
 from target_outreach.errors import AmbiguousMatch, RecordFault
@@ -27,7 +27,7 @@ from target_outreach.records.schemas import curated_schema
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from target_outreach.delivery.stream import Stream
+    from target_outreach.delivery.settlement import Settlement
     from target_outreach.engine.deferred import Deferred
     from target_outreach.engine.related import Delivers, Related
     from target_outreach.engine.requests import Requests
@@ -40,16 +40,6 @@ MOST_KEPT = 50_000
 
 #: What is not the fault of the record itself, so that `on_missing_relation` decides.
 POLICY_CODES = frozenset({"relation_not_found", "relation_ambiguous"})
-
-
-class Counts(Protocol):
-    """Counts the outcomes of links."""
-
-    def delivered_without(self, stream: Stream, left_out: str) -> None:
-        """Count a record that is delivered without its link."""
-
-    def made(self, stream: Stream, relationship: str, resource: Resource) -> None:
-        """Count a record that was created for others to be linked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +112,7 @@ class References:
     """Finds what work items are to be linked to, on the thread of the event loop."""
 
     def __init__(
-        self, lookup: Lookup, requests: Requests, deferred: Deferred, counts: Counts
+        self, lookup: Lookup, requests: Requests, deferred: Deferred, counts: Settlement
     ) -> None:
         """Find nothing yet.
 

@@ -215,7 +215,7 @@ class Client:
             if isinstance(error, Retriable) and wait is not None:
                 self.pacer.pause(wait)
             raise error
-        if method != "DELETE" and (why := misfit(answer, sent)) is not None:
+        if (why := misfit(answer, sent)) is not None:
             kind = OutcomeUnknown if method == "POST" else Retriable
             raise kind(f"Outreach answered {answer.status} {why}.", status=answer.status)
         if method != "GET":

@@ -23,7 +23,6 @@ from target_outreach.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import timedelta
 
     from target_outreach.outreach.client import Client
     from target_outreach.outreach.pacing import Pacer
@@ -78,7 +77,12 @@ class Ending:
 
 
 class Imports:
-    """Starts imports and waits for them, one at a time, on one thread."""
+    """Starts imports and waits for them, one at a time, on one thread.
+
+    Attributes:
+        mode: What imports are used for.
+        client: Sends their requests.
+    """
 
     def __init__(
         self,
@@ -93,16 +97,11 @@ class Imports:
         The pacer waits between looks, unless the run ends; the clock is monotonic, in seconds.
         """
         self.mode = mode
-        self._client = client
+        self.client = client
         self._pacer = pacer
         self._clock = clock
         self._took = 0.0
         self._ends: set[str] = set()
-
-    @property
-    def clock_offset(self) -> timedelta:
-        """How far Outreach's clock is ahead of ours."""
-        return self._client.clock_offset
 
     def run(
         self,
@@ -137,7 +136,7 @@ class Imports:
         attributes = {"dupeMethod": dupe_method, "fileName": FILE_NAME, "records": records}
         document = {"data": {"type": "import", "attributes": attributes}}
         try:
-            answer = self._client.request("POST", "/imports/actions/bulkUpsert", document)
+            answer = self.client.request("POST", "/imports/actions/bulkUpsert", document)
         except OutcomeUnknown as error:
             if error.status == NOT_IMPLEMENTED:
                 return Ending("refused", "Outreach has no imports (501)")
@@ -192,7 +191,7 @@ class Imports:
     def _state(self, number: int) -> str | None:
         """Return the state of an import in lower case, or None where that cannot be read."""
         try:
-            attributes = self._client.get(f"/imports/{number}").document["data"]["attributes"]
+            attributes = self.client.get(f"/imports/{number}").document["data"]["attributes"]
             return str(attributes.get("state")).lower()
         except (RecordFault, CredentialsError, OutreachError):
             return None  # what is wrong with all requests will be said by the next one

@@ -53,11 +53,6 @@ class Identity:
     scopes: tuple[str, ...] | None = None
     refusal: int | None = None
 
-    @property
-    def key(self) -> str | None:
-        """The text under which data of this organisation or user is kept, if one is known."""
-        return self.keys[0] if self.keys else None
-
 
 def ask_identity(client: Client) -> Identity:
     """Ask whose token it is; it costs a request.

@@ -100,21 +100,8 @@ def _text(_field: CustomField, value: Any) -> str:  # noqa: ANN401
     return str(COERCIONS["text"](value))
 
 
-def _boolean(_field: CustomField, value: Any) -> str:  # noqa: ANN401
-    return "true" if COERCIONS["boolean"](value) else "false"
-
-
 def _number(_field: CustomField, value: Any) -> str:  # noqa: ANN401
     return plain_number(as_decimal(value))
-
-
-def _date(_field: CustomField, value: Any) -> str:  # noqa: ANN401
-    return str(COERCIONS["date"](value))
-
-
-def _date_time(_field: CustomField, value: Any) -> str:  # noqa: ANN401
-    """Write a time in UTC to the second, without a zone, as Outreach stores it."""
-    return str(COERCIONS["date-time"](value))[:SECONDS_LENGTH]
 
 
 def _inclusion(field: CustomField, value: Any) -> str:  # noqa: ANN401
@@ -122,10 +109,6 @@ def _inclusion(field: CustomField, value: Any) -> str:  # noqa: ANN401
     if choice is None:
         raise Uncoercible("one of the options of its pick list")
     return choice
-
-
-def _multi_inclusion(field: CustomField, value: Any) -> str:  # noqa: ANN401
-    return SEPARATOR.join(_options(field, value))
 
 
 def _options(field: CustomField, value: Any) -> list[str]:  # noqa: ANN401
@@ -175,12 +158,13 @@ def _is_url(text: str) -> bool:
 
 
 READERS: Mapping[FieldType, Callable[[CustomField, Any], str]] = {
-    "boolean": _boolean,
+    "boolean": lambda _, value: "true" if COERCIONS["boolean"](value) else "false",
     "currency": _number,
-    "date": _date,
-    "date_time": _date_time,
+    "date": lambda _, value: str(COERCIONS["date"](value)),
+    # In UTC to the second, without a zone, as Outreach stores it.
+    "date_time": lambda _, value: str(COERCIONS["date-time"](value))[:SECONDS_LENGTH],
     "inclusion": _inclusion,
-    "multi_inclusion": _multi_inclusion,
+    "multi_inclusion": lambda field, value: SEPARATOR.join(_options(field, value)),
     "numerical": _number,
     "percentage": _number,
     "phone_number": _phone,

@@ -144,10 +144,8 @@ def is_unknown(object_type: ObjectType, name: str) -> bool:
     """Whether a name in the settings leads nowhere, as far as labels are known."""
     try:
         explicit_goal(object_type, name)
-    except NoSuchAttribute:
-        return True
-    except ValueError:
-        return False
+    except ValueError as problem:
+        return isinstance(problem, NoSuchAttribute)
     return False
 
 
@@ -155,12 +153,10 @@ def may_be_custom(object_type: ObjectType, name: str) -> bool:
     """Whether a name in the settings is that of a custom field, or may be a label."""
     if not object_type.has_custom_fields:
         return False
-    if is_unknown(object_type, name):
-        return True
     try:
         return _is_custom(object_type, explicit_goal(object_type, name))
-    except ValueError:
-        return False
+    except ValueError as problem:
+        return isinstance(problem, NoSuchAttribute)
 
 
 def could_use_custom_fields(
@@ -175,8 +171,6 @@ def could_use_custom_fields(
     It does where a column goes to one of them, or where a column or an entry under ``columns``
     names what may be a label.
     """
-    if not any(attribute.is_custom for attribute in object_type.attributes.values()):
-        return False
     if not object_type.has_custom_fields:
         return False
     if any(may_be_custom(object_type, target) for target in explicit.values()):

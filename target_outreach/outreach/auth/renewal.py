@@ -44,7 +44,11 @@ REMEMBERED_DEAD = 100
 
 
 class RenewedToken:
-    """The newest access token of a chain, renewed when that is due."""
+    """The newest access token of a chain, renewed when that is due.
+
+    Attributes:
+        tokens: Those that were used last, if any were.
+    """
 
     advice = (
         "it was renewed a moment ago and is refused all the same; check that the app and its "
@@ -65,7 +69,7 @@ class RenewedToken:
         self._clock = clock
         self._lock = threading.Lock()
         self._guard = guard
-        self._tokens: Tokens | None = None
+        self.tokens: Tokens | None = None
         self._dead: deque[str | None] = deque(maxlen=REMEMBERED_DEAD)
         self._failure: RunError | None = None
         self._next_try_at = 0.0
@@ -74,18 +78,13 @@ class RenewedToken:
     def __repr__(self) -> str:
         return "RenewedToken(…)"
 
-    @property
-    def tokens(self) -> Tokens | None:
-        """The tokens that were used last, if any were."""
-        return self._tokens
-
     def token(self) -> str:
         """Return an access token that lives long enough to be sent.
 
         Raises:
             RunError: None is available.
         """
-        tokens = self._tokens
+        tokens = self.tokens
         if tokens is None or not self._is_usable(tokens):
             tokens, _ = self._renewed()
         return tokens.access_token
@@ -103,10 +102,10 @@ class RenewedToken:
     def close(self) -> None:
         """Save what could not be saved when it came."""
         with self._lock:
-            if self._is_unsaved and self._tokens is not None:
+            if self._is_unsaved and self.tokens is not None:
                 try:
                     with self._chain.locked(self._guard.rest):
-                        self._chain.write(self._tokens)
+                        self._chain.write(self.tokens)
                 except RunError as error:
                     logger.error(  # noqa: TRY400 - a sentence
                         "%s The newest refresh token is lost with this; log in again if the next "
@@ -120,23 +119,23 @@ class RenewedToken:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            if self._is_usable(self._tokens):
-                assert self._tokens is not None  # noqa: S101 - for the type checker
-                return self._tokens, successor
+            if self._is_usable(self.tokens):
+                assert self.tokens is not None  # noqa: S101 - for the type checker
+                return self.tokens, successor
             try:
-                self._tokens, successor = self._shared()
+                self.tokens, successor = self._shared()
             except (CredentialsError, OutreachError) as error:
                 if not self._can_wait():
                     self._failure = error  # the other threads need not ask again
                     raise
                 self._next_try_at = self._clock() + BETWEEN_TRIES
                 logger.warning("%s The present access token still serves for a while.", error)
-            assert self._tokens is not None  # noqa: S101 - for the type checker
-            return self._tokens, successor
+            assert self.tokens is not None  # noqa: S101 - for the type checker
+            return self.tokens, successor
 
     def _can_wait(self) -> bool:
         """Whether the present token has not ended, and nobody has refused it."""
-        tokens = self._tokens
+        tokens = self.tokens
         return tokens is not None and not self._is_dead(tokens) and tokens.is_alive(self._clock())
 
     def _is_dead(self, tokens: Tokens) -> bool:
@@ -156,8 +155,8 @@ class RenewedToken:
             held = self._held()
             if held is not None and self._serves(held):
                 return held, Successor.SHARED
-            if self._tokens is None and held is not None and not self._is_dead(held):
-                self._tokens = held  # it is used while no other is available
+            if self.tokens is None and held is not None and not self._is_dead(held):
+                self.tokens = held  # it is used while no other is available
             self._guard.rest(0)
             self._chain.check()
             with self._guard:  # a signal waits until what was got is kept
@@ -171,7 +170,7 @@ class RenewedToken:
 
     def _held(self) -> Tokens | None:
         """Return the newest tokens that are known: those of the file, or of this process."""
-        held, own = self._chain.read(), self._tokens
+        held, own = self._chain.read(), self.tokens
         if held is None or own is None:
             return held or own
         known = dict.fromkeys([*held.refresh_tokens, *own.refresh_tokens])
