@@ -112,6 +112,9 @@ def login(  # noqa: PLR0913 - an option each
     chain = oauth_chain(settings, app)
     with chain.locked():
         chain.check()  # before the user has to do anything
+    is_at_terminal = all(
+        stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)
+    )
     pacer = Pacer(max_wait=PATIENCE)
     guard = SignalGuard(pacer)
     with open_token_endpoint(settings, app, guard) as endpoint:
@@ -122,7 +125,7 @@ def login(  # noqa: PLR0913 - an option each
             guard,
             identify=lambda tokens: identity_of(settings, tokens, pacer),
             may_replace=replace,
-            may_ask=not is_sure and _is_at_terminal(),
+            may_ask=not is_sure and is_at_terminal,
         )
         tokens = attempt.by_paste() if no_browser else attempt.in_browser()
     say(f"Logged in. The tokens are kept in {chain.path}; runs renew them from now on.")
@@ -161,11 +164,6 @@ def _redirect_uri(app: OAuthApp) -> str:
             "one of those that the app has in Outreach."
         )
     return redirect_uri
-
-
-def _is_at_terminal() -> bool:
-    """Whether somebody can be asked."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _is_address(text: str) -> bool:

@@ -232,13 +232,15 @@ class Memory(MemoryFile, Journal):
             return
         known = self.recall(stream, [source_key]).get(source_key)
         before = known.remembered if known is not None else None
+        is_rewritten = known is not None and known.is_rewritten
         if before is not None and before.id != delivered.resource.id:
             before = None
-        if known is not None and not known.is_rewritten:
-            self._count_edits(stream, delivered, before)
+        decided = delivered.decided
+        if before is not None and not is_rewritten and not isinstance(decided, Create):
+            self.edits[stream.name].update(edited(decided.resource, stream.asked, before))
         now = remember(group.desired, stream.rules, _as_seen(delivered), before)
         place = self.scope(stream), key_hash(source_key)
-        is_written = not isinstance(delivered.decided, Unchanged)
+        is_written = not isinstance(decided, Unchanged)
         if known is None or known.is_edited or is_written or now != before:
             siblings = self.object_scope(stream)
             self._recalled = NOTHING_RECALLED
@@ -263,12 +265,6 @@ class Memory(MemoryFile, Journal):
             return
         if (row := _row(stream, group, known.remembered)) is not None:
             self._rows_anew[self.scope(stream), key_hash(source_key)] = row
-
-    def _count_edits(self, stream: Stream, delivered: Delivered, before: Remembered | None) -> None:
-        """Count what others had changed of a record since it was delivered last."""
-        if before is not None and not isinstance(delivered.decided, Create):
-            found = edited(delivered.decided.resource, stream.asked, before)
-            self.edits[stream.name].update(found)
 
     def rejected(
         self, stream: Stream, item: Item, fault: RecordFault, opt_out: Delivered | None = None

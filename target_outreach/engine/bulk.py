@@ -296,8 +296,9 @@ class BulkWrites:
     def _run_import(self, lane: _Lane, batch: list[Change], asked: Sequence[str]) -> Outcome:
         """Import what is not too old, and read it back."""
         self._pacer.wait()
+        now, version = self._clock(), self._lookup.version
         results: dict[Change, Result] = {
-            change: None if self._is_too_old(change) else Alone() for change in batch
+            change: None if change.job.expiry.is_over(now, version) else Alone() for change in batch
         }
         changes = [change for change, result in results.items() if result is not None]
         since = datetime.now(UTC)
@@ -306,9 +307,6 @@ class BulkWrites:
         ending = self._run(lane, changes, asked, since)
         results |= self._verify(changes, asked, self._looks(lane, ending), since)
         return Outcome(results, frozenset(asked), since, ending)
-
-    def _is_too_old(self, change: Change) -> bool:
-        return change.job.expiry.is_over(self._clock(), self._lookup.version)
 
     def _looks(self, lane: _Lane, ending: Ending) -> Sequence[float]:
         """Return the seconds before each look at the records of an import."""

@@ -44,18 +44,15 @@ class DryWriter:
     def write(self, job: Job) -> Delivered:
         """Answer as Outreach would; what is created gets a negative id."""
         with self._lock:
-            return self._write(job)
-
-    def _write(self, job: Job) -> Delivered:
-        if isinstance(job.decided, Create):
-            resource = self._new(job.decided)
-        else:
-            old = job.decided.resource
-            attributes = {**old.attributes, **job.decided.attributes}
-            resource = Resource(old.id, attributes, {**old.links, **job.decided.relationships})
-        if job.object.name not in self._snapshots:
-            self._snapshots[job.object.name] = found_by_any(job.object)
-        self._snapshots[job.object.name].put(resource)
+            if isinstance(job.decided, Create):
+                resource = self._new(job.decided)
+            else:
+                old = job.decided.resource
+                attributes = {**old.attributes, **job.decided.attributes}
+                resource = Resource(old.id, attributes, {**old.links, **job.decided.relationships})
+            if job.object.name not in self._snapshots:
+                self._snapshots[job.object.name] = found_by_any(job.object)
+            self._snapshots[job.object.name].put(resource)
         is_new = isinstance(job.decided, Create)
         by_import = is_importable(self._mode, job.object, job.decided, job.rules)
         outcome: Literal["created", "updated"] = "created" if is_new else "updated"

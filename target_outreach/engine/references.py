@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from target_outreach.engine.requests import Requests
     from target_outreach.outreach.lookup import Lookup
     from target_outreach.records.model import ObjectType, Reference, Resource, Value
-    from target_outreach.records.rules import OnMissing
 
 #: What was found is kept for this many references; more than that are looked up again.
 MOST_KEPT = 50_000
@@ -76,10 +75,10 @@ class _Search:
 
     def fault(self, references: Iterable[Reference]) -> RecordFault | None:
         """Return what keeps a record from being delivered, as far as that is known."""
-        policy = self.batch.stream.rules.on_missing_relation
+        is_skipped = self.batch.stream.rules.on_missing_relation == "skip"
         for reference in references:
             answer = self.answers.get(reference)
-            if isinstance(answer, RecordFault) and not _is_skipped(answer, policy):
+            if isinstance(answer, RecordFault) and not (is_skipped and answer.code in POLICY_CODES):
                 return answer
         return None
 
@@ -295,10 +294,6 @@ def _too_long(object_name: str, attributes: Mapping[str, Value]) -> RecordFault 
     except RecordFault as fault:
         return fault
     return None
-
-
-def _is_skipped(fault: RecordFault, policy: OnMissing) -> bool:
-    return policy == "skip" and fault.code in POLICY_CODES
 
 
 def _to_find(item: WorkItem, names: Collection[str] | None) -> list[Reference]:

@@ -324,16 +324,14 @@ def document(
     if attributes:
         data["attributes"] = dict(attributes)
     if relationships:
+        to = {
+            name: load_catalog()[object_type.relationships[name].object] for name in relationships
+        }
         data["relationships"] = {
-            name: {"data": link and {"type": _type(object_type, name), "id": link}}
+            name: {"data": link and {"type": to[name].type, "id": link}}
             for name, link in relationships.items()
         }
     return {"data": data}
-
-
-def _type(object_type: ObjectType, relationship: str) -> str:
-    """Return the type of what a relationship links to."""
-    return load_catalog()[object_type.relationships[relationship].object].type
 
 
 def delivered(

@@ -55,6 +55,11 @@ class Answer:
         return ErrorWords.read(self)
 
     @property
+    def said(self) -> str:
+        """The status, with the name of the error behind it."""
+        return f"{self.status} {self.error.name}".rstrip()
+
+    @property
     def server_time(self) -> datetime | None:
         """The server's own clock, from the ``Date`` header, in whole seconds."""
         return http_date(self.headers.get("Date", ""))
@@ -72,6 +77,11 @@ class ErrorWords:
     title: str
     detail: str
     pointer: str
+
+    @property
+    def name(self) -> str:
+        """The id where it is a word of Outreach or of OAuth, which holds no value of a record."""
+        return self.id if re.fullmatch(r"[\w.]{1,80}", self.id) else ""
 
     @property
     def words(self) -> str:

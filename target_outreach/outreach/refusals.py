@@ -56,7 +56,7 @@ def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None
     status = answer.status
     if 200 <= status < 300:  # noqa: PLR2004 - the successes of HTTP
         return None
-    said = _said(answer)
+    said = answer.said
     if passes(status):
         was_worked_on = status >= SERVER_ERROR or status == REQUEST_TIMEOUT
         kind = OutcomeUnknown if method == "POST" and was_worked_on else Retriable
@@ -74,12 +74,6 @@ def refusal(answer: Answer, method: str, wait: float | None) -> Exception | None
 def passes(status: int) -> bool:
     """Whether another try may succeed after this status."""
     return status in RETRIED or status >= SERVER_ERROR
-
-
-def _said(answer: Answer) -> str:
-    """Name the status with Outreach's code, which holds no value of a record."""
-    code = answer.error.id
-    return f"{answer.status} {code}" if re.fullmatch(r"[\w.]{1,80}", code) else str(answer.status)
 
 
 def _fatal(answer: Answer, method: str, said: str) -> RunError | None:

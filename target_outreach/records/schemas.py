@@ -112,11 +112,8 @@ class RecordSchema:
         except Unresolvable:
             raise SettingsError("the SCHEMA refers to a schema that it does not hold") from None
         if error is not None:
-            raise self._fault(error)
-
-    def _fault(self, error: jsonschema.ValidationError) -> RecordFault:
-        field, rule = broken_rule(error)
-        return RecordFault(self._code, f"{field or 'The record'} {rule}.", field=field or None)
+            field, rule = broken_rule(error)
+            raise RecordFault(self._code, f"{field or 'The record'} {rule}.", field=field or None)
 
 
 def broken_rule(error: jsonschema.ValidationError) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from target_outreach.records.opt_outs import OPT_OUTS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from target_outreach.delivery.tally import Reason, Tally
+    from target_outreach.delivery.tally import Tally
     from target_outreach.report.figures import Cost, Report
 
 logger = logging.getLogger("target-outreach")
@@ -149,7 +149,8 @@ def remarks(tally: Tally, *, dry_run: bool) -> Iterator[str]:
     }
     for what, counts in found.items():
         if counts:
-            yield f"{what} {_listed(counts)}"
+            listed = (f"{printable(name)} ({count:,})" for name, count in sorted(counts.items()))
+            yield f"{what} {', '.join(listed)}"
 
 
 def pending(report: Report) -> Iterator[str]:
@@ -171,10 +172,6 @@ def not_changed(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{printable(name)} ({count:,})" for name, count in sorted(counts.items()))
-
-
 def rejects(report: Report) -> Iterator[str]:
     """Say why records were rejected, and where they are; a dry run keeps none."""
     reasons = [
@@ -191,21 +188,15 @@ def rejects(report: Report) -> Iterator[str]:
         yield "A real run would keep the rejected records, with the reasons:"
     several = len(report.streams) > 1
     for name, reason in reasons[:COMMONEST]:
-        yield f"  {_worded(reason)}{f' in {printable(name)}' if several else ''}{_place(reason)}"
+        field = f" ({printable(reason.field)})" if reason.field else ""
+        stream = f" in {printable(name)}" if several else ""
+        place = f", first on line {reason.first_line:,} of that file" if reason.first_line else ""
+        yield f"  {reason.count:,} rejected because of {reason.code}{field}{stream}{place}"
         if reason.about is not None:
             yield f"    {printable(reason.about, LONGEST_ABOUT)}"
     if rest := reasons[COMMONEST:]:
         records = sum(reason.count for _, reason in rest)
         yield f"  {records:,} rejected for {counted(len(rest), 'other reason')}"
-
-
-def _worded(reason: Reason) -> str:
-    field = f" ({printable(reason.field)})" if reason.field else ""
-    return f"{reason.count:,} rejected because of {reason.code}{field}"
-
-
-def _place(reason: Reason) -> str:
-    return f", first on line {reason.first_line:,} of that file" if reason.first_line else ""
 
 
 def cost(report: Report) -> Iterator[str]:

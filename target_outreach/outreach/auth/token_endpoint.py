@@ -7,7 +7,6 @@ used. Where it is good for one use only, a login is the way out.
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from dataclasses import replace
@@ -94,7 +93,9 @@ class TokenEndpoint:
             try:
                 return self._asked_once(form, used)
             except Retriable as error:
-                lost = lost or _may_be_carried_out(error)
+                # What was not turned away may have used up its refresh token.
+                was_turned_away = error.status in {None, *NOT_CARRIED_OUT}
+                lost = lost or isinstance(error, OutcomeUnknown) or not was_turned_away
                 raise
             except GrantRefused as refusal:
                 refusal.after_lost_answer = lost
@@ -167,18 +168,13 @@ class RefreshGrant:
         )
 
 
-def _may_be_carried_out(error: Retriable) -> bool:
-    """Whether a request that brought no tokens may have used up its refresh token."""
-    return isinstance(error, OutcomeUnknown) or error.status not in {None, *NOT_CARRIED_OUT}
-
-
 def _raise_refusal(answer: Answer) -> None:
     """Say what it means that the endpoint gave no tokens."""
     status = answer.status
     if 200 <= status < 300 and answer.error.id != "invalid_grant":  # noqa: PLR2004 - HTTP's success
         return
     check_for_delay(answer, "The token endpoint")
-    code, said = _code(answer)
+    code, said = answer.error.name, answer.said
     if code == "invalid_client" or (status == 401 and code != "invalid_grant"):  # noqa: PLR2004
         raise CredentialsError(
             f"Outreach does not know the app ({said}): check client_id and client_secret."
@@ -188,9 +184,3 @@ def _raise_refusal(answer: Answer) -> None:
     raise CredentialsError(
         f"The token endpoint answered {said}: check oauth_url, redirect_uri and the app's settings."
     )
-
-
-def _code(answer: Answer) -> tuple[str, str]:
-    """Return OAuth's code for an error, and how to name it beside the status."""
-    code = answer.error.id if re.fullmatch(r"[\w.]{1,80}", answer.error.id) else ""
-    return code, f"{answer.status} {code}".rstrip()

@@ -107,7 +107,9 @@ class _Probe:
         if not isinstance(identity, str):
             self._scrub.learn(identity.document)
         for name, fields in self._filters.items():
-            self._lists[name] = self._answered(_sample_path(name, fields))
+            asked = {f"fields[{_type(name)}]": ",".join(fields), "page[size]": SAMPLE}
+            asked["count"] = "true"
+            self._lists[name] = self._answered(f"/{name}?{urlencode(asked, safe=',')}")
             self._take_samples(name, fields)
         tried = [(name, field) for name, fields in self._filters.items() for field in fields]
         facts: Facts = {
@@ -122,7 +124,9 @@ class _Probe:
             "url_bytes": _fact(self._url_bytes),
         }
         # Last, so that its headers are not mistaken for the limit of the user.
-        facts["errors"]["invented_token"] = _fact(self._as_nobody)
+        facts["errors"]["invented_token"] = _fact(
+            lambda: self._scrub.refusal(self._asker.ask_as_nobody("/"))
+        )
         facts["headers"] = headers_seen(self._asker.headers)
         facts["rate_limit"] = rate_limit(self._asker.headers)
         return facts
@@ -266,9 +270,6 @@ class _Probe:
         name = self._readable()
         return self._scrub.refusal(self._asker.ask(path.format(name, type=_type(name))))
 
-    def _as_nobody(self) -> Facts:
-        return self._scrub.refusal(self._asker.ask_as_nobody("/"))
-
     def _types(self) -> Facts:
         answer = self._asker.ask("/types")
         if answer.status != OK:
@@ -344,11 +345,6 @@ def _largest(sizes: Sequence[int], failure: Callable[[int], str]) -> Facts:
         "smallest_that_fails": sizes[high] if high < len(sizes) else None,
         "failure": reason or None,
     }
-
-
-def _sample_path(name: str, fields: Iterable[str]) -> str:
-    asked = {f"fields[{_type(name)}]": ",".join(fields), "page[size]": SAMPLE, "count": "true"}
-    return f"/{name}?{urlencode(asked, safe=',')}"
 
 
 def _type(name: str) -> str:
