@@ -117,21 +117,31 @@ def no_such_address(said: object) -> str:
 def _fault(answer: Answer, said: str) -> RecordFault:
     """Make the refusal an error of the record, with Outreach's words for the rejects file."""
     error = answer.error
-    kind = RecordFault
     if _is_about(answer.status, error, TAKEN, TAKEN_WORDS):
-        kind, code = AddressTaken, "already_taken"
-        message = f"Another record already has what should be unique ({said})."
-    elif _is_about(answer.status, error, EXCLUDED, EXCLUDED_WORDS):
-        code = "excluded_address"
-        message = (
-            "An address of the record is on the exclusion list of your Outreach organisation, "
-            f"which also covers the organisation's own domain ({said})."
+        return AddressTaken(
+            "already_taken",
+            f"Another record already has what should be unique ({said}).",
+            field=error.field,
+            status=answer.status,
+            detail=error.words,
         )
-    else:
-        code = CODES.get(answer.status, "refused")
-        code = "relation_not_found" if error.names_no_relation else code
-        message = f"Outreach refuses the record ({said})."
-    return kind(code, message, field=error.field, status=answer.status, detail=error.words)
+    if _is_about(answer.status, error, EXCLUDED, EXCLUDED_WORDS):
+        return RecordFault(
+            "excluded_address",
+            "An address of the record is on the exclusion list of your Outreach organisation, "
+            f"which also covers the organisation's own domain ({said}).",
+            field=error.field,
+            status=answer.status,
+            detail=error.words,
+        )
+    code = "relation_not_found" if error.names_no_relation else CODES.get(answer.status, "refused")
+    return RecordFault(
+        code,
+        f"Outreach refuses the record ({said}).",
+        field=error.field,
+        status=answer.status,
+        detail=error.words,
+    )
 
 
 def _is_about(status: int, error: ErrorWords, code: str, words: tuple[str, ...]) -> bool:
