@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import re
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.errors import SettingsError
@@ -79,7 +81,10 @@ def insist_on_some(names: Sequence[str]) -> None:
 def _read_one(context: click.Context, name: str) -> Any:  # noqa: ANN401 - idem
     """Read one file; an error message about it contains nothing of its contents."""
     try:
-        return TargetOutreach.cb_config(context, None, (name,))  # type: ignore[arg-type]
+        read = TargetOutreach.cb_config(context, None, (name,))  # type: ignore[arg-type]
+        if not (twice := _named_twice(Path(name))):
+            return read
+        why = f"{name} has {twice!r} twice in one object. Remove one of the two"
     except FileNotFoundError:
         why = f"there is no file {name}"
         if name.lower() == "env":
@@ -95,6 +100,25 @@ def _read_one(context: click.Context, name: str) -> Any:  # noqa: ANN401 - idem
     except (TypeError, ValueError) as error:
         why = no_json(name, error)
     raise SettingsError(f"The configuration cannot be read: {why}.")
+
+
+def _named_twice(path: Path) -> str | None:
+    """Return a name that an object in a JSON file has twice, of which the SDK takes the last.
+
+    Returns:
+        None where there is none, and for what is no file that can be read a second time.
+    """
+    if not path.is_file():
+        return None
+    twice: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        counts = Counter(name for name, _ in pairs)
+        twice.extend(name for name, count in counts.items() if count > 1)
+        return dict(pairs)
+
+    json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=note)
+    return twice[0] if twice else None
 
 
 def no_json(name: str, error: Exception) -> str:

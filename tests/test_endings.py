@@ -279,7 +279,8 @@ def test_a_wrong_api_url_is_what_a_run_blames(sync, sandbox):
     sandbox.add_fault(NOWHERE)
     run = sync(rows("a@x.test"))
     assert run.exit_code == 1
-    assert "Outreach knows no such address (404): check api_url." in run.log
+    said = "Outreach knows no such address (404): check api_url. It normally ends in /api/v2."
+    assert said in run.log
     assert "refuses the record" not in run.log
 
 

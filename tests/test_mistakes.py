@@ -42,6 +42,14 @@ MISTAKES = {
     ),
     "single quotes": (RUN, "{'a': 1}", INPUT, 1, ["line 1, column 2", "need double quotes"]),
     "a comment": (RUN, '{\n  // mine\n"a": 1}', INPUT, 1, ["line 2", "JSON has no comments"]),
+    "a setting twice": (
+        *(RUN, '{"sandbox": "x.db",\n"on_null": "clear", "on_null": "ignore"}', INPUT, 1),
+        ["The configuration cannot be read: config.json has 'on_null' twice in one object."],
+    ),
+    "a column twice": (
+        *(RUN, '{"streams": [{"stream": "crm", "columns": {"a": "b", "a": "c"}}]}', INPUT, 1),
+        ["config.json has 'a' twice in one object."],
+    ),
     "a file as an argument": (
         *(["config.json"], SANDBOX, INPUT, 2),
         ["is --config config.json meant?"],
@@ -108,6 +116,10 @@ MISTAKES = {
     "a misspelt attribute": (
         *(RUN, entry(columns={"email": "fristName"}), INPUT, 1),
         ["Entry 1 of streams", "columns maps 'email' to 'fristName'", "nearest: firstName"],
+    ),
+    "an entry for a misspelt stream": (
+        *(RUN, SANDBOX | {"streams": [{"stream": "crm_prospect"}]}, INPUT, 0),
+        ["Unused entries in streams: 'crm_prospect' (fits no stream; nearest: crm-prospects)."],
     ),
     "columns the wrong way round": (
         *(RUN, entry(columns={"emails": "email"}), INPUT, 0),

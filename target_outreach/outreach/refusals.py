@@ -111,7 +111,7 @@ def _misconfigured(answer: Answer, said: str) -> RunError | None:
 
 def no_such_address(said: object) -> str:
     """Say that nothing exists at an address, with the status and Outreach's code if it gave one."""
-    return f"Outreach knows no such address ({said}): check api_url."
+    return f"Outreach knows no such address ({said}): check api_url. It normally ends in /api/v2."
 
 
 def _fault(answer: Answer, said: str) -> RecordFault:

@@ -20,6 +20,7 @@ from target_outreach.records.goals import (
     links_of,
     may_be_custom,
     names_of,
+    near,
     nearest,
 )
 from target_outreach.records.routing import first_match, route
@@ -257,7 +258,8 @@ class EntryUse:
             first = first_match(stream, self._entries)
             if first is not None and first is not entry and (streams or _covers(first, entry)):
                 return f"{first.pattern!r} comes first"
-        return "fits no stream"
+        close = near(entry.pattern, self._streams)
+        return f"fits no stream; nearest: {close[0]}" if close else "fits no stream"
 
 
 def _covers(first: StreamEntry, later: StreamEntry) -> bool:
