@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 #: How much the words of a page count, by its path; other pages count 1.
 BOOSTS = {
-    "questions.md": 2.0,
+    "questions*.md": 2.0,
     "troubleshooting.md": 2.0,
     "messages.md": 2.0,  # texts that users paste
     "sandbox.md": 0.5,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import documents
 import pytest
 import yaml
 from conftest import lines, schema
+from packaging.requirements import Requirement
 
 from target_outreach.sandbox import Sandbox
 from target_outreach.target import TargetOutreach
@@ -82,6 +85,18 @@ def test_each_setting_that_a_project_sets_is_declared_in_it(name):
     declared = {setting["name"] for setting in loader["settings"]}
     assert loader["config"].keys() <= declared
     assert declared <= documents.properties().keys()
+
+
+SHOWN = [*(EXAMPLES / name / "meltano.yml" for name in PROJECTS), documents.DOCS / "scheduling.md"]
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.parent.name)
+def test_meltano_can_install_what_a_project_names(path):
+    named = re.findall(r"^ *pip_url: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert named
+    for text in named:
+        for part in shlex.split(text):  # as Meltano does: a blank ends a requirement
+            assert Requirement(part).name
 
 
 COMPANIES = {

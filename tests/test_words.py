@@ -273,7 +273,7 @@ def first_use(text, pattern):
     return None
 
 
-@pytest.mark.parametrize("name", ["questions.md", "troubleshooting.md"])
+@pytest.mark.parametrize("name", ["questions.md", "questions-runs.md", "troubleshooting.md"])
 def test_each_question_has_one_paragraph_and_links_that_lead_to_a_heading(name):
     page = documents.DOCS / name
     _, *questions = page.read_text("utf-8").split("\n### ")
