@@ -408,6 +408,18 @@ def test_a_row_that_is_deleted_in_its_source_gives_the_record_free(sync, sandbox
     assert names(sandbox) == ["Ben"]
 
 
+def test_a_row_that_comes_and_is_deleted_in_one_run_gives_the_record_free(
+    sync, sandbox, size, tmp_path
+):
+    properties = PROSPECTS | {"_sdc_deleted_at": {"type": ["null", "string"]}}
+    settings = memory(tmp_path, **size)
+    gone = record("prospects", **ANA, _sdc_deleted_at="2024-01-01T00:00:00Z")
+    sync([schema("prospects", properties), record("prospects", **ANA), gone], **settings)
+    run = sync([schema("prospects", properties), record("prospects", **BEN)], **settings)
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    assert names(sandbox) == ["Ben"]
+
+
 # Rejects that are sent again
 
 
