@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from target_outreach.context import Notices, RunContext
+from target_outreach.errors import Interrupted
 from target_outreach.parts import Parts
 from target_outreach.plain_text import keep_log_plain
 from target_outreach.run import Run
@@ -99,4 +100,6 @@ class TargetOutreach(ExactTarget):
 
     @override
     def on_signal(self, signum: int) -> None:
+        if "run" not in vars(self):  # there is nothing yet that would have to be ended first
+            raise Interrupted(signum)
         self.run.stop(signum)

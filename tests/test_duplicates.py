@@ -263,6 +263,22 @@ def test_what_others_filled_in_stays_when_the_last_row_takes_over(sync, sandbox)
     assert person["attributes"]["addressCity"] == "Bern"
 
 
+@pytest.mark.parametrize("rule", ["on_create", "if_empty", "never"])
+def test_the_last_row_is_linked_by_the_rules_of_a_new_record(sync, sandbox, size, rule):
+    rows = [
+        schema("prospects", PROSPECTS | {"account_name": {"type": ["null", "string"]}}),
+        record("prospects", **ANA),
+        record("prospects", **BEN, tags=["vip"], account_name="Acme"),
+    ]
+    entry = {"stream": "prospects", "field_rules": {"account": rule}}
+    settings = {"streams": [entry], "on_missing_relation": "create"}
+    run = sync(rows, on_duplicate="last", **settings, **size)
+    assert run.exit_code == 0
+    assert names(sandbox) == ["Ben"]
+    accounts = [one["attributes"]["name"] for one in sandbox.store.all("accounts")]
+    assert accounts == ([] if rule == "never" else ["Acme"])
+
+
 def test_where_the_last_row_is_refused_the_earlier_one_has_the_record(sync, sandbox, size):
     sandbox.profile = replace(sandbox.profile, max_name_length=50)
     run = sync(people(ANA, BEN | {"last_name": "x" * 60}), on_duplicate="last", **size)
@@ -329,6 +345,21 @@ def test_with_a_memory_the_last_row_stays(sync, sandbox, tmp_path):
     assert all("changed by others" not in run.log for run in runs)
 
 
+def test_with_a_memory_a_row_that_moves_on_leaves_its_record_to_who_has_it_now(
+    sync, sandbox, size, tmp_path
+):
+    settings = memory(tmp_path, on_duplicate="last", array_fields="replace", **size)
+    sync(people(ANA), **settings)
+    moved = ANA | {"emails": ["ana@x.test"]}
+    for _ in range(2):
+        assert sync(people(BEN, moved), **settings).exit_code == 0
+        held = [one["attributes"] for one in sandbox.store.all("prospects")]
+        assert [(one["firstName"], *one["emails"]) for one in held] == [
+            ("Ben", "info@x.test"),
+            ("Ana", "ana@x.test"),
+        ]
+
+
 def test_a_memory_says_nothing_false_where_rows_take_turns(sync, sandbox, tmp_path):
     settings = memory(tmp_path, on_duplicate="last", batch_size_rows=1)
     runs = [sync(people(ANA, BEN), **settings) for _ in range(3)]
@@ -373,6 +404,18 @@ def test_a_row_that_is_deleted_in_its_source_gives_the_record_free(sync, sandbox
     run = sync([schema("prospects", properties), gone], **settings)
     assert run.counts("prospects") == {"received": 1, "skipped": 1}
     run = sync(people(BEN), **settings)
+    assert run.counts("prospects") == {"received": 1, "updated": 1}
+    assert names(sandbox) == ["Ben"]
+
+
+def test_a_row_that_comes_and_is_deleted_in_one_run_gives_the_record_free(
+    sync, sandbox, size, tmp_path
+):
+    properties = PROSPECTS | {"_sdc_deleted_at": {"type": ["null", "string"]}}
+    settings = memory(tmp_path, **size)
+    gone = record("prospects", **ANA, _sdc_deleted_at="2024-01-01T00:00:00Z")
+    sync([schema("prospects", properties), record("prospects", **ANA), gone], **settings)
+    run = sync([schema("prospects", properties), record("prospects", **BEN)], **settings)
     assert run.counts("prospects") == {"received": 1, "updated": 1}
     assert names(sandbox) == ["Ben"]
 

@@ -328,6 +328,40 @@ def test_a_signal_while_it_is_asked_whose_the_rejects_are_ends_the_run_soon(
     assert time.monotonic() - began < 5
 
 
+AT_THE_START = """
+import os, sys
+NUMBER = int(sys.argv.pop())
+from target_outreach.cli import main
+from target_outreach.messages import MessageReader
+from target_outreach.target import TargetOutreach
+
+class Signalled(MessageReader):
+    def __init__(self):
+        os.kill(os.getpid(), NUMBER)
+        super().__init__()
+
+TargetOutreach.message_reader_class = Signalled
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_run_has_begun_ends_it_by_its_number(tmp_path, number):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"sandbox": str(tmp_path / "outreach.db")}), encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-c", AT_THE_START, "--config", str(path), str(int(number))],
+        input=b"",
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 128 + number
+    assert b"Internal error" not in run.stderr
+    assert b"Ended by" in run.stderr
+
+
 @pytest.mark.slow
 def test_state_covers_nearly_all_that_was_delivered_before_a_signal(start, sandbox):
     sandbox.profile = replace(sandbox.profile, latency_seconds=0.01)

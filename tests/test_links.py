@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from conftest import record, schema, state
+from conftest import PROSPECTS, record, schema, state
 
 from target_outreach.sandbox import Fault
 
@@ -229,6 +229,26 @@ def test_a_null_unlinks_only_where_nulls_clear(sync, sandbox):
     assert sync(rows).counts("prospects") == {"received": 1, "unchanged": 1}
     assert sync(rows, on_null="clear").counts("prospects") == {"received": 1, "updated": 1}
     assert links(sandbox) == {"p0@x.test": None}
+
+
+@pytest.mark.parametrize("rule", ["always", "on_create"])
+def test_a_row_that_removes_a_link_may_say_the_company(sync, sandbox, tmp_path, rule):
+    account = sandbox.store.seed("accounts", {"name": "Acme"})
+    sandbox.store.seed("prospects", {"emails": ["ann@x.test"]}, {"account": account})
+    columns = PROSPECTS | {
+        name: {"type": ["null", "string"]} for name in ("company", "account_name")
+    }
+    row = {"id": 1, "emails": ["ann@x.test"], "company": "Bolt", "account_name": None}
+    memory = {"memory_path": str(tmp_path / "memory.db"), "change_detection": "source"}
+    entry = {"stream": "prospects", "on_null": "clear", "field_rules": {"account": rule}}
+    run = sync(
+        [schema("prospects", columns), record("prospects", **row)], streams=[entry], **memory
+    )
+    assert run.exit_code == 0
+    (person,) = sandbox.store.all("prospects")
+    is_removed = rule == "always"
+    assert (person["relationships"]["account"]["data"] is None) == is_removed
+    assert (person["attributes"]["company"] == "Bolt") == is_removed
 
 
 def test_nothing_is_made_for_a_prospect_that_is_not_there(sync, sandbox):

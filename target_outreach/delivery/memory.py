@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 #: A flag that no row has: one that is expected to have it is expected not to be there.
 NOT_THERE = 8
 
+#: Rows that are deleted in their source of which is known when they came, the newest.
+MOST_DELETED = 100_000
+
 #: Keeps a record. Where its row is not as this run has left it, another run has written the record
 #: meanwhile, and which of the two was the last is unknown.
 KEEP = f"""
@@ -114,6 +117,8 @@ class Memory(MemoryFile, Journal):
         self._writers: dict[tuple[str, int], tuple[int, bytes]] = {}
         self._rows_anew: dict[tuple[int, bytes], bytes] = {}
         self._doubted: set[tuple[int, bytes]] = set()
+        #: The sequence numbers of rows that are deleted in their source; earlier ones may be open.
+        self._deleted: dict[tuple[int, bytes], int] = {}
         #: What was recalled last; a batch is recalled twice with nothing in between.
         self._recalled = NOTHING_RECALLED
 
@@ -252,7 +257,8 @@ class Memory(MemoryFile, Journal):
             written_in = siblings if is_written else None
             self._news.pop(place, None)  # the newest is the last
             news = _News(now.id, now.packed, row, written_in, stream.is_keyed, expects)
-            self._news[place] = news
+            is_deleted = self._deleted.get(place, 0) > group.members[-1].number
+            self._news[place] = None if is_deleted else news
             if is_written:
                 self._writers[siblings, now.id] = place
 
@@ -281,6 +287,9 @@ class Memory(MemoryFile, Journal):
             for item in items:
                 if item.desired is not None and (key := item.desired.source_key) is not None:
                     self.forget(stream, key)
+                    self._deleted[self.scope(stream), key_hash(key)] = item.number
+            while len(self._deleted) > MOST_DELETED:
+                del self._deleted[next(iter(self._deleted))]
 
     def commit(self) -> None:
         """Keep all that was noted, in one transaction.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from target_outreach.engine.ordering import Ordering
     from target_outreach.engine.resolver import Resolver
     from target_outreach.records.model import Desired, Key, Plan, Resource, Value
+    from target_outreach.records.rules import Rules
 
 #: Keys of rejected rows of which an opt-out is remembered.
 MOST_OPT_OUTS = 100_000
@@ -82,28 +83,31 @@ class Decisions:
             if decided is None or self.claims.of_another(item, decided.resource.id) is not None:
                 return Need.LOOKUP
             return decided
-        matches = item.matches()
-        found = choose(matches, item.batch.stream.rules.on_ambiguous)
-        if found is None and matches:
-            raise AmbiguousMatch([one.id for one in matches])
+        found = _found(item)
         if self.ordering.spans_others(item, found):
             return Need.SPLIT
         claim = None if found is None else self.claims.of_another(item, found.id)
         if claim is not None and not claim.yields_to(item):
             raise claim.refusal()
-        if found is not None and self.named_accounts.is_unknown(item, found):
+        if claim is not None and found is not None and found.id == item.desired.remembered:
+            # That is another's now: by what the row says, it may be about a third record.
+            item.desired = item.desired.with_remembered(None)
+            item.read = None
+            return Need.LOOKUP
+        desired, rules = _terms(item, found, claim)
+        if found is not None and self.named_accounts.is_unknown(item.batch, desired, found, rules):
             return Need.NAMED_ACCOUNT
-        return self._planned(item, found, claim)
+        return self._planned(item, found, desired, rules)
 
-    def _planned(self, item: WorkItem, found: Resource | None, claim: Claim | None) -> Plan | Need:
+    def _planned(
+        self, item: WorkItem, found: Resource | None, desired: Desired, rules: Rules
+    ) -> Plan | Need:
         """Plan a work item by what it is about, or say what the plan still needs.
 
         Raises:
             RecordFault: It cannot be delivered.
         """
-        batch, desired, rules = item.batch, item.desired, item.batch.stream.rules
-        if claim is not None and found is not None:
-            desired, rules = claim.replaced_by(batch.object, desired, rules, found)
+        batch = item.batch
         if found is None and self.opt_outs:
             desired = self._with_opt_outs(item)
         decided = plan(batch.object, desired, found, rules)
@@ -114,6 +118,17 @@ class Decisions:
         if self.resolver.is_stale(item, decided):
             return Need.FRESH_LOOKUP
         return Need.TEST if self.resolver.needs_test(batch, decided) else decided
+
+    def links_to_find(self, item: WorkItem) -> set[str]:
+        """Name the links that are to be found before the plan of a work item is known.
+
+        Raises:
+            RecordFault: Several records fit it.
+        """
+        found = _found(item)
+        claim = None if found is None else self.claims.of_another(item, found.id)
+        desired, rules = _terms(item, found, claim)
+        return {one.relationship for one in references_to_find(desired, found, rules)}
 
     def note_opt_out(self, item: WorkItem) -> None:
         """Remember the opt-out of a rejected row that fits no record, for whom it is about.
@@ -159,6 +174,27 @@ class Decisions:
         return self.waits_for_deferred(item) or any(
             self.claims.of_another(item, found.id) for found in item.matches()
         )
+
+
+def _found(item: WorkItem) -> Resource | None:
+    """Return the record that a work item is about, as far as it was looked up.
+
+    Raises:
+        RecordFault: Several fit.
+    """
+    matches = item.matches()
+    found = choose(matches, item.batch.stream.rules.on_ambiguous)
+    if found is None and matches:
+        raise AmbiguousMatch([one.id for one in matches])
+    return found
+
+
+def _terms(item: WorkItem, found: Resource | None, claim: Claim | None) -> tuple[Desired, Rules]:
+    """Return what a work item is to bring about, and by which rules."""
+    rules = item.batch.stream.rules
+    if claim is None or found is None:
+        return item.desired, rules
+    return claim.replaced_by(item.batch.object, item.desired, rules, found)
 
 
 def as_it_should_be(item: WorkItem, decided: Unchanged) -> Delivered:

@@ -158,7 +158,8 @@ class Delivery:
             case Need.NAMED_ACCOUNT:
                 await self.named_accounts.resolve(batch, [item])
             case Need.LINKS:
-                unlinked = await self.references.resolve(batch, [item], self._related)
+                names = self.decisions.links_to_find(item)
+                unlinked = await self.references.resolve(batch, [item], self._related, names)
                 return bool(unlinked) and await self.end_unlinked(unlinked[0])
             case Need.TEST:
                 await self.resolver.test(batch)

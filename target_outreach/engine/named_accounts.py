@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from target_outreach.engine.batch import Batch, WorkItem
     from target_outreach.engine.requests import Requests
     from target_outreach.outreach.lookup import Lookup
-    from target_outreach.records.model import ObjectType, Resource
+    from target_outreach.records.model import Desired, ObjectType, Resource
+    from target_outreach.records.rules import Rules
 
 #: Seconds after which it is asked again whether an account is named, before a plan rests on it.
 FRESH = 60.0
@@ -60,10 +61,16 @@ class NamedAccounts:
         #: Whether prospects are read with links to unnamed accounts; None as long as nobody asked.
         self._links_are_unsure: bool | None = None
 
-    def is_unknown(self, item: WorkItem, found: Resource) -> bool:
-        """Whether the plan for a work item depends on an account that is not known to be named."""
-        batch = item.batch
-        if not depends_on_account(batch.object, item.desired, found, batch.stream.rules):
+    def is_unknown(self, batch: Batch, desired: Desired, found: Resource, rules: Rules) -> bool:
+        """Whether a plan depends on an account that is not known to be a named one.
+
+        Args:
+            batch: The batch of the record.
+            desired: What the record says.
+            found: What it is about, in Outreach.
+            rules: The rules that it is planned by.
+        """
+        if not depends_on_account(batch.object, desired, found, rules):
             return False
         is_named, _ = self._known.get(_account_of(batch, found), (False, 0.0))
         return not is_named

@@ -145,8 +145,8 @@ class References:
             batch: The batch that they are of.
             items: Work items that were looked up themselves.
             delivers: Finds or creates accounts and prospects.
-            names: The relationships that matter before the items are looked up; None for all that
-                are to be written.
+            names: The relationships that matter; None for all that are to be written by the rules
+                of the stream.
 
         Returns:
             Those that cannot be written as they are. The others have their links, or are

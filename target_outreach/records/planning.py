@@ -261,6 +261,14 @@ def _plan_update(
     return Unchanged(found, held_back)
 
 
+def _is_linked_afterwards(desired: Desired, found: Resource, rules: Rules) -> bool:
+    """Whether the account that is linked is still linked when the record has been written."""
+    if found.links.get("account") is None:
+        return False
+    is_removed = "account" in desired.relationships and rules.on_null == "clear"
+    return not is_removed or _is_link_kept("account", found, rules)
+
+
 def _is_link_kept(name: str, found: Resource | None, rules: Rules) -> bool:
     """Whether a rule protects what Outreach has linked, or leaves it unlinked."""
     rule = rules.field_rule(name)
@@ -315,5 +323,5 @@ def _is_prevented(
     ):
         return True
     if name == "company" and "company" not in rules.field_rules:
-        return found.links.get("account") is not None or _links_account(desired, rules)
+        return _is_linked_afterwards(desired, found, rules) or _links_account(desired, rules)
     return not rules.allow_opt_in and undoes_opt_out(name, wanted, found.attributes)
