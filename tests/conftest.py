@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
 from openapi import Watcher, load_checker
 from openapi_answers import load_answer_checker
 from sandbox_client import adjust
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from playwright.sync_api import Browser
+    from processes import Popen
 
     from target_outreach.sandbox.messages import Answer, Request
 
@@ -171,6 +173,22 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "LATER_LOOKS", (0.05, 0.15, 0.45))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def schemas_checked_once() -> Iterator[None]:
+    """Hold each schema against its draft once, since thousands of runs have the same few."""
+    genuine = Draft202012Validator.check_schema
+    right: set[str] = set()
+
+    def check(schema: Message, **options: Any) -> None:
+        if (text := repr(schema)) not in right:
+            genuine(schema, **options)
+            right.add(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Draft202012Validator, "check_schema", check)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def talkative_log() -> None:
     """Hear all that the target says, also after a command that spoke for itself."""
@@ -263,19 +281,17 @@ def sync(config: Message, caplog: pytest.LogCaptureFixture) -> Callable[..., Run
 
 
 @pytest.fixture
-def start(config: Message, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def start(config: Message, tmp_path: Path) -> Iterator[Callable[..., Popen]]:
     """Start the target as a process of its own, with pipes for its input and output."""
-    started: list[subprocess.Popen[bytes]] = []
+    import processes  # noqa: PLC0415 - needs a system that can fork
 
-    def _start(stdin: int = subprocess.PIPE, **settings: Any) -> subprocess.Popen[bytes]:
+    started: list[Popen] = []
+
+    def _start(stdin: int = subprocess.PIPE, before: str = "", **settings: Any) -> Popen:
         path = tmp_path / f"config {len(started)}.json"
         path.write_text(json.dumps(config | settings), encoding="utf-8")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "target_outreach", "--config", str(path)],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = processes.Popen(["--config", str(path)], before=before, **pipes)
         started.append(process)
         return process
 
@@ -287,7 +303,7 @@ def start(config: Message, tmp_path: Path) -> Iterator[Callable[..., subprocess.
 
 
 @pytest.fixture
-def execute(start: Callable[..., subprocess.Popen[bytes]], config: Message) -> Callable[..., Run]:
+def execute(start: Callable[..., Popen], config: Message) -> Callable[..., Run]:
     """Run the target as a process of its own until it ends."""
 
     def _execute(messages: Iterable[Message | str] | bytes, **settings: Any) -> Run:

@@ -78,8 +78,10 @@ class Login:
         self._opened = folder / "opened"
         path = folder / "login.json"
         path.write_text(json.dumps(config), encoding="utf-8")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "target_outreach", "login", "--config", str(path), *options],
+        from processes import Popen  # noqa: PLC0415 - the browser needs no target
+
+        self.process = Popen(
+            ["login", "--config", str(path), *options],
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,

@@ -9,7 +9,6 @@ and at the end of the run. Processes are forked from one that has imported all, 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,11 +17,10 @@ import time
 from collections import Counter, defaultdict
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import cache
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from unittest import mock
+
+from processes import CONTEXT, prepare
 
 from target_outreach import bounds
 from target_outreach.cli import main
@@ -116,8 +114,6 @@ STREAMS = [
 #: So many requests that fail, in whatever order, no run may fail of.
 FEWER_THAN_TRIES = bounds.CREATE_TRIES - 1
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__])
 for name in COLUMNS:
     curated_schema(name)  # compiled once, here and in the process that all runs are forked from
 
@@ -499,13 +495,6 @@ class Ending:
     report: Message | None
 
 
-@cache
-def _prepare() -> None:
-    """Start the process that all runs are forked from, so that it can import this module."""
-    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
-        forkserver.ensure_running()
-
-
 def _be_the_target(
     config: str, log: str, freshness: float, stdin: Connection, stdout: Connection
 ) -> None:
@@ -546,7 +535,7 @@ class Sync:
         tap: Tap | None = None,
         **settings: Any,
     ) -> None:
-        _prepare()
+        prepare()
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self._settings = settings

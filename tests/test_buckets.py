@@ -16,6 +16,7 @@ from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import replace
 
+import processes
 import pytest
 from bucket_servers import GCS, S3, Azure, Front
 from conftest import lines, record, schema, state
@@ -365,13 +366,7 @@ def test_access_denied_is_said_before_a_token_is_used_up(execute, sandbox, oauth
 def command(*arguments, config, tmp_path, text=""):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    return subprocess.run(
-        [sys.executable, "-m", "target_outreach", *arguments, "--config", str(path)],
-        input=text,
-        capture_output=True,
-        check=False,
-        text=True,
-    )
+    return processes.run([*arguments, "--config", str(path)], text, encoding="utf-8")
 
 
 def rejected(bucket):
@@ -534,8 +529,8 @@ def test_a_replay_that_waits_for_a_run_does_not_undo_what_that_has_delivered(
     first.stdin.flush()
     until(lambda: titles(sandbox) == {"new"})
     path = tmp_path / "config 1.json"  # of the first
-    command = [sys.executable, "-m", "target_outreach", "replay", bucket.url(name)]
-    replay = subprocess.Popen([*command, "--config", str(path)], stderr=subprocess.PIPE, text=True)
+    command = ["replay", bucket.url(name), "--config", str(path)]
+    replay = processes.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
     said = ""
     while "This one begins when that has ended" not in said:
         said += replay.stderr.readline()
@@ -687,25 +682,15 @@ def test_what_two_killed_runs_may_have_written_is_compared(sync, start, sandbox,
 
 
 SHORT = """
-import sys
 from target_outreach.delivery import memory_object
 memory_object.BEAT, memory_object.LEASE, memory_object.LOOK = 0.1, 0.6, 0.05
 memory_object.PUT_BACK = 0.2
-from target_outreach.__main__ import main
-main()
 """
 
 
 def killable(start, memory):
     """Start a run that soon takes another for killed."""
-    popen = subprocess.Popen
-
-    def short(command, **options):
-        return popen([command[0], "-c", SHORT, *command[3:]], **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "Popen", short)
-        return start(batch_size_rows=1, **memory)
+    return start(before=SHORT, batch_size_rows=1, **memory)
 
 
 def kills(server, few):
@@ -732,7 +717,7 @@ def test_killed_at_any_moment_nothing_is_lost_doubled_or_passed_over(  # noqa: P
         process = killable(start, memory)
         process.stdin.write(lines([schema("prospects"), *rows, state(1)]).encode())
         process.stdin.flush()
-        time.sleep(rng.uniform(0.3, 3.0))
+        time.sleep(rng.uniform(0.05, 2.4))  # it is loaded already
         process.kill()
         process.communicate()
     said = dict.fromkeys(said, "A")

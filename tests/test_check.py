@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from processes import Popen
 
 from target_outreach.sandbox import App, Fault, Installation, Profile, Sandbox
 
@@ -106,8 +106,8 @@ class Check:
 
 
 def start(arguments, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "target_outreach", "check", *arguments],
+    return Popen(
+        ["check", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

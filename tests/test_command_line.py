@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import logins
+import processes
 import pytest
 import requests
 from conftest import lines, record, schema
@@ -31,17 +32,8 @@ def type_in(tmp_path):
 
     def _type_in(*words, stdin="", stdout=subprocess.PIPE, **variables):
         named = {f"TARGET_OUTREACH_{name.upper()}": text for name, text in variables.items()}
-        done = subprocess.run(
-            [sys.executable, "-m", "target_outreach", *words],
-            input=stdin,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            env=os.environ | named,
-            cwd=tmp_path,
-            check=False,
-            timeout=60,
-        )
+        options = {"stdout": stdout, "env": os.environ | named, "cwd": tmp_path}
+        done = processes.run([*words], stdin, encoding="utf-8", **options)
         assert "Traceback" not in done.stderr
         return done
 
@@ -314,9 +306,9 @@ def test_where_nobody_reads_on_a_command_ends_without_a_word(type_in, file, word
 
 @contextmanager
 def served(*words):
-    command = [sys.executable, "-m", "target_outreach", "sandbox", "--port", "0", *words]
+    command = ["sandbox", "--port", "0", *words]
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, encoding="utf-8", **pipes) as process:
+    with processes.Popen(command, encoding="utf-8", **pipes) as process:
         try:
             yield process
         finally:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import processes
 import pytest
 from conftest import lines, record, schema, state
 
@@ -38,8 +39,8 @@ def hasty(config, tmp_path):
             path = tmp_path / "hasty.json"
             path.write_text(json.dumps(config | settings), encoding="utf-8")
             pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-            command = [sys.executable, "-c", HASTY.format(constant), "--config", str(path)]
-            process = started.enter_context(subprocess.Popen(command, **pipes))
+            command, before = ["--config", str(path)], HASTY.format(constant)
+            process = started.enter_context(processes.Popen(command, before=before, **pipes))
             started.callback(process.kill)
             return process
 
@@ -47,12 +48,10 @@ def hasty(config, tmp_path):
 
 
 HASTY = """
-from target_outreach.cli import main
 from target_outreach.engine import loop
 from target_outreach.outreach import outages
 assert (loop.GRACE, outages.FIRST_WAIT) == (20, 0.5)
 {}
-main()
 """
 
 

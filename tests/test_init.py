@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 
+import processes
 import pytest
 
 from target_outreach.settings import Settings
@@ -20,16 +21,9 @@ def init(tmp_path):
     """Run the command where there is no terminal."""
 
     def _init(*words, **variables):
-        done = subprocess.run(
-            [sys.executable, "-m", "target_outreach", "init", *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            cwd=tmp_path,
-            env=os.environ
-            | {f"TARGET_OUTREACH_{name.upper()}": v for name, v in variables.items()},
-            check=False,
-        )
+        named = {f"TARGET_OUTREACH_{name.upper()}": text for name, text in variables.items()}
+        options = {"cwd": tmp_path, "env": os.environ | named}
+        done = processes.run(["init", *words], encoding="utf-8", **options)
         assert "Traceback" not in done.stderr
         return done
 
@@ -82,11 +76,7 @@ def test_the_sandbox_needs_no_question_and_can_be_run_at_once(init, tmp_path):
     assert done.returncode == 0, done.stderr
     assert written(tmp_path) == {"sandbox": "outreach.db", "rejects_path": "rejects"}
     assert "  target-outreach check --config config.json\n" in done.stdout
-    checked = subprocess.run(
-        [sys.executable, "-m", "target_outreach", "check", "--config", "config.json"],
-        cwd=tmp_path,
-        check=False,
-    )
+    checked = processes.run(["check", "--config", "config.json"], cwd=tmp_path)
     assert checked.returncode == 0
 
 

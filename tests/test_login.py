@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import logins
+import processes
 import pytest
 import requests
 from conftest import record, schema
@@ -621,13 +622,8 @@ def test_an_oauth_url_elsewhere_for_an_api_on_this_machine_is_worth_a_warning(lo
 
 
 def test_a_configuration_that_cannot_be_read_is_one_sentence(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "target_outreach", "login", "--config", "missing.json"],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        cwd=tmp_path,
-    )
+    command = ["login", "--config", "missing.json"]
+    done = processes.run(command, encoding="utf-8", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.endswith(
         "The configuration cannot be read: there is no file missing.json.\n"

@@ -6,10 +6,9 @@ import io
 import json
 import logging
 import re
-import subprocess
-import sys
 import unicodedata
 
+import processes
 import pytest
 from conftest import lines, record, schema, state
 
@@ -116,13 +115,7 @@ def command(config, tmp_path, *words, stdin=""):
     """Run a command as a process; its output keeps every byte."""
     path = tmp_path / "of a command.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "target_outreach", *words, "--config", str(path)],
-        input=stdin.encode(),
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
+    done = processes.run([*words, "--config", str(path)], stdin.encode())
     return done.stdout.decode(), done.stderr.decode()
 
 

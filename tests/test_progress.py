@@ -9,12 +9,12 @@ import re
 import shlex
 import struct
 import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
 from itertools import pairwise
 
+import processes
 import pyte
 import pytest
 from conftest import lines, record, schema, state
@@ -31,12 +31,9 @@ from target_outreach.plain_text import printable, width
 from target_outreach.sandbox import Fault
 
 HASTY = """
-import sys
-from target_outreach.cli import main
 from target_outreach.delivery import progress
 assert (progress.INTERVAL, progress.HEARTBEAT) == (10, 60)
 progress.INTERVAL, progress.HEARTBEAT = {interval}, {heartbeat}
-main()
 """
 
 
@@ -56,8 +53,9 @@ def hasty(config, tmp_path):
         path = tmp_path / "hasty.json"
         path.write_text(json.dumps(config | settings), encoding="utf-8")
         code = HASTY.format(interval=interval, heartbeat=heartbeat)
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, "--config", str(path)],
+        process = processes.Popen(
+            ["--config", str(path)],
+            before=code,
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
+import processes
 import pytest
 from conftest import ACCOUNTS, PROSPECTS, lines, record, schema, state
 
@@ -395,14 +394,9 @@ def test_the_environment_is_read_or_named(  # noqa: PLR0917 - a case of a table
     config, tmp_path, name, value, code, words
 ):
     environment = {f"TARGET_OUTREACH_{key.upper()}": str(text) for key, text in config.items()}
-    done = subprocess.run(
-        [sys.executable, "-m", "target_outreach", "--config", "ENV"],
-        input=lines([schema("prospects")]).encode(),
-        env={"PATH": os.defpath, f"TARGET_OUTREACH_{name}": value} | environment,
-        capture_output=True,
-        cwd=tmp_path,
-        check=False,
-    )
+    env = {"PATH": os.defpath, f"TARGET_OUTREACH_{name}": value} | environment
+    text = lines([schema("prospects")]).encode()
+    done = processes.run(["--config", "ENV"], text, env=env, cwd=tmp_path)
     assert done.returncode == code, done.stderr.decode()
     assert words in done.stderr.decode()
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import processes
 import pytest
 from conftest import lines, record, schema, state
 
@@ -45,12 +46,7 @@ def fix(path):
 def command(*arguments, config, tmp_path, text=""):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    return subprocess.run(
-        [sys.executable, "-m", "target_outreach", *arguments, "--config", str(path)],
-        input=text.encode(),
-        capture_output=True,
-        check=False,
-    )
+    return processes.run([*arguments, "--config", str(path)], text.encode())
 
 
 def test_a_rejects_file_holds_singer_messages_that_only_its_owner_may_read(sync):
@@ -630,13 +626,18 @@ def errors(done):
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
-@pytest.mark.parametrize("way", ['target --input "$1"', 'target < "$1"'], ids=["option", "stdin"])
+@pytest.mark.parametrize("way", ["option", "stdin"])
 @pytest.mark.parametrize("setting", ["report_path", "changes_path"])
-def test_an_input_that_a_link_makes_an_output_is_refused(shell, tmp_path, setting, way, link):
+def test_an_input_that_a_link_makes_an_output_is_refused(config, tmp_path, setting, way, link):
     file, other = tmp_path / "messages.jsonl", tmp_path / "other.json"
     file.write_text(lines(BAD), encoding="utf-8")
     link(file, other)
-    done = shell(way, file, dry_run=True, **{setting: str(other)})
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config | {"dry_run": True, setting: str(other)}), encoding="utf-8")
+    typed = ["--config", str(path), *(["--input", str(file)] if way == "option" else [])]
+    with file.open("rb") as redirected:
+        stdin = redirected if way == "stdin" else subprocess.DEVNULL
+        done = processes.run(typed, stdin=stdin, encoding="utf-8")
     assert done.returncode == 1
     assert f"{setting} is the file that is being read" in done.stderr
     assert file.read_text(encoding="utf-8") == lines(BAD)
@@ -928,8 +929,8 @@ def test_retry_rejects_leaves_a_file_alone_that_another_run_still_writes(config,
     pytest.importorskip("fcntl")
     path = tmp_path / "writing.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    writing = subprocess.Popen(
-        [sys.executable, "-m", "target_outreach", "--config", str(path)],
+    writing = processes.Popen(
+        ["--config", str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

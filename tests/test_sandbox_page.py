@@ -8,7 +8,6 @@ import re
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from importlib import resources
 from urllib.parse import quote, urlsplit
 
 import logins
+import processes
 import pytest
 import requests
 from accessibility import SCREENS, check, watched_page
@@ -534,9 +534,8 @@ def test_requests_come_in_pages_and_old_answers_are_not_kept(look, sandbox):
 @pytest.mark.slow
 def test_the_command_says_where_the_page_is(tmp_path):
     with logins.free_port() as port:
-        command = [sys.executable, "-m", "target_outreach", "sandbox"]
-        options = ["--path", str(tmp_path / "outreach.db"), "--port", str(port)]
-        with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+        command = ["sandbox", "--path", str(tmp_path / "outreach.db"), "--port", str(port)]
+        with processes.Popen(command, stderr=subprocess.PIPE, encoding="utf-8") as process:
             said = [process.stderr.readline() for _ in range(2)]
             url = f"http://127.0.0.1:{port}/"
             answer = requests.get(url, timeout=20)

@@ -7,14 +7,13 @@ import json
 import os
 import socket
 import stat
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import documents
+import processes
 import pytest
 import requests
 import yaml
@@ -531,14 +530,8 @@ def test_no_process_that_logs_all_it_can_shows_the_password_of_a_url(
     settings = {"oauth_url": config["api_url"].replace("/api/v2", "/oauth")} | config | access
     given = {name: one for name, one in settings.items() if one is not None} | {setting: url}
     path.write_text(json.dumps(given), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "target_outreach", *words, "--config", str(path)],
-        input="".join(json.dumps(message) + "\n" for message in BAD),
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
+    text = "".join(json.dumps(message) + "\n" for message in BAD)
+    done = processes.run([*words, "--config", str(path)], text, encoding="utf-8")
     path.unlink()
     report = Path(config["report_path"])
     shown = done.stdout + done.stderr + (report.read_text("utf-8") if report.exists() else "")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 import re
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 
 import documents
+import processes
 import pytest
 
 from target_outreach import errors
@@ -365,8 +365,7 @@ def test_messages_are_found_in_source(tmp_path, monkeypatch):
 
 
 def serve_sandbox(*options):
-    command = [sys.executable, "-m", "target_outreach", "sandbox", *map(str, options)]
-    return subprocess.run(command, check=False, capture_output=True, encoding="utf-8", timeout=60)
+    return processes.run(["sandbox", *map(str, options)], encoding="utf-8")
 
 
 @pytest.mark.slow
