@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -263,6 +264,7 @@ def _switches(facts: tuple[Fact, ...], row: dict[str, int]) -> Switches:
     return {name: value for name, value in chosen.items() if name not in LIMIT}
 
 
+@cache
 def sides(facts: tuple[Fact, ...]) -> list[Any]:
     """List all sides once, and rows of several; what does not run by default is marked."""
     known = [] if facts is not RECORDS else [*DEFAULT]

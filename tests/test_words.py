@@ -14,6 +14,7 @@ import tokenize
 from functools import cache
 
 import documents
+import processes
 import pytest
 import textstat
 import yaml
@@ -166,6 +167,10 @@ def comments(text):
 
 def private_in_code(text):
     """The private words in names, docstrings and comments of a module."""
+    patterns = [pattern for pattern, _ in private_words(for_users=False)]
+    texts = (text, text.replace("_", " "))
+    if not any(pattern.search(one) for pattern in patterns for one in texts):
+        return []  # most modules need not be parsed
     return [
         f"line {line}, {words}"
         for line, said in [*names_and_docstrings(text), *comments(text)]
@@ -193,12 +198,8 @@ def test_a_private_word_in_code_is_noticed():
 @pytest.mark.parametrize("command", ["", "sandbox", "login", "check", "fields", "cost", "replay"])
 def test_no_private_word_is_in_the_help_of_a_command(command):
     arguments = [*filter(None, [command]), "--help"]
-    done = subprocess.run(
-        [sys.executable, "-m", "target_outreach", *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
+    done = processes.run(arguments, encoding="utf-8")
+    assert done.returncode == 0
     assert private(done.stdout) == []
 
 
