@@ -689,26 +689,26 @@ def test_a_disk_that_is_full_of_rejects_stops_the_run_before_state_passes_them(
 
 
 @pytest.mark.parametrize("way", ["retry", "replay"])
-def test_a_line_that_a_crash_has_cut_off_does_not_stop_the_others(shell, sync, way):
+def test_a_line_that_a_crash_has_cut_off_does_not_stop_the_others(config, sync, tmp_path, way):
     path = rejects_file(sync(BAD))
     fix(path)
     path.write_text(path.read_text(encoding="utf-8")[:-100], encoding="utf-8")
-    if way == "retry":
-        done = shell("target < /dev/null", path, retry_rejects=True)
-    else:
-        done = shell('exec "$PYTHON" -m target_outreach replay "$1" --config "$CONFIG"', path)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\| stream +received +created.*\n.*\| prospects +1 +1 ", done.stderr)
-    assert "last line" in done.stderr
+    typed = ["replay", str(path)] if way == "replay" else []
+    settings = config | {"retry_rejects": way == "retry"}
+    done = command(*typed, config=settings, tmp_path=tmp_path)
+    said = done.stderr.decode()
+    assert done.returncode == 0, said
+    assert re.search(r"\| stream +received +created.*\n.*\| prospects +1 +1 ", said)
+    assert "last line" in said
     assert path.with_name(path.name + ".done").exists()
 
 
 @pytest.mark.slow
-def test_a_last_line_without_its_end_is_read_if_it_is_whole(shell, sync):
+def test_a_last_line_without_its_end_is_read_if_it_is_whole(config, sync, tmp_path):
     path = rejects_file(sync(BAD))
     path.write_text(path.read_text(encoding="utf-8").rstrip(), encoding="utf-8")
-    done = shell("target < /dev/null", path, retry_rejects=True)
-    assert re.search(r"\| prospects +2 ", done.stderr)
+    done = command(config=config | {"retry_rejects": True}, tmp_path=tmp_path)
+    assert re.search(r"\| prospects +2 ", done.stderr.decode())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a full disk on Linux")
@@ -734,7 +734,7 @@ def test_a_full_disk_behind_standard_output_stops_the_run_with_one_sentence(shel
     assert "STATE cannot be written to standard output, which is closed or full" in error
 
 
-@pytest.mark.parametrize("good", [True, False])
+@pytest.mark.parametrize("good", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_of_a_plan_stops_the_dry_run_with_one_sentence(shell, tmp_path, good):
     file, plan = tmp_path / "messages.jsonl", tmp_path / "plan.jsonl"
     rows = people(300, title="x" * 200)
