@@ -142,7 +142,15 @@ def _read_json(body: bytes) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(name)
 
-    return json.loads(body.decode("utf-8"), parse_constant=refuse)
+    return json.loads(body.decode("utf-8"), parse_constant=refuse, parse_float=_fraction)
+
+
+def _fraction(text: str) -> float:
+    """Read a number that is no whole one: 1.0 is no integer to `openapi-core`."""
+    number = float(text)
+    if number.is_integer():
+        raise ValueError(text)
+    return number
 
 
 def _is_date(text: str) -> bool:
