@@ -86,15 +86,12 @@ class Decisions:
         found = _found(item)
         if self.ordering.spans_others(item, found):
             return Need.SPLIT
+        desired, rules = item.desired, item.batch.stream.rules
         claim = None if found is None else self.claims.of_another(item, found.id)
-        if claim is not None and not claim.yields_to(item):
-            raise claim.refusal()
-        if claim is not None and found is not None and found.id == item.desired.remembered:
-            # That is another's now: by what the row says, it may be about a third record.
-            item.desired = item.desired.with_remembered(None)
-            item.read = None
-            return Need.LOOKUP
-        desired, rules = _terms(item, found, claim)
+        if claim is not None and found is not None:
+            if (taken_over := _take_over(item, found, claim)) is None:
+                return Need.LOOKUP
+            desired, rules = taken_over
         if found is not None and self.named_accounts.is_unknown(item.batch, desired, found, rules):
             return Need.NAMED_ACCOUNT
         return self._planned(item, found, desired, rules)
@@ -125,9 +122,10 @@ class Decisions:
         Raises:
             RecordFault: Several records fit it.
         """
-        found = _found(item)
+        found, desired, rules = _found(item), item.desired, item.batch.stream.rules
         claim = None if found is None else self.claims.of_another(item, found.id)
-        desired, rules = _terms(item, found, claim)
+        if claim is not None and found is not None:
+            desired, rules = claim.replaced_by(item.batch.object, desired, rules, found)
         return {one.relationship for one in references_to_find(desired, found, rules)}
 
     def note_opt_out(self, item: WorkItem) -> None:
@@ -189,12 +187,20 @@ def _found(item: WorkItem) -> Resource | None:
     return found
 
 
-def _terms(item: WorkItem, found: Resource | None, claim: Claim | None) -> tuple[Desired, Rules]:
-    """Return what a work item is to bring about, and by which rules."""
-    rules = item.batch.stream.rules
-    if claim is None or found is None:
-        return item.desired, rules
-    return claim.replaced_by(item.batch.object, item.desired, rules, found)
+def _take_over(item: WorkItem, found: Resource, claim: Claim) -> tuple[Desired, Rules] | None:
+    """Return what a later row makes of another's record, by which rules; None to look it up anew.
+
+    Raises:
+        RecordFault: The record does not go to a later row.
+    """
+    if not claim.yields_to(item):
+        raise claim.refusal()
+    if found.id == item.desired.remembered:
+        # That is another's now: by what the row says, it may be about a third record.
+        item.desired = item.desired.with_remembered(None)
+        item.read = None
+        return None
+    return claim.replaced_by(item.batch.object, item.desired, item.batch.stream.rules, found)
 
 
 def as_it_should_be(item: WorkItem, decided: Unchanged) -> Delivered:
