@@ -80,7 +80,8 @@ def _row(name: str, setting: dict[str, Any]) -> str:
     default = setting.get("default")
     shown = "" if default is None else f"`{_text(default)}`"
     description = " ".join(setting["description"].split()).replace("|", "\\|")
-    return f"| `{name}` | {shown} | {description} |"
+    secret = "**Secret.** " if setting.get("secret") else ""
+    return f"| `{name}` | {shown} | {secret}{description} |"
 
 
 def _text(value: object) -> str:
