@@ -37,8 +37,13 @@ LOCK = threading.Lock()
 
 @cache
 def prepare() -> None:
-    """Start the process that all others are forked from, so that it can import our modules."""
-    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+    """Start the process that all others are forked from, so that it can import our modules.
+
+    What the first test says to its own interpreter by the environment is not said to all.
+    """
+    usual = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
+    usual["PYTHONPATH"] = os.pathsep.join(sys.path)
+    with mock.patch.dict(os.environ, usual, clear=True):
         forkserver.ensure_running()
 
 

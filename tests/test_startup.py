@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
-from conftest import record, schema, state
+from conftest import lines, record, schema, state
 
 HEAVY = ("singer_sdk", "requests", "jsonschema", "click", "fsspec", "msgspec", "sqlite3")
 FOR_OTHERS = (
@@ -59,11 +60,15 @@ def test_the_version_is_said_without_the_sdk_and_in_its_words(ask):
     assert quick.stdout == whole.stdout
 
 
-def test_a_run_imports_nothing_that_only_others_need(execute, monkeypatch):
-    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    run = execute([schema("prospects"), record("prospects", emails="a@x.test"), state({"n": 1})])
-    assert run.exit_code == 0
-    modules = imported(run.log)
+@pytest.mark.usefixtures("sandbox")
+def test_a_run_imports_nothing_that_only_others_need(config, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    command = [sys.executable, "-X", "importtime", "-m", "target_outreach", "--config", str(path)]
+    text = lines([schema("prospects"), record("prospects", emails="a@x.test"), state({"n": 1})])
+    run = subprocess.run(command, input=text, capture_output=True, check=False, encoding="utf-8")
+    assert run.returncode == 0
+    modules = imported(run.stderr)
     assert of(["target_outreach.delivery"], modules)
     assert of(FOR_OTHERS, modules) == set()
 
