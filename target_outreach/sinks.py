@@ -55,7 +55,7 @@ class OutreachSink(Sink):
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
     ) -> None:
-        """Decide what the stream is for and where its columns go.
+        """Decide what the stream is for and where its columns go; `expect` is called next.
 
         Raises:
             SettingsError: The settings do not fit the stream.
@@ -79,7 +79,8 @@ class OutreachSink(Sink):
         self._batch = OpenBatch(self.stream, linked, self.record_counter_metric)
         self._source_schema: RecordSchema | None = None
         self._plain_rows: PlainRows | None = None
-        self.expect(schema, ())
+        self._known_columns: set[str] = set()
+        self._deletion_columns: set[str] = set()
 
     @property
     def mapping(self) -> StreamMapping | None:
