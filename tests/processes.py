@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import ExitStack, suppress
 from functools import cache
 from multiprocessing import connection, forkserver
@@ -61,6 +62,7 @@ def _be_the_program(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
+    time.tzset()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         usual, mode = getattr(sys, f"__{name}__"), "wr"[number == 0]
         raw = io.FileIO(number, mode, closefd=False)
