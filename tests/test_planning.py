@@ -175,6 +175,28 @@ def test_company_is_left_alone_once_an_account_is_linked():
 
 
 @pytest.mark.parametrize(
+    ("relationships", "on_null", "rule", "is_written"),
+    [
+        ({"account": None}, "clear", "always", True),
+        ({"account": None}, "ignore", "always", False),
+        ({}, "clear", "always", False),
+        ({"owner": None}, "clear", "always", False),
+        ({"account": None}, "clear", "never", False),
+        ({"account": None}, "clear", "on_create", False),
+        ({"account": None}, "clear", "if_empty", False),
+    ],
+)
+def test_a_row_that_removes_the_account_may_say_the_company(
+    relationships, on_null, rule, is_written
+):
+    ours = Desired(attributes={"company": "Ours"}, relationships=relationships)
+    rules = Rules(on_null=on_null, field_rules={"account": rule})
+    decided = plan(PROSPECTS, ours, held(company="Theirs", account=3), rules)
+    written = getattr(decided, "attributes", {})
+    assert written == ({"company": "Ours"} if is_written else {})
+
+
+@pytest.mark.parametrize(
     ("account", "field_rules", "company", "held_back"),
     [
         (5, {}, {}, {"company": 1}),
