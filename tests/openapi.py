@@ -26,7 +26,7 @@ from openapi_core import Config, OpenAPI
 from openapi_core.datatypes import RequestParameters
 from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
 from openapi_queries import QueryChecker, badges, find_resources
-from openapi_shortcut import Shortcut
+from openapi_shortcut import Shortcut, read_json
 from werkzeug.datastructures import Headers
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class RequestChecker:
             config=Config(
                 # Whether Outreach's document is a good one is not the question here.
                 spec_validator_cls=None,
-                extra_media_type_deserializers={MEDIA_TYPE: _read_json},
+                extra_media_type_deserializers={MEDIA_TYPE: read_json},
             ),
         )
 
@@ -177,15 +177,6 @@ def _messages(error: Exception) -> Iterator[str]:
     for problem in cause.schema_errors:
         pointer = "".join(f"/{step}" for step in problem.absolute_path)
         yield f"{pointer} {problem.message[-_LONGEST_MESSAGE:]}".strip()
-
-
-def _read_json(body: bytes, **_parameters: str) -> Any:
-    """Read JSON without NaN and Infinity, which only Python takes for JSON."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(name)
-
-    return json.loads(body, parse_constant=refuse)
 
 
 def _id_in(body: bytes) -> str | None:

@@ -102,7 +102,7 @@ class Shortcut:
         (content,) = operation["requestBody"]["content"].values()
         schema = self._strict(content["schema"])
         validate = fastjsonschema.compile(schema, formats=FORMATS, use_default=False)
-        return lambda body: validate(_read_json(body))
+        return lambda body: validate(read_json(body, _fraction))
 
     def _strict(self, schema: Json) -> Any:
         """Make JSON Schema of a schema of OpenAPI 3.0, as it is meant for requests.
@@ -138,11 +138,17 @@ def _no_body(body: bytes) -> None:
         raise ValueError(body)
 
 
-def _read_json(body: bytes) -> Any:
+def read_json(body: bytes, parse_float: Callable[[str], float] = float, **_parameters: str) -> Any:
+    """Read JSON without NaN and Infinity, which only Python takes for JSON.
+
+    Raises:
+        ValueError: It is none.
+    """
+
     def refuse(name: str) -> None:
         raise ValueError(name)
 
-    return json.loads(body.decode("utf-8"), parse_constant=refuse, parse_float=_fraction)
+    return json.loads(body, parse_constant=refuse, parse_float=parse_float)
 
 
 def _fraction(text: str) -> float:
