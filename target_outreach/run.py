@@ -235,6 +235,15 @@ class Run:
         elif not counts["STATE"] and not self.settings.dry_run:
             logger.info("The tap sent no STATE: the next run begins where this one did.")
 
+    def cause_of(self, raised: Exception) -> Exception:
+        """Return why the run ends: what stopped it comes before what only followed from that."""
+        if self.interrupted is not None:
+            return self.interrupted
+        engine = self.parts.started_engine
+        if engine is not None and engine.error is not None and isinstance(raised, EndedEarly):
+            return engine.error
+        return raised
+
     def wind_up(self, error: Exception) -> None:
         """After an error, settle what can be settled and emit the STATE that this allows.
 

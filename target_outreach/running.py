@@ -94,7 +94,7 @@ def run(target: TargetOutreach, file_input: IO[str] | None, *, recurs: bool = Tr
         life.check_entries()
         target.listen(file_input)
     except Exception as raised:  # noqa: BLE001 - the last one who can say what happened
-        reason = life.interrupted or raised
+        reason = life.cause_of(raised)
         errors.append(reason)
         explain(reason)
         try:

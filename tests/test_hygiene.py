@@ -327,6 +327,29 @@ def test_a_signal_while_it_is_asked_whose_the_rejects_are_ends_the_run_soon(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_scopes_are_asked_for_a_second_object_ends_the_run_by_its_number(
+    start, sandbox, number, code
+):
+    sandbox.add_fault(Fault("status", path="/api/v2/", times=None))
+    process = start(batch_size_rows=1)
+    rows = [
+        schema("prospects"),
+        record("prospects", emails="a@x.test"),
+        schema("accounts"),
+        record("accounts", name="Acme"),
+    ]
+    process.stdin.write(lines(rows).encode())
+    process.stdin.close()
+    wait_for_log(process, b"Retrying")
+    process.send_signal(number)
+    process.stdin = None
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert b"The run ends." not in err
+
+
 AT_THE_START = """
 import os, sys
 NUMBER = int(sys.argv.pop())
