@@ -81,6 +81,28 @@ def test_the_oldest_or_newest_of_several_is_taken_on_request(sync, sandbox, poli
     assert sandbox.store.get("accounts", ids[chosen])["attributes"]["industry"] == "X"
 
 
+def test_a_row_whose_first_match_goes_to_another_row_is_found_by_a_later_field(sync, sandbox):
+    """Its company is looked up by one field only, as long as that finds one."""
+    names = ({"name": f"Company {n}", "domain": f"d{n}.test"} for n in range(1_500))
+    sandbox.store.seed_many("accounts", names)  # too many to be read whole
+    acme = {"name": "Acme", "customId": "C1", "domain": "acme.test"}
+    first = sandbox.store.seed("accounts", acme)
+    second = sandbox.store.seed("accounts", {"name": "Beta", "domain": "beta.test"})
+    text = {"type": ["null", "string"]}
+    columns = ACCOUNTS | {"outreach_id": {"type": ["null", "integer"]}, "custom_id": text}
+    run = sync(
+        [
+            schema("accounts", columns),
+            record("accounts", id=1, outreach_id=first, custom_id="C9"),
+            record("accounts", id=2, custom_id="C1", domain="beta.test", tags=["met"]),
+        ]
+    )
+    assert run.counts("accounts") == {"received": 2, "updated": 2}
+    assert sandbox.store.get("accounts", first)["attributes"]["customId"] == "C9"
+    beta = sandbox.store.get("accounts", second)["attributes"]
+    assert (beta["customId"], beta["tags"]) == ("C1", ["met"])
+
+
 def test_match_on_replaces_the_match_fields(sync, sandbox):
     sandbox.store.seed("accounts", {"name": "Acme", "customId": "A-1"})
     rows = [schema("accounts"), record("accounts", name="Acme", custom_id="A-2")]

@@ -260,8 +260,6 @@ class Resolver:
             return Expiry()
         if isinstance(decided, Create) and read.version == BY_SCAN and not _is_unique(batch.object):
             return Expiry(AT_ONCE)
-        if isinstance(decided, Create | Skip) and not item.is_complete:
-            return Expiry(AT_ONCE)  # what it was found by is gone, and other fields were not asked
         # What it was found by may belong to another record by then; an id does not.
         was_matched = isinstance(decided, Update) and item.desired.id is None
         ages = was_matched or needs_fresh_read(batch.object, decided, batch.stream.rules)
