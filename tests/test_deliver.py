@@ -638,6 +638,33 @@ def test_a_plan_that_has_grown_too_old_rests_on_a_new_lookup():
     assert dict(life.sent()[0].attributes) == {"title": "Head"}
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["still there", "gone"])
+def test_a_record_that_is_being_read_again_stays_known_meanwhile(is_there):
+    """A row that finds it by another address must not take it for a new one."""
+
+    async def scenario():
+        life = Life()
+        life.pages.hold(7, emails=[ANN, "b@x.test"], title="Clerk")
+        batch, (item, other) = life.begin(person(title="Head"), person("b@x.test", title="Cook"))
+        async for _ in life.delivery.resolver.find(batch, [item, other]):
+            pass
+        meanwhile = []
+        genuine = life.pages.read
+
+        def read(path):
+            meanwhile.extend(found.id for found in other.matches())
+            return genuine(path)
+
+        life.pages.read = read
+        life.pages.records.clear()
+        if is_there:
+            life.pages.hold(7, emails=[ANN, "b@x.test"], title="Clerk")
+        await life.delivery.resolver.find_one(item, is_outdated=lambda _: False)
+        return meanwhile, [found.id for found in item.matches()]
+
+    assert asyncio.run(scenario()) == ([7], [7] if is_there else [])
+
+
 def account(**attributes):
     return Desired(attributes={"name": "Acme", **attributes})
 

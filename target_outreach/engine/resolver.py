@@ -143,12 +143,14 @@ class Resolver:
         items = sorted([*items, *along], key=lambda one: one.number)
         self._taken_along.update(dict.fromkeys(along, answered))
         try:
-            fields = frozenset(batch.fields)
-            for key in {key for item in items for key in item.keys if key.field in fields}:
-                for resource in batch.snapshot.having(key):
-                    batch.snapshot.forget(resource.id)
+            fields, snapshot = frozenset(batch.fields), batch.snapshot
+            keys = {key for item in items for key in item.keys if key.field in fields}
+            outdated = {one.id: one for key in keys for one in snapshot.having(key)}
             async for _ in self._look_up(batch, items):
                 pass
+            for resource_id, before in outdated.items():
+                if snapshot.get(resource_id) is before:  # nothing has shown it again
+                    snapshot.forget(resource_id)
         finally:
             for one in along:
                 del self._taken_along[one]
