@@ -85,6 +85,25 @@ def test_a_changed_address_is_an_update_of_the_same_person(sync, sandbox, memory
     assert person["attributes"]["emails"] == ["new@x.test"]
 
 
+@pytest.mark.parametrize("detection", ["source", "drift"])
+def test_a_version_finds_the_person_that_this_run_has_created_and_another_stream_edited(
+    sync, sandbox, memory, detection
+):
+    taken = sandbox.store.seed("prospects", {"emails": ["taken@x.test"]})
+    rows = [
+        schema("a-prospects"),
+        schema("b-prospects"),
+        record("a-prospects", id=1, emails="old@x.test"),
+        record("b-prospects", id=7, emails="old@x.test", title="Theirs"),
+        record("a-prospects", id=1, emails="taken@x.test"),
+        record("a-prospects", id=1, emails="new@x.test"),
+    ]
+    run = sync(rows, **memory | {"change_detection": detection})
+    assert run.counts("a-prospects") == {"received": 3, "created": 1, "updated": 1, "rejected": 1}
+    (person,) = [one for one in sandbox.store.all("prospects") if one["id"] != taken]
+    assert person["attributes"]["emails"] == ["old@x.test", "new@x.test"]
+
+
 def test_what_is_gone_in_outreach_is_looked_up_and_created_again(sync, sandbox, memory):
     sync(people(2, title="old"), **memory)
     first, _ = sandbox.store.all("prospects")

@@ -159,9 +159,10 @@ class MemoryCheck:
             return None
         key = item.desired.source_key or ""
         entry = _fitting(item, self._memory.recall(item.batch.stream, [key]).get(key))
-        if entry is None or _needs_a_look(item, entry):
+        if entry is None:
             return None
-        return _plan(item, entry, self._changed(item, entry))
+        changed = self._changed(item, entry)  # by the id that this run may have learnt since
+        return None if _needs_a_look(item, entry) else _plan(item, entry, changed)
 
     def _changed(self, item: WorkItem, entry: Known | None) -> list[str]:
         """List in what a work item says something else than is remembered of it."""
