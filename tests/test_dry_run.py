@@ -53,6 +53,18 @@ def test_the_planned_changes_are_those_of_the_real_run(sync, sandbox, tmp_path, 
     assert sorted(map(json.dumps, planned)) == sorted(map(json.dumps, written))
 
 
+def test_nobody_who_would_be_created_has_an_opt_out_to_be_written_as_false(sync):
+    rows = [
+        schema("prospects", PROSPECTS | {"opted_out": {"type": ["null", "boolean"]}}),
+        record("prospects", id=1, emails="new@x.test"),
+        record("prospects", id=1, emails=["new@x.test", "second@x.test"]),
+        record("prospects", id=1, emails="new@x.test", opted_out=False),
+    ]
+    dry, real = (sync(rows, dry_run=is_dry, batch_size_rows=1) for is_dry in (True, False))
+    assert dry.counts("prospects") == real.counts("prospects")
+    assert real.counts("prospects")["unchanged"] == 1
+
+
 def test_a_plan_names_old_and_new_values_and_why_nothing_is_done(sync, sandbox, tmp_path):
     seed(sandbox)
     path = tmp_path / "plan.jsonl"

@@ -14,6 +14,7 @@ from target_outreach.delivery.stream import Delivered
 from target_outreach.engine.imported import is_importable
 from target_outreach.engine.own_records import found_by_any
 from target_outreach.records.model import Create, Resource
+from target_outreach.records.opt_outs import OPT_OUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from target_outreach.outreach.imports import BulkMode
     from target_outreach.records.folding import Group
     from target_outreach.records.matching import RemoteSnapshot
+    from target_outreach.records.model import ObjectType
 
 
 class DryWriter:
@@ -45,7 +47,7 @@ class DryWriter:
         """Answer as Outreach would; what is created gets a negative id."""
         with self._lock:
             if isinstance(job.decided, Create):
-                resource = self._new(job.decided)
+                resource = self._new(job.object, job.decided)
             else:
                 old = job.decided.resource
                 attributes = {**old.attributes, **job.decided.attributes}
@@ -58,10 +60,13 @@ class DryWriter:
         outcome: Literal["created", "updated"] = "created" if is_new else "updated"
         return Delivered(outcome, resource, job.decided, is_imported=by_import)
 
-    def _new(self, decided: Create) -> Resource:
+    def _new(self, object_type: ObjectType, decided: Create) -> Resource:
         self._created += 1
         youngest = f"9999-12-31T00:00:00.{self._created:06d}Z"
-        attributes = {"createdAt": youngest, **decided.attributes}
+        # Outreach holds false where nothing was said.
+        flags = (name for name in OPT_OUTS if name in object_type.attributes)
+        unset = {name: False for name in flags if object_type.attributes[name].kind == "boolean"}
+        attributes = {"createdAt": youngest, **unset, **decided.attributes}
         return Resource(-self._created, attributes, dict(decided.relationships))
 
     def would_hold(self, object_name: str, resource_id: int) -> Mapping[str, Any] | None:
