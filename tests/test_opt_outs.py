@@ -291,3 +291,29 @@ def test_rows_that_are_written_as_one_and_refused_deliver_each_opt_out(sync, san
     assert counts["received"] == counts["rejected"] + counts.get("updated", 0)
     assert held(sandbox, ann)["callOptedOut"] is True
     assert run.report["streams"]["prospects"]["opt_outs_of_rejects"] == {"delivered": 1}
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 500])
+@pytest.mark.parametrize("is_rejected", [False, True])
+def test_where_nobody_has_opted_out_if_empty_finds_nothing(
+    sync, sandbox, ann, rows_a_batch, is_rejected
+):
+    rules = [{"stream": "prospects", "field_rules": {"emailOptedOut": "if_empty"}}]
+    rows = people(
+        {"id": 1, "emails": "ann@x.test", "unsubscribed": False},
+        {"id": 1, "emails": "ann@x.test", "unsubscribed": True, "title": is_rejected or "CEO"},
+    )
+    sync(rows, streams=rules, batch_size_rows=rows_a_batch)
+    assert held(sandbox, ann)["emailOptedOut"] is True
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 500])
+def test_a_new_person_opts_out_in_a_later_row_under_if_empty(sync, sandbox, rows_a_batch):
+    rules = [{"stream": "prospects", "field_rules": {"emailOptedOut": "if_empty"}}]
+    rows = people(
+        {"id": 1, "emails": "new@x.test", "unsubscribed": False},
+        {"id": 1, "emails": "new@x.test", "unsubscribed": True},
+    )
+    sync(rows, streams=rules, batch_size_rows=rows_a_batch)
+    (person,) = sandbox.store.all("prospects")
+    assert person["attributes"]["emailOptedOut"] is True

@@ -26,6 +26,7 @@ from target_outreach.records.opt_outs import OPT_OUTS, is_opt_out, undoes_opt_ou
 from target_outreach.records.values import (
     differing,
     is_empty,
+    is_unset,
     same,
     texts_of,
 )
@@ -318,9 +319,8 @@ def _is_prevented(
 ) -> bool:
     """Whether a rule protects what Outreach holds from this change."""
     rule = rules.field_rule(name)
-    if rule in {"never", "on_create"} or (
-        rule == "if_empty" and not is_empty(found.attributes.get(name))
-    ):
+    held = found.attributes.get(name)
+    if rule in {"never", "on_create"} or (rule == "if_empty" and not is_unset(held)):
         return True
     if name == "company" and "company" not in rules.field_rules:
         return _is_linked_afterwards(desired, found, rules) or _links_account(desired, rules)

@@ -191,6 +191,11 @@ def is_empty(value: Any) -> bool:  # noqa: ANN401
     return value is None or value in ("", [])
 
 
+def is_unset(value: Any) -> bool:  # noqa: ANN401
+    """Whether nobody has said anything: Outreach holds false where nothing was said."""
+    return value is False or is_empty(value)
+
+
 def same_list(attribute: Attribute, ours: list[str], held: list[str]) -> bool:
     """Whether two lists hold the same items in the same order."""
     same_item = item_comparison(attribute)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from target_outreach.records.contacts import same_phone
 from target_outreach.records.opt_outs import undoes_opt_out
-from target_outreach.records.values import as_held, is_empty, missing_from, texts_of
+from target_outreach.records.values import as_held, is_unset, missing_from, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def lay_over(object_type: ObjectType, earlier: Desired, later: Desired, rules: R
         if rules.field_rule(name) == "on_create":
             continue  # what the earlier record says, or leaves unsaid, is what would be created
         before = attributes.get(name)
-        if name not in attributes or (is_empty(before) and value is not None):
+        if name not in attributes or (is_unset(before) and value is not None):
             if rules.allow_opt_in or not undoes_opt_out(name, value, said):
                 attributes[name] = value
         elif value is None:
