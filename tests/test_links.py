@@ -92,6 +92,27 @@ def test_each_relation_is_found_by_what_people_call_it(  # noqa: PLR0917 - a tab
     assert len(reads) == 1
 
 
+@pytest.mark.parametrize(
+    ("held", "is_it"),
+    [
+        ({"name": "Acme"}, True),
+        ({"name": "Acme", "customId": "other"}, False),
+        ({"name": "Acme", "domain": "acme.example"}, True),
+    ],
+)
+def test_an_account_that_would_be_named_by_the_company_is_looked_for_by_that_name(
+    sync, sandbox, held, is_it
+):
+    there = sandbox.store.seed("accounts", held)
+    rows = [{"company": "Acme", "account_custom_id": "C2"}] * 2
+    run = sync(people(rows, "company", "account_custom_id"), on_missing_relation="create")
+    assert run.exit_code == 0
+    assert sandbox.store.count("accounts") == (1 if is_it else 2)
+    assert ({*links(sandbox).values()} == {there}) is is_it
+    attributes = sandbox.store.get("accounts", there)["attributes"]
+    assert attributes["customId"] == held.get("customId")
+
+
 def test_an_unknown_owner_rejects_that_record_alone(sync, sandbox):
     sandbox.store.seed("users", {"email": "rep@sales.test"})
     rows = [{"owner_email": "rep@sales.test"}, {"owner_email": "ghost@sales.test"}]

@@ -225,8 +225,11 @@ class References:
             attributes: dict[str, Value] = {**reference.attributes}
             terms = _Terms(tuple(attributes), "update")
             if search.creates(reference) and (made := new_account(reference, item.desired)):
-                terms = _Terms(terms.fields, "upsert")
                 attributes |= made
+                # One that would be named by the company of the row may be there by that name.
+                is_said = made["name"] == item.desired.attributes.get("company")
+                fields = (*terms.fields, "name") if is_said else terms.fields
+                terms = _Terms(tuple(dict.fromkeys(fields)), "upsert")
                 if (fault := _too_long(object_name, attributes)) is not None:
                     search.answers[reference] = reference.refused(fault)
                     continue
