@@ -688,6 +688,20 @@ def test_a_disk_that_is_full_of_rejects_stops_the_run_before_state_passes_them(
     assert sandbox.store.count("prospects") == 1
 
 
+@pytest.mark.slow
+def test_rejects_that_no_new_file_could_take_in_stay_where_they_are(shell, tmp_path):
+    bad = [record("prospects", id=n, emails="nope", title="x" * 500) for n in range(3)]
+    file = tmp_path / "messages.jsonl"
+    file.write_text(lines([schema("prospects"), *bad, state({"n": 3})]), encoding="utf-8")
+    assert shell('target < "$1"', file).returncode == 3
+    (path,) = (tmp_path / "rejects").glob("*.jsonl")
+    done = shell('ulimit -f 1; target < "$1"', file, report_path=None)
+    assert done.returncode == 1
+    assert "cannot be written (File too large)" in done.stderr
+    assert "rejected again" not in done.stderr
+    assert path.exists()
+
+
 @pytest.mark.parametrize("way", ["retry", "replay"])
 def test_a_line_that_a_crash_has_cut_off_does_not_stop_the_others(config, sync, tmp_path, way):
     path = rejects_file(sync(BAD))
@@ -992,3 +1006,18 @@ def test_two_runs_may_send_the_same_rejects_again_at_once(shell, sync, sandbox, 
     assert done.returncode == 0, done.stderr
     assert sandbox.store.count("prospects") == 1
     assert [one.name for one in path.parent.glob("*.jsonl*")] == [f"{path.name}.done"]
+
+
+def test_what_another_run_rejects_meanwhile_is_not_resolved_by_an_older_row(sync, sandbox, watcher):
+    def reject(exchange):
+        watcher(exchange)
+        if exchange.method == "POST":  # as a run does that has begun before this one
+            with path.open("a", encoding="utf-8") as file:
+                file.write(newer)
+
+    path = rejects_file(sync(BAD[:2]))
+    newer = path.read_text(encoding="utf-8").splitlines(keepends=True)[1].replace("nope", "nor so")
+    sandbox._observer = reject
+    run = sync([schema("prospects"), record("prospects", id=1, emails="older@x.test")])
+    assert run.counts("prospects") == {"received": 1, "created": 1}
+    assert "nor so" in path.read_text(encoding="utf-8")

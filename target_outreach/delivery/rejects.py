@@ -107,6 +107,7 @@ class RejectsFile:
         self._file: _LocalFile | _StoredParts | None = None
         self._schemas: dict[str, str] = {}
         self._seen: dict[bytes, int] = {}
+        self._saved = 0
         self.lines = 0
 
     @cached_property
@@ -165,8 +166,8 @@ class RejectsFile:
         return mark_of(Path(self.path).name)
 
     def has(self, stream: str, record_line: str) -> bool:
-        """Whether a record was rejected in this run, by the RECORD message of an earlier one."""
-        return _digest(stream, record_line) in self._seen
+        """Whether a reject of this run is saved, by the RECORD message of an earlier one."""
+        return 0 < self._seen.get(_digest(stream, record_line), 0) <= self._saved
 
     def _write(self, line: str) -> None:
         try:
@@ -190,6 +191,7 @@ class RejectsFile:
                 self._schemas.clear()  # each part can be sent again by itself
         except OSError as error:
             raise self._unwritable(error) from None
+        self._saved = self.lines
 
     def close(self) -> None:
         """Close the file."""

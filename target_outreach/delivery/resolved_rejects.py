@@ -26,6 +26,7 @@ from target_outreach.records.rows import SourceKey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from target_outreach.delivery.earlier_rejects import EarlierRejects
@@ -82,18 +83,20 @@ class ResolvedRejects:
 
         Files whose rows were all rejected again, with the same text, are marked done: so the same
         rows do not pile up, run by run, in files that all have to be fixed. A file with any other
-        row, or with one that has been fixed, stays.
+        row, or with one that has been fixed, stays. So does one that was written to meanwhile: what
+        a run beside this one has rejected may be newer than what this one has delivered.
 
         Args:
             rejects: Where this run has written what it rejected.
         """
+        files = [file for file in self._files if not _is_written_since(file, rejects.begun_at)]
         if self._delivered:
             ours = {None, rejects.mark}
-            for file in self._files:
+            for file in files:
                 if file.path.exists() and mark_of(file.name) in ours:
                     _resolve(file, self._delivered)
         if rejects.lines:
-            for file in self._files:
+            for file in files:
                 if mark_of(file.name) == rejects.mark and _is_repeated(file, rejects):
                     file.mark_done()
                     logger.info(
@@ -171,15 +174,15 @@ def _resolve(file: EarlierRejects, delivered: Collection[bytes]) -> None:
     )
 
 
-def _is_repeated(file: EarlierRejects, rejects: RejectsFile) -> bool:
-    """Whether each record in a file was rejected again by this run.
-
-    One that was written to since the run began may be that of a run beside this one; in a store
-    each is whole.
-    """
+def _is_written_since(file: EarlierRejects, moment: datetime) -> bool:
+    """Whether a run beside this one may have written to a file since; in a store each is whole."""
     with suppress(OSError):
-        if file.folder is None and file.path.stat().st_mtime >= rejects.begun_at.timestamp():
-            return False
+        return file.folder is None and file.path.stat().st_mtime >= moment.timestamp()
+    return False
+
+
+def _is_repeated(file: EarlierRejects, rejects: RejectsFile) -> bool:
+    """Whether each record in a file was rejected again by this run."""
     records = [row for row in _rows(file.path) if row.type == "RECORD"]
     return bool(records) and all(rejects.has(row.stream, row.line) for row in records)
 
