@@ -62,6 +62,9 @@ class Inbox:
                 self._hand_over([self.torn])
         except OSError as error:
             self._chunks.put(InputError(f"Standard input cannot be read ({error.strerror})."))
+        except MemoryError:
+            what = "A line of standard input is too long for the memory of this machine."
+            self._chunks.put(InputError(what))
         self._chunks.put(None)
 
     def _hand_over(self, lines: list[bytes]) -> None:

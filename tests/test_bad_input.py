@@ -7,6 +7,9 @@ import json
 import pytest
 from conftest import PROSPECTS, record, schema, state
 
+from target_outreach import inbox
+from target_outreach.errors import InputError
+
 GOOD = [
     schema("prospects"),
     record("prospects", id=1, emails="kept@example.test"),
@@ -372,3 +375,33 @@ def test_no_log_at_any_level_holds_a_value_a_query_or_the_token(sync, config):
     assert "filter" not in run.log
     assert config["access_token"] not in run.log
     assert SECRET in json.dumps(run.rejects)
+
+
+def test_a_line_that_fits_into_no_memory_ends_the_reading_and_not_only_its_thread(
+    tmp_path, monkeypatch
+):
+    class Vast(bytes):
+        """A piece of a line, to which nothing can be added."""
+
+        def rpartition(self, _separator):
+            raise MemoryError
+
+    class Raw:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_exception):
+            pass
+
+        def read(self, _size):
+            return Vast(b"x")
+
+    path = tmp_path / "input"
+    path.write_text("", encoding="utf-8")
+    with path.open(encoding="utf-8") as file, monkeypatch.context() as patch:
+        patch.setattr(inbox, "open", lambda *_, **__: Raw(), raising=False)
+        reader = inbox.Inbox()
+        reader.read(file)
+        with pytest.raises(InputError, match="A line of standard input is too long for"):
+            for _ in zip(range(20), reader.chunks(), strict=False):
+                pass
