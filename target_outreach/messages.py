@@ -135,8 +135,11 @@ class MessageReader(SimpleSingerReader):
         """Yield the lines of the files to read first, and then those of the input."""
         for rejects in self.first:
             self.line_number, self._place, self.is_replaying = 0, str(rejects), True
-            for lines in lines_of(rejects.path):
-                yield _without_torn_end(lines, self._place)
+            try:
+                for lines in lines_of(rejects.path):
+                    yield _without_torn_end(lines, self._place)
+            except FileNotFoundError:
+                logger.warning("%s is gone: another run has sent it again.", rejects)
         self.line_number, self._place, self.is_replaying = 0, INPUT, False
         try:
             file.fileno()

@@ -114,7 +114,7 @@ class Run:
         for name, output in outputs.items():
             if output is None or not Path(output).exists():
                 continue
-            if any(Path(output).samefile(path) for path in inputs):
+            if any(_is_same(output, path) for path in inputs):
                 raise SettingsError(f"{name} is the file that is being read; name another one.")
 
     def prepare(self) -> None:
@@ -329,6 +329,12 @@ def _try_store(url: str) -> None:
     there = trial.read()
     with suppress(Conflict):  # a run beside this one tries the same
         trial.replace(b"", None if there is None else there.version)
+
+
+def _is_same(output: str, path: str | Path) -> bool:
+    with suppress(FileNotFoundError):  # such as rejects that another run has just sent again
+        return Path(output).samefile(path)
+    return False
 
 
 def _path_of(file: IO[str]) -> list[str | Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import processes
 import pytest
 from conftest import lines, record, schema, state
 
+from target_outreach.cli import run as run_target
 from target_outreach.delivery import rejects
 from target_outreach.delivery.breaker import Breaker
 from target_outreach.delivery.rejects import RejectsFile
@@ -25,6 +27,7 @@ from target_outreach.errors import RecordFault
 from target_outreach.instance_id import instance_id
 from target_outreach.sandbox import Fault, Sandbox
 from target_outreach.settings import Settings
+from target_outreach.target import TargetOutreach
 
 BAD = [
     schema("prospects"),
@@ -1021,3 +1024,12 @@ def test_what_another_run_rejects_meanwhile_is_not_resolved_by_an_older_row(sync
     run = sync([schema("prospects"), record("prospects", id=1, emails="older@x.test")])
     assert run.counts("prospects") == {"received": 1, "created": 1}
     assert "nor so" in path.read_text(encoding="utf-8")
+
+
+def test_rejects_that_another_run_has_sent_again_by_then_are_no_error(sync, config, caplog):
+    path = rejects_file(sync(BAD[:2]))
+    target = TargetOutreach(config=config | {"retry_rejects": True})
+    target.run.retry_rejects()
+    path.rename(path.with_name(f"{path.name}.done"))
+    assert run_target(target, io.StringIO("")) == 0
+    assert f"{path} is gone: another run has sent it again." in caplog.text
