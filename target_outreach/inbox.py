@@ -63,7 +63,7 @@ class Inbox:
         except OSError as error:
             self._chunks.put(InputError(f"Standard input cannot be read ({error.strerror})."))
         except MemoryError:
-            what = "A line of standard input is too long for the memory of this machine."
+            what = "A line of standard input is too long: there is not enough RAM for it."
             self._chunks.put(InputError(what))
         self._chunks.put(None)
 

@@ -402,6 +402,6 @@ def test_a_line_that_fits_into_no_memory_ends_the_reading_and_not_only_its_threa
         patch.setattr(inbox, "open", lambda *_, **__: Raw(), raising=False)
         reader = inbox.Inbox()
         reader.read(file)
-        with pytest.raises(InputError, match="A line of standard input is too long for"):
+        with pytest.raises(InputError, match="A line of standard input is too long"):
             for _ in zip(range(20), reader.chunks(), strict=False):
                 pass
