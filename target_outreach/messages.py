@@ -139,7 +139,9 @@ class MessageReader(SimpleSingerReader):
                 for lines in lines_of(rejects.path):
                     yield _without_torn_end(lines, self._place)
             except FileNotFoundError:
-                logger.warning("%s is gone: another run has sent it again.", rejects)
+                logger.warning(
+                    "%s is gone and is not sent again; another run may have sent it.", rejects
+                )
         self.line_number, self._place, self.is_replaying = 0, INPUT, False
         try:
             file.fileno()

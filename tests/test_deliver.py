@@ -665,6 +665,21 @@ def test_a_record_that_is_being_read_again_stays_known_meanwhile(is_there):
     assert asyncio.run(scenario()) == ([7], [7] if is_there else [])
 
 
+def test_what_this_run_has_written_is_known_after_it_was_read_again_by_a_list_that_lags():
+    async def scenario():
+        life = Life()
+        ours = life.pages.hold(7, emails=[ANN], title="Clerk")
+        batch, (item,) = life.begin(person(title="Head"))
+        async for _ in life.delivery.resolver.find(batch, [item]):
+            pass
+        life.delivery.resolver.remember(PROSPECTS, ours)
+        life.pages.read = lambda _: []
+        await life.delivery.resolver.find_one(item, is_outdated=lambda _: False)
+        return [found.id for found in item.matches()]
+
+    assert asyncio.run(scenario()) == [7]
+
+
 def account(**attributes):
     return Desired(attributes={"name": "Acme", **attributes})
 

@@ -263,36 +263,6 @@ def test_what_others_filled_in_stays_when_the_last_row_takes_over(sync, sandbox)
     assert person["attributes"]["addressCity"] == "Bern"
 
 
-@pytest.mark.parametrize(
-    ("rows", "is_remembered", "runs"),
-    [(1, False, 1), (500, False, 1), (500, True, 1), (1, True, 2)],
-)
-def test_what_an_earlier_run_wrote_for_the_earlier_row_goes_with_it(  # noqa: PLR0917
-    sync, sandbox, tmp_path, rows, is_remembered, runs
-):
-    account = sandbox.store.seed("accounts", {"name": "Acme"})
-    properties = PROSPECTS | {"outreach_account_id": {"type": ["null", "integer"]}}
-    ana = ANA | {"tags": ["vip"], "phone": "4155550100", "outreach_account_id": account}
-    start = [schema("prospects", properties), record("prospects", **ana)]
-    settings = {"on_duplicate": "last", "batch_size_rows": rows}
-    if is_remembered:
-        settings |= memory(tmp_path)
-    sync(start, **settings)
-    (ours,) = sandbox.store.all("prospects")
-    sandbox.store.update("prospects", ours["id"], {"addressCity": "Bern"})
-    for _ in range(runs):
-        run = sync([*start, record("prospects", **BEN, last_name="Li")], **settings)
-        assert run.exit_code == 0
-    (person,) = sandbox.store.all("prospects")
-    attributes = person["attributes"]
-    assert (attributes["firstName"], attributes["lastName"]) == ("Ben", "Li")
-    assert attributes["addressCity"] == "Bern"
-    assert not attributes.get("title")
-    assert not attributes.get("tags")
-    assert not attributes.get("workPhones")
-    assert not person["relationships"]["account"]["data"]
-
-
 @pytest.mark.parametrize("rule", ["on_create", "if_empty", "never"])
 def test_the_last_row_is_linked_by_the_rules_of_a_new_record(sync, sandbox, size, rule):
     rows = [
@@ -316,16 +286,33 @@ def test_where_the_last_row_is_refused_the_earlier_one_has_the_record(sync, sand
     assert names(sandbox) == ["Ana"]
 
 
-def test_an_opt_out_of_the_earlier_row_stays(sync, sandbox, size):
+@pytest.mark.parametrize("allow_opt_in", [False, True])
+def test_an_opt_out_of_the_earlier_row_stays(sync, sandbox, size, allow_opt_in):
     properties = PROSPECTS | {"opted_out": {"type": ["null", "boolean"]}}
     rows = [
         schema("prospects", properties),
         record("prospects", **ANA, opted_out=True),
         record("prospects", **BEN, opted_out=None),
     ]
-    sync(rows, on_duplicate="last", **size)
+    sync(rows, on_duplicate="last", allow_opt_in=allow_opt_in, **size)
     (person,) = sandbox.store.all("prospects")
     assert person["attributes"]["optedOut"] is True
+
+
+def test_the_last_row_takes_no_name_from_an_account(sync, sandbox, size):
+    """An account cannot be without."""
+    columns = ACCOUNTS | {"custom_id": {"type": ["null", "string"]}}
+    rows = [
+        schema("accounts", columns),
+        record("accounts", id=1, custom_id="C1", name="Acme", tags=["met"]),
+        record("accounts", id=2, custom_id="C1", name=None, domain="acme.test"),
+    ]
+    entry = {"stream": "accounts", "match_on": ["customId"]}
+    run = sync(rows, on_duplicate="last", streams=[entry], **size)
+    (account,) = sandbox.store.all("accounts")
+    assert account["attributes"]["name"] == "Acme"
+    assert account["attributes"]["domain"] == "acme.test"
+    assert "rejected" not in run.counts("accounts")
 
 
 # With a memory
@@ -388,19 +375,6 @@ def test_with_a_memory_a_row_that_moves_on_leaves_its_record_to_who_has_it_now(
             ("Ben", "info@x.test"),
             ("Ana", "ana@x.test"),
         ]
-
-
-def test_with_a_memory_the_last_row_keeps_its_record_when_both_move_to_another_address(
-    sync, sandbox, tmp_path
-):
-    settings = memory(tmp_path, on_duplicate="last", array_fields="replace")
-    sync(people(ANA, BEN), **settings)
-    moved = {"emails": ["new@x.test"], "tags": ["vip"]}
-    run = sync(people(ANA | moved, BEN | moved), **settings)
-    assert run.exit_code == 0
-    (person,) = sandbox.store.all("prospects")
-    assert person["attributes"]["firstName"] == "Ben"
-    assert person["attributes"]["emails"] == ["new@x.test"]
 
 
 def test_a_memory_says_nothing_false_where_rows_take_turns(sync, sandbox, tmp_path):

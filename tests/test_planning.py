@@ -1343,7 +1343,10 @@ def test_the_last_of_two_rows_keeps_the_opt_out_of_the_first_and_nothing_else():
     same = person(optedOut=True)
     assert with_opt_outs(first, same, LAST) is same
     assert with_opt_outs(person(title="Head"), last, LAST) is last
-    assert with_opt_outs(first, last, replace(LAST, allow_opt_in=True)) is last
+    opt_in = replace(LAST, allow_opt_in=True)
+    assert with_opt_outs(first, last, opt_in) is last
+    for silent in (person(), person(optedOut=None)):
+        assert with_opt_outs(first, silent, opt_in).attributes["optedOut"] is True
 
 
 def keyed(source_key, *addresses, **attributes):

@@ -12,11 +12,12 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from target_outreach.errors import RecordFault
-from target_outreach.records.model import Unchanged
-from target_outreach.records.values import as_held, is_empty, same
+from target_outreach.records.model import Unchanged, Update
+from target_outreach.records.opt_outs import OPT_OUTS
+from target_outreach.records.values import as_held
 from target_outreach.records.versions import lay_list_over
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from target_outreach.delivery.stream import Delivered, Item, Stream
     from target_outreach.engine.batch import WorkItem
     from target_outreach.engine.memory_check import MemoryCheck
-    from target_outreach.records.model import Desired, ObjectType, Resource, Value
+    from target_outreach.records.model import Create, Desired, ObjectType, Resource, Value
     from target_outreach.records.rules import Rules
 
 #: Places of a table at first; a power of two.
@@ -54,9 +55,9 @@ class Claim(NamedTuple):
     Attributes:
         line: The line of its first row; 0 where an earlier run has delivered that.
         is_replayed: Whether that row was read from a rejects file.
-        written: The attributes and links that it has written in this run, or found as it says.
+        written: The attributes and links that were written in this run.
         is_new: Whether this run has created the record.
-        added: What it says of the record's lists, as far as that is known, by attribute.
+        added: What was added to its lists in this run, as far as that is known, by attribute.
     """
 
     line: int
@@ -64,15 +65,6 @@ class Claim(NamedTuple):
     written: frozenset[str] = frozenset()
     is_new: bool = False
     added: Mapping[str, list[str]] = {}
-
-    def with_held(self, held: Mapping[str, Value]) -> Claim:
-        """Return the same, the record also holding these values of the key, or of a further one."""
-        lists = {
-            name: [*self.added.get(name, []), *items]
-            for name, items in held.items()
-            if isinstance(items, list)
-        }
-        return self._replace(written=self.written.union(held), added={**self.added, **lists})
 
     def yields_to(self, item: WorkItem) -> bool:
         """Whether the record goes to a later row.
@@ -89,8 +81,8 @@ class Claim(NamedTuple):
     ) -> tuple[Desired, Rules]:
         """Return what a later row says instead of the earlier one, and the rules for that.
 
-        What Outreach holds of the earlier one, and the later one does not say, is emptied. What
-        others have added to lists, or filled in since this run created the record, stays.
+        What the earlier one has written, and the later one does not say, is emptied. What others
+        have added to lists, or filled in since this run created the record, stays.
 
         Args:
             object_type: What the record is.
@@ -98,7 +90,8 @@ class Claim(NamedTuple):
             rules: The settings of its stream.
             found: The record as Outreach holds it.
         """
-        kept = {*rules.match_fields, *object_type.required}
+        needed = {*object_type.required, object_type.required_attribute}
+        kept = {*rules.match_fields, *needed, *OPT_OUTS}
         attributes = {
             name: value
             for name, value in desired.attributes.items()
@@ -194,24 +187,6 @@ class Claims:
             return Claim(0)
         return None
 
-    def on(self, item: WorkItem, found: Resource) -> Claim | None:
-        """Return the claim of other keys to the record that an item is about.
-
-        With `on_duplicate` ``last`` the item may stand for earlier rows of its batch, too, which
-        have other keys.
-
-        Args:
-            item: What is about the record.
-            found: The record as it was read.
-        """
-        claim = self.of_another(item, found.id)
-        if len(item.members) > 1:
-            for one in item.members:
-                if one.desired is not None and one.desired.source_key != item.desired.source_key:
-                    claim = claim or Claim(one.line_number)
-                    claim = claim.with_held(held_of(item, one.desired, found))
-        return claim
-
     def take(self, stream: Stream, deliveries: Iterable[tuple[WorkItem, Delivered]]) -> None:
         """Give records to the keys of the items that were delivered to them.
 
@@ -232,52 +207,23 @@ class Claims:
             owner, claim = hash(desired.source_key) & LOW, table.claims[place]
             if not claim or claim >> LINE_BITS != owner:
                 table.enter(place, resource_id, owner, item.members[0])
-            written: dict[str, Any] = {}
             if not isinstance(decided, Unchanged):
-                written = {**decided.attributes, **decided.relationships}
-            if stream.rules.on_duplicate == "last" or item.members[0].is_replayed:
-                written |= held_of(item, desired, delivered.resource)
-                said = {name: desired.attributes.get(name) for name in written}
-                self._note_lists((stream.name, resource_id), said)
-            if written:
-                table.note(place, written, is_new=delivered.outcome == "created")
+                table.note(place, decided, is_new=delivered.outcome == "created")
+                if stream.rules.on_duplicate == "last" or item.members[0].is_replayed:
+                    self._note_added((stream.name, resource_id), decided)
             if not claim and table.is_full:
                 table = self._tables[stream.name] = table.doubled()
 
-    def _note_lists(self, place: tuple[str, int], said: Mapping[str, Value]) -> None:
-        """Note what a row says of the lists of a record."""
-        for name, value in said.items():
+    def _note_added(self, place: tuple[str, int], decided: Create | Update) -> None:
+        """Note what a write has added to the lists of a record."""
+        before = decided.resource.attributes if isinstance(decided, Update) else {}
+        for name, value in decided.attributes.items():
             if isinstance(value, list):
-                self._added.setdefault(place, {}).setdefault(name, []).extend(value)
+                held = before.get(name) or ()
+                lists = self._added.setdefault(place, {})
+                lists.setdefault(name, []).extend(one for one in value if one not in held)
         if len(self._added) > MOST_LISTS:
             self._added.popitem(last=False)
-
-
-def held_of(item: WorkItem, desired: Desired, found: Resource) -> dict[str, Value]:
-    """Return what a record may hold of what a row says, where a rule would write it over others'.
-
-    Args:
-        item: What the row is delivered by.
-        desired: What the row says.
-        found: The record as it was read or answered.
-
-    Returns:
-        The values by attribute and relationship. A list is among them whatever is held of it.
-    """
-    rules, attributes = item.batch.stream.rules, item.batch.object.attributes
-    said: dict[str, Value] = {
-        name: value
-        for name, value in desired.attributes.items()
-        if not is_empty(value)
-        and name not in desired.fills
-        and (isinstance(value, list) or same(attributes[name], value, found.attributes.get(name)))
-    }
-    said |= {
-        name: link
-        for name, link in desired.relationships.items()
-        if link is not None and link == found.links.get(name)
-    }
-    return {name: value for name, value in said.items() if rules.field_rule(name) == "always"}
 
 
 class _Table:
@@ -319,11 +265,11 @@ class _Table:
         self.claims[place] = (owner << LINE_BITS | first.line_number & LOW) or 1
         self._notes[place] = self._notes[place] & ~REPLAYED | (first.is_replayed and REPLAYED)
 
-    def note(self, place: int, names: Iterable[str], *, is_new: bool) -> None:
-        """Add the attributes and links of a record that are its key's."""
+    def note(self, place: int, decided: Create | Update, *, is_new: bool) -> None:
+        """Add what was written to a record."""
         note = self._notes[place]
         before = note >> NOTE_BITS
-        written = self._sets[before].union(names)
+        written = self._sets[before].union(decided.attributes, decided.relationships)
         number = self._numbers.get(written, before)
         if written not in self._numbers and len(self._sets) < MOST_SETS:
             number = self._numbers[written] = len(self._sets)

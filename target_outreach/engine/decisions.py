@@ -87,9 +87,9 @@ class Decisions:
         if self.ordering.spans_others(item, found):
             return Need.SPLIT
         desired, rules = item.desired, item.batch.stream.rules
-        claim = None if found is None else self.claims.on(item, found)
+        claim = None if found is None else self.claims.of_another(item, found.id)
         if claim is not None and found is not None:
-            if (taken_over := self._take_over(item, found, claim)) is None:
+            if (taken_over := _take_over(item, found, claim)) is None:
                 return Need.LOOKUP
             desired, rules = taken_over
         if found is not None and self.named_accounts.is_unknown(item.batch, desired, found, rules):
@@ -118,25 +118,6 @@ class Decisions:
             return Need.FRESH_LOOKUP
         return Need.TEST if self.resolver.needs_test(batch, decided) else decided
 
-    def _take_over(
-        self, item: WorkItem, found: Resource, claim: Claim
-    ) -> tuple[Desired, Rules] | None:
-        """Return what a later row makes of another's record, and by which rules.
-
-        None stands for a new lookup.
-
-        Raises:
-            RecordFault: The record does not go to a later row.
-        """
-        if not claim.yields_to(item):
-            raise claim.refusal()
-        if found.id == item.desired.remembered and self.claims.of_another(item, found.id):
-            # That is another's now: by what the row says, it may be about a third record.
-            item.desired = item.desired.with_remembered(None)
-            item.read = None
-            return None
-        return claim.replaced_by(item.batch.object, item.desired, item.batch.stream.rules, found)
-
     def links_to_find(self, item: WorkItem) -> set[str]:
         """Name the links that are to be found before the plan of a work item is known.
 
@@ -144,7 +125,7 @@ class Decisions:
             RecordFault: Several records fit it.
         """
         found, desired, rules = _found(item), item.desired, item.batch.stream.rules
-        claim = None if found is None else self.claims.on(item, found)
+        claim = None if found is None else self.claims.of_another(item, found.id)
         if claim is not None and found is not None:
             desired, rules = claim.replaced_by(item.batch.object, desired, rules, found)
         return {one.relationship for one in references_to_find(desired, found, rules)}
@@ -206,6 +187,22 @@ def _found(item: WorkItem) -> Resource | None:
     if found is None and matches:
         raise AmbiguousMatch([one.id for one in matches])
     return found
+
+
+def _take_over(item: WorkItem, found: Resource, claim: Claim) -> tuple[Desired, Rules] | None:
+    """Return what a later row makes of another's record, by which rules; None to look it up anew.
+
+    Raises:
+        RecordFault: The record does not go to a later row.
+    """
+    if not claim.yields_to(item):
+        raise claim.refusal()
+    if found.id == item.desired.remembered:
+        # That is another's now: by what the row says, it may be about a third record.
+        item.desired = item.desired.with_remembered(None)
+        item.read = None
+        return None
+    return claim.replaced_by(item.batch.object, item.desired, item.batch.stream.rules, found)
 
 
 def as_it_should_be(item: WorkItem, decided: Unchanged) -> Delivered:

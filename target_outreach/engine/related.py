@@ -72,10 +72,11 @@ class Unheard:
 
     def part_of(self, item: WorkItem, desired: Desired) -> WorkItem:
         """Return a work item that delivers a part of a single record."""
-        batch = Batch(item.batch.order, item.batch.stream, item.batch.snapshot, self)
+        order, stream, snapshot = item.batch.order, item.batch.stream, item.batch.snapshot
+        batch = Batch(order, stream, snapshot, self, asked=item.batch.asked)
         part = batch.item(desired, item.keys, set())
         part.members.append(item.members[0])
-        part.read, part.is_single = item.read, True
+        part.read, part.is_complete, part.is_single = item.read, item.is_complete, True
         return part
 
     def delivered(

@@ -151,6 +151,7 @@ class Resolver:
             for resource_id, before in outdated.items():
                 if snapshot.get(resource_id) is before:  # nothing has shown it again
                     snapshot.forget(resource_id)
+            await self._add_own(batch, items)
         finally:
             for one in along:
                 del self._taken_along[one]

@@ -72,13 +72,18 @@ def is_opt_out(value: Any) -> bool:  # noqa: ANN401 - ours, or Outreach's JSON
 
 
 def with_opt_outs(earlier: Desired, later: Desired, rules: Rules) -> Desired:
-    """Return the later one of two records, with the opt-outs of the earlier one."""
+    """Return the later one of two records, with the opt-outs of the earlier one.
+
+    With `allow_opt_in` it can say otherwise; that it says nothing does not opt anybody in.
+    """
     said = earlier.attributes
     kept = {
         name: said[name]
         for name in OPT_OUTS
-        if name in said and undoes_opt_out(name, later.attributes.get(name), {name: said[name]})
+        if name in said
+        and undoes_opt_out(name, later.attributes.get(name), {name: said[name]})
+        and not (rules.allow_opt_in and later.attributes.get(name) is not None)
     }
-    if not kept or rules.allow_opt_in:
+    if not kept:
         return later
     return replace(later, attributes={**later.attributes, **kept})
