@@ -641,6 +641,12 @@ CLEAR = {"on_null": "clear"}
             {"optedOut": True, "emailOptedOut": True},
         ),
         (
+            {"optedOut": True, "emailsOptStatus": "opted_in"},
+            {"emailsOptStatus": "opted_out"},
+            {},
+            {"optedOut": True, "emailsOptStatus": "opted_out"},
+        ),
+        (
             {"optedOut": True, "emailOptedOut": True},
             {"emailOptedOut": None},
             CLEAR,
