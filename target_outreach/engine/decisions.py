@@ -106,7 +106,7 @@ class Decisions:
         """
         batch = item.batch
         if found is None and not item.is_complete and rules.sync_mode != "insert":
-            return Need.FRESH_LOOKUP  # by the fields that were not asked, before it is rejected
+            return Need.FRESH_LOOKUP  # what it was found by is gone; other fields were not asked
         if found is None and self.opt_outs:
             desired = self._with_opt_outs(item)
         decided = plan(batch.object, desired, found, rules)
